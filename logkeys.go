@@ -1,0 +1,16 @@
+package latchkey
+
+// Keys of log attributes: one name for one thing in every room.
+const (
+	LogGuest        = "guest"
+	LogInviter      = "inviter"
+	LogRelation     = "relation"
+	LogConversation = "conversation"
+	LogMessage      = "message"
+	LogCallID       = "call_id"
+	LogICID         = "icid"
+	LogMSRPSession  = "msrp_session"
+	LogNode         = "node"
+	LogCause        = "cause"
+	LogError        = "error"
+)
