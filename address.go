@@ -41,13 +41,13 @@ func ParseAddress(s string) (Address, error) {
 	a := Address{scheme: strings.ToLower(scheme)}
 	switch a.scheme {
 	case "tel":
-		number, params, _ := strings.Cut(rest, ";")
+		number, params, hasParams := strings.Cut(rest, ";")
 		id, err := ParseTel(number)
 		if err != nil {
 			return bad("is not an international number")
 		}
 		a.user = id.Value
-		return a.withParams(params, bad)
+		return a.withParams(params, hasParams, bad)
 	case "sip", "sips":
 	default:
 		return bad("must begin with sip:, sips: or tel:")
@@ -68,11 +68,11 @@ func ParseAddress(s string) (Address, error) {
 		}
 		a.user = u
 	}
-	hostport, params, _ := strings.Cut(rest, ";")
+	hostport, params, hasParams := strings.Cut(rest, ";")
 	if err := a.setHostPort(hostport); err != "" {
 		return bad(err)
 	}
-	return a.withParams(params, bad)
+	return a.withParams(params, hasParams, bad)
 }
 
 // MustAddress is ParseAddress for constants; it panics on an error.
@@ -122,8 +122,8 @@ func (a *Address) setHostPort(hostport string) (why string) {
 	return ""
 }
 
-func (a Address) withParams(params string, bad func(string) (Address, error)) (Address, error) {
-	if params == "" {
+func (a Address) withParams(params string, present bool, bad func(string) (Address, error)) (Address, error) {
+	if !present {
 		return a, nil
 	}
 	var b strings.Builder
