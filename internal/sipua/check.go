@@ -1,0 +1,76 @@
+package sipua
+
+import (
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// Check is the strict look at a request before any room sees it. It returns 0, or the
+// code and reason of the refusal. sipgo parses leniently; what it lets through and RFC
+// 3261 does not is caught here.
+func Check(req *sip.Request) (code int, reason string) {
+	bad := func(why string) (int, string) { return 400, "Bad Request - " + why }
+	if req.SipVersion != "SIP/2.0" {
+		return 505, "Version Not Supported" // §21.5.7
+	}
+	// §8.1.1: the fields that every request has, each once.
+	for _, name := range []string{"From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "Contact"} {
+		if n := len(req.GetHeaders(name)); n > 1 && name != "Contact" {
+			return bad("more than one " + name)
+		}
+	}
+	via, from, to, callID, cseq := req.Via(), req.From(), req.To(), req.CallID(), req.CSeq()
+	switch {
+	case via == nil:
+		return bad("no Via")
+	case from == nil:
+		return bad("no From")
+	case to == nil:
+		return bad("no To")
+	case callID == nil || callID.Value() == "":
+		return bad("no Call-ID")
+	case cseq == nil:
+		return bad("no CSeq")
+	}
+	if cseq.MethodName != req.Method {
+		return bad("CSeq method differs") // §8.1.1.5
+	}
+	if cseq.SeqNo >= 1<<31 {
+		return bad("CSeq too large") // §8.1.1.5
+	}
+	switch req.Recipient.Scheme {
+	case "sip", "sips", "tel":
+	default:
+		return 416, "Unsupported URI Scheme" // §8.2.2.1
+	}
+	if len(req.Recipient.Headers) > 0 {
+		return bad("R-URI with header fields") // §19.1.1, Table 1
+	}
+	if tag, ok := from.Params.Get("tag"); !ok || tag == "" {
+		return bad("From without tag") // §8.1.1.3
+	}
+	if branch, _ := via.Params.Get("branch"); strings.HasPrefix(branch, "z9hG4bK") && branch == "z9hG4bK" {
+		return bad("empty branch")
+	}
+	if mf := req.MaxForwards(); mf == nil {
+		if h := req.GetHeader("Max-Forwards"); h != nil {
+			return bad("invalid Max-Forwards")
+		}
+	} else if mf.Val() > 255 {
+		return bad("invalid Max-Forwards") // §20.22
+	}
+	if h := req.GetHeader("Content-Length"); h != nil && req.ContentLength() == nil {
+		return bad("invalid Content-Length")
+	}
+	if cl := req.ContentLength(); cl != nil && int(*cl) > len(req.Body()) {
+		return bad("body shorter than Content-Length") // §18.3
+	}
+	if len(req.Body()) > 0 && req.GetHeader("Content-Type") == nil {
+		return bad("body without Content-Type") // §20.15
+	}
+	if req.Method == sip.INVITE && req.Contact() == nil {
+		return bad("INVITE without Contact") // §8.1.1.8
+	}
+	return 0, ""
+}

@@ -1,0 +1,233 @@
+// Package sipua is a thin layer over sipgo: listeners, transactions, digest and a strict
+// check of what arrives (RFC 3261 §8, §17, §18, §22; RFC 8760).
+//
+// It owns sockets and transactions. It knows nothing of dialogs, which are b2bua's, nor
+// of what a request is for. At its border stand sipgo's message types.
+package sipua
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/emiago/sipgo"
+	"github.com/emiago/sipgo/sip"
+)
+
+// Errors of requests that got no response.
+var (
+	ErrTimeout   = errors.New("no response")     // RFC 3261 timer B or F, or the caller's deadline
+	ErrTransport = errors.New("transport error") // the message could not be sent
+)
+
+// Options of an Endpoint.
+type Options struct {
+	Listen    []string // "udp:127.0.0.1:5080", "tcp:127.0.0.1:5080"; port 0: any free one
+	UserAgent string   // value of User-Agent and Server; "" sends none
+	Log       *slog.Logger
+}
+
+// Addr is an address that the endpoint listens on.
+type Addr struct {
+	Network  string // udp or tcp
+	HostPort string
+}
+
+// Endpoint is a set of SIP listeners with one transaction layer.
+type Endpoint struct {
+	log     *slog.Logger
+	ua      *sipgo.UserAgent
+	agent   string
+	addrs   []Addr
+	closers []func() error
+	handler atomic.Pointer[func(*Transaction)]
+	running sync.WaitGroup // readers of the listeners
+	closed  atomic.Bool
+}
+
+// Listen binds all addresses and begins to serve. Requests that arrive before Handle was called get 503.
+func Listen(opt Options) (*Endpoint, error) {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	quiet := slog.New(slog.DiscardHandler) // sipgo logs whole messages, with what people write
+	ua, err := sipgo.NewUA(
+		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(quiet)),
+		sipgo.WithUserAgentTransactionLayerOptions(sip.WithTransactionLayerLogger(quiet), sip.WithTransactionLayerTerminateOnConnClose(),
+			sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {})),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("sip endpoint: %w", err)
+	}
+	e := &Endpoint{log: opt.Log, ua: ua, agent: opt.UserAgent}
+	ua.TransactionLayer().OnRequest(e.serve)
+	for _, l := range opt.Listen {
+		if err := e.bind(l); err != nil {
+			_ = e.Close()
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+func (e *Endpoint) bind(listen string) error {
+	network, hostport, _ := strings.Cut(listen, ":")
+	serve := func(run func() error) {
+		e.running.Go(func() { // ends when Close closes the socket
+			if err := run(); err != nil && !e.closed.Load() {
+				e.log.Error("sip listener stopped", "listen", listen, "error", err)
+			}
+		})
+	}
+	switch network {
+	case "udp":
+		conn, err := net.ListenPacket("udp", hostport)
+		if err != nil {
+			return fmt.Errorf("listen %s: %w", listen, err)
+		}
+		e.addrs = append(e.addrs, Addr{network, conn.LocalAddr().String()})
+		e.closers = append(e.closers, conn.Close)
+		serve(func() error { return e.ua.TransportLayer().ServeUDP(conn) })
+	case "tcp":
+		ln, err := net.Listen("tcp", hostport)
+		if err != nil {
+			return fmt.Errorf("listen %s: %w", listen, err)
+		}
+		e.addrs = append(e.addrs, Addr{network, ln.Addr().String()})
+		e.closers = append(e.closers, ln.Close)
+		serve(func() error { return e.ua.TransportLayer().ServeTCP(ln) })
+	default:
+		return fmt.Errorf("listen %q: the network must be udp or tcp, as in udp:127.0.0.1:5080", listen)
+	}
+	return nil
+}
+
+// Addrs lists the bound addresses in the order of Options.Listen.
+func (e *Endpoint) Addrs() []Addr { return e.addrs }
+
+// Handle sets the function that takes each new request, ACK for 2xx included. It runs on a goroutine of its
+// own; for an INVITE it must not return before a final response was sent.
+func (e *Endpoint) Handle(h func(*Transaction)) { e.handler.Store(&h) }
+
+// serve is called by sipgo on a fresh goroutine for each request that isn't a retransmission.
+func (e *Endpoint) serve(req *sip.Request, tx *sip.ServerTx) {
+	defer tx.TerminateGracefully()
+	t := &Transaction{Request: req, tx: tx, endpoint: e}
+	// A panic here would end the process, since the goroutine is sipgo's.
+	defer func() {
+		if p := recover(); p != nil {
+			e.log.Error("sip handler panicked", "method", req.Method, "panic", p, "stack", string(debug.Stack()))
+			if !req.IsAck() {
+				_ = t.Respond(500, "Server Internal Error")
+			}
+		}
+	}()
+	if code, why := Check(req); code != 0 {
+		e.log.Info("sip request refused", "method", req.Method, "source", req.Source(), "code", code, "reason", why)
+		if !req.IsAck() {
+			_ = t.Respond(code, why)
+		}
+		return
+	}
+	h := e.handler.Load()
+	if h == nil || e.closed.Load() {
+		if !req.IsAck() {
+			_ = t.Respond(503, "Service Unavailable", sip.NewHeader("Retry-After", "5"))
+		}
+		return
+	}
+	(*h)(t)
+}
+
+// Close stops the listeners and drops all transactions. It is idempotent.
+func (e *Endpoint) Close() error {
+	if e.closed.Swap(true) {
+		return nil
+	}
+	err := e.ua.Close()
+	for _, c := range e.closers {
+		if cerr := c(); cerr != nil && !errors.Is(cerr, net.ErrClosed) {
+			err = errors.Join(err, cerr)
+		}
+	}
+	e.running.Wait()
+	return err
+}
+
+// Contact is the URI under which the endpoint is reached by way of hop: the listener of hop's
+// transport, the first one if there is none. user may be empty.
+func (e *Endpoint) Contact(user string, hop sip.Uri) sip.Uri {
+	a := e.listener(transportOf(hop))
+	host, port := splitHostPort(a.HostPort)
+	u := sip.Uri{Scheme: "sip", User: user, Host: bracket(host), Port: port, UriParams: sip.NewParams()}
+	if a.Network != "udp" {
+		u.UriParams.Add("transport", a.Network)
+	}
+	return u
+}
+
+// listener is the bound address for a transport, or the first one.
+func (e *Endpoint) listener(network string) Addr {
+	for _, a := range e.addrs {
+		if a.Network == network {
+			return a
+		}
+	}
+	if len(e.addrs) == 0 {
+		return Addr{"udp", "127.0.0.1:5060"}
+	}
+	return e.addrs[0]
+}
+
+func (e *Endpoint) has(network string) bool {
+	for _, a := range e.addrs {
+		if a.Network == network {
+			return true
+		}
+	}
+	return false
+}
+
+// transportOf is the URI's transport parameter, udp by default (RFC 3263 §4.1).
+func transportOf(u sip.Uri) string {
+	if t, ok := u.UriParams.Get("transport"); ok && t != "" {
+		return strings.ToLower(t)
+	}
+	return "udp"
+}
+
+func splitHostPort(hostport string) (string, int) {
+	host, p, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return hostport, 0
+	}
+	port, _ := strconv.Atoi(p)
+	return host, port
+}
+
+func bracket(host string) string {
+	if strings.Contains(host, ":") && host[0] != '[' {
+		return "[" + host + "]"
+	}
+	return host
+}
+
+// asError maps sipgo's and context's errors to ours.
+func asError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, sip.ErrTransactionTimeout), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: %w", ErrTimeout, err)
+	case errors.Is(err, context.Canceled):
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrTransport, err)
+}
