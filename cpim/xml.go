@@ -1,0 +1,115 @@
+package cpim
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Limits of XML documents from strangers (S16).
+const (
+	maxXML   = 64 << 10
+	maxDepth = 16
+	maxNodes = 4096
+)
+
+// node is an element with what this package needs of it. Names are local; the namespace is checked
+// on the root only, since clients disagree on the children.
+type node struct {
+	name     string
+	space    string
+	attr     map[string]string
+	text     string
+	children []*node
+}
+
+// readXML reads a document without DTD, processing instructions other than the declaration, or excess.
+func readXML(b []byte) (*node, error) {
+	if len(b) > maxXML {
+		return nil, fmt.Errorf("xml: larger than %d octets: %w", maxXML, ErrMalformed)
+	}
+	d := xml.NewDecoder(bytes.NewReader(b))
+	d.Strict = true
+	d.CharsetReader = func(charset string, r io.Reader) (io.Reader, error) {
+		if strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "us-ascii") {
+			return r, nil
+		}
+		return nil, fmt.Errorf("charset %q is not read", charset)
+	}
+	var root *node
+	var stack []*node
+	nodes := 0
+	for {
+		t, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("xml: %w: %w", err, ErrMalformed)
+		}
+		switch t := t.(type) {
+		case xml.Directive:
+			return nil, fmt.Errorf("xml: a DTD is not read: %w", ErrMalformed)
+		case xml.StartElement:
+			if nodes++; nodes > maxNodes || len(stack) >= maxDepth {
+				return nil, fmt.Errorf("xml: too deep or too many elements: %w", ErrMalformed)
+			}
+			n := &node{name: t.Name.Local, space: t.Name.Space, attr: map[string]string{}}
+			for _, a := range t.Attr {
+				n.attr[a.Name.Local] = a.Value
+			}
+			switch {
+			case len(stack) > 0:
+				parent := stack[len(stack)-1]
+				parent.children = append(parent.children, n)
+			case root == nil:
+				root = n
+			default:
+				return nil, fmt.Errorf("xml: two roots: %w", ErrMalformed)
+			}
+			stack = append(stack, n)
+		case xml.EndElement:
+			stack = stack[:len(stack)-1]
+		case xml.CharData:
+			if len(stack) > 0 {
+				stack[len(stack)-1].text += string(t)
+			}
+		}
+	}
+	if root == nil || len(stack) > 0 {
+		return nil, fmt.Errorf("xml: no whole document: %w", ErrMalformed)
+	}
+	return root, nil
+}
+
+// child is the only child called name; nil if there is none. Two of them are an error (S16).
+func (n *node) child(name string) (*node, error) {
+	var found *node
+	for _, c := range n.children {
+		if c.name == name {
+			if found != nil {
+				return nil, fmt.Errorf("xml: two %s elements: %w", name, ErrMalformed)
+			}
+			found = c
+		}
+	}
+	return found, nil
+}
+
+// value is the trimmed text of the only child called name, or "".
+func (n *node) value(name string) (string, error) {
+	c, err := n.child(name)
+	if c == nil || err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(c.text), nil
+}
+
+func xmlText(s string) string {
+	var b strings.Builder
+	_ = xml.EscapeText(&b, []byte(s)) // strings.Builder never fails
+	return b.String()
+}
