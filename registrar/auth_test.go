@@ -1,0 +1,57 @@
+package registrar
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestEphemeralCredentialsAreAsAuthEphemeralExpects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		auth, err := ParseAuth("ephemeral:top:secret")
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The bubble's clock starts at 2000-01-01T00:00:00Z = 946684800.
+		got := auth.Credentials("sip:b_at_cc.com@guest.example")
+		if want := "946685400:b_at_cc.com@guest.example"; got.Username != want {
+			t.Errorf("user name %s, want %s", got.Username, want)
+		}
+		// printf %s 946685400:b_at_cc.com@guest.example | openssl dgst -sha1 -hmac top:secret -binary | base64
+		if want := "sdbyxAjIj2f6FSt6/ZTMNecb35s="; got.Password != want {
+			t.Errorf("password %s, want %s", got.Password, want)
+		}
+		time.Sleep(time.Second)
+		if again := auth.Credentials("sip:b_at_cc.com@guest.example"); again == got {
+			t.Error("credentials are not made fresh")
+		}
+	})
+}
+
+func TestSharedCredentialsAreTheAccountAndTheSecret(t *testing.T) {
+	auth, err := ParseAuth("shared:s3cret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := auth.Credentials("sip:+8613800000000@guest.example")
+	if got.Username != "+8613800000000@guest.example" || got.Password != "s3cret" {
+		t.Errorf("credentials %v", got)
+	}
+	if s := fmt.Sprintf("%v %+v", auth, auth); strings.Contains(s, "s3cret") {
+		t.Errorf("%s shows the secret", s)
+	}
+}
+
+func TestAuthIsOneOfThree(t *testing.T) {
+	for _, s := range []string{"shared", "shared:", "ephemeral:", "digest:x", "x"} {
+		if _, err := ParseAuth(s); err == nil {
+			t.Errorf("ParseAuth(%q) = nil, want an error", s)
+		}
+	}
+	auth, err := ParseAuth("none")
+	if got := auth.Credentials("sip:b@x.example"); err != nil || got.Username != "" || got.Password != "" {
+		t.Errorf("none gives %v, %v", got, err)
+	}
+}

@@ -1,0 +1,177 @@
+// Package registrar keeps temporary accounts registered at the core and at the
+// interaction servers.
+//
+// The gateway is the user agent of its guests here (PROTOCOLS B1.01 i): it sends REGISTER
+// with digest, repeats it before it runs out, and takes it back in the end. What must
+// survive a crash is a Binding, a row that is written before each request leaves, so that
+// a restart goes on with the same Call-ID and a higher CSeq. An account costs its rows and
+// one entry in the timer heap; goroutines exist only while a request is under way.
+//
+// Specifications that live here: RFC 3261 §10 (REGISTER), RFC 3327 (Path), RFC 3608
+// (Service-Route), RFC 5626 §4.5 (back-off), TS 24.229 §5.1.1. It never decides who may
+// have an account, and it knows nothing of calls. Start with Registrar.
+package registrar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"latchkey"
+	"latchkey/internal/sipua"
+)
+
+// Wire sends requests. *sipua.Endpoint is one.
+type Wire interface {
+	// DoAuth returns the final response, after digest authentication where it is asked
+	// for. Each repeat raises req's CSeq by one.
+	DoAuth(ctx context.Context, req *sip.Request, c sipua.Credentials) (*sip.Response, error)
+	// Contact is where the gateway is reached by way of hop. user is in its escaped form.
+	Contact(user string, hop sip.Uri) sip.Uri
+}
+
+// Store keeps bindings.
+type Store interface {
+	// SaveBinding inserts the binding or replaces the one of the same account and server.
+	SaveBinding(ctx context.Context, b Binding) error
+	// DeleteBinding forgets the binding. Forgetting twice is no error.
+	DeleteBinding(ctx context.Context, account latchkey.AccountID, server Server) error
+	// Bindings lists an account's bindings.
+	Bindings(ctx context.Context, account latchkey.AccountID) ([]Binding, error)
+	// EachBinding calls f for every binding there is and ends at the first error.
+	EachBinding(ctx context.Context, f func(Binding) error) error
+}
+
+// Options of a Registrar. Core is required.
+type Options struct {
+	Core       string        // URI of the first hop into the core
+	IMServer   string        // interaction server of im; "": the core
+	FileServer string        // interaction server of file; "": the core
+	Auth       Auth          // how accounts prove themselves; the zero Auth: not at all
+	Expires    time.Duration // asked for; default 600000 s (TS 24.229 §5.1.1.2 (unverified))
+	Tags       sip.HeaderParams
+	Timeout    time.Duration // how long a server may take to answer; default 10 s
+	Patience   time.Duration // how long an invite waits for an interaction server; default 3 s
+	Rate       float64       // repeats that Run begins per second; default 100
+	Parallel   int           // repeats that Run has under way at once; default 32
+	Log        *slog.Logger
+}
+
+// Validate reports the first option that can't work.
+func (o Options) Validate() error {
+	for _, u := range []struct{ name, uri string }{{"sip-core", o.Core}, {"im-server", o.IMServer}, {"file-server", o.FileServer}} {
+		if u.uri == "" && u.name != "sip-core" {
+			continue
+		}
+		if hop, err := parseHop(u.uri); err != nil || hop.Host == "" {
+			return fmt.Errorf("%s: %q is not a SIP URI such as sip:127.0.0.1:5060", u.name, u.uri)
+		}
+	}
+	if o.Expires < 0 || o.Expires > 0 && o.Expires < time.Second {
+		return errors.New("sip-register-expires: must be at least one second, as in 600000s")
+	}
+	return nil
+}
+
+// Registrar owns all bindings.
+type Registrar struct {
+	store Store
+	wire  Wire
+	opt   Options
+	log   *slog.Logger
+
+	hops     map[Server]string // where each server is
+	turns    turns             // one act at a time for each account
+	flights  flights           // logins that share one Confirm
+	schedule *schedule         // when Run acts next
+	holds    holds             // servers that asked to be left alone
+}
+
+// New makes a Registrar. Call Resume once and then Run. The options must pass Validate.
+func New(store Store, wire Wire, opt Options) *Registrar {
+	if opt.Expires == 0 {
+		opt.Expires = 600000 * time.Second
+	}
+	if opt.Timeout == 0 {
+		opt.Timeout = 10 * time.Second
+	}
+	if opt.Patience == 0 {
+		opt.Patience = 3 * time.Second
+	}
+	if opt.Rate == 0 {
+		opt.Rate = 100
+	}
+	if opt.Parallel == 0 {
+		opt.Parallel = 32
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	r := &Registrar{store: store, wire: wire, opt: opt, log: opt.Log, schedule: newSchedule()}
+	r.hops = map[Server]string{Core: opt.Core, imServer: opt.IMServer, fileServer: opt.FileServer}
+	for s, uri := range r.hops {
+		if uri == "" {
+			r.hops[s] = opt.Core
+		}
+	}
+	return r
+}
+
+// ServiceRoute is the route that the core wants the account's requests to take after the
+// first hop (RFC 3608 §6.1), most often none.
+func (r *Registrar) ServiceRoute(ctx context.Context, account latchkey.AccountID) ([]string, error) {
+	bindings, err := r.store.Bindings(ctx, account)
+	if err != nil {
+		return nil, fmt.Errorf("service route of %s: %w", account, err)
+	}
+	if core := find(bindings, Core); core != nil && core.Standing(time.Now()) {
+		return core.ServiceRoute, nil
+	}
+	return nil, nil
+}
+
+// server is the row under which an interaction's server is kept: servers at one URI
+// share one binding, the core's before im's before file's.
+func (r *Registrar) server(of Server) Server {
+	for _, s := range []Server{Core, imServer} {
+		if sameHop(r.hops[s], r.hops[of]) {
+			return s
+		}
+	}
+	return of
+}
+
+// interactionServers are the distinct servers of the interactions beside the core.
+func (r *Registrar) interactionServers(interactions []latchkey.Interaction) []Server {
+	var all []Server
+	for _, i := range interactions {
+		s := r.server(Server(i))
+		if s == Core || contains(all, s) {
+			continue
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func sameHop(a, b string) bool {
+	ua, errA := parseHop(a)
+	ub, errB := parseHop(b)
+	return errA == nil && errB == nil && strings.EqualFold(ua.String(), ub.String())
+}
+
+func parseHop(uri string) (sip.Uri, error) {
+	var u sip.Uri
+	if err := sip.ParseUri(uri, &u); err != nil {
+		return u, fmt.Errorf("uri %q: %w", uri, err)
+	}
+	if u.Scheme != "sip" && u.Scheme != "sips" {
+		return u, fmt.Errorf("uri %q: not a SIP URI", uri)
+	}
+	return u, nil
+}

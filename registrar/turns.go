@@ -1,0 +1,119 @@
+package registrar
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"latchkey"
+)
+
+// turns lets one act at a time happen for each account: two REGISTERs of one binding must
+// not be under way together (RFC 3261 §10.2). It remembers only accounts that act or wait.
+type turns struct {
+	mu sync.Mutex
+	of map[latchkey.AccountID]*turn
+}
+
+type turn struct {
+	taken chan struct{} // holds one element while somebody acts
+	users int           // who acts or waits
+}
+
+// take waits for the account's turn. release must be called in the end.
+func (t *turns) take(ctx context.Context, account latchkey.AccountID) (release func(), err error) {
+	t.mu.Lock()
+	if t.of == nil {
+		t.of = map[latchkey.AccountID]*turn{}
+	}
+	mine := t.of[account]
+	if mine == nil {
+		mine = &turn{taken: make(chan struct{}, 1)}
+		t.of[account] = mine
+	}
+	mine.users++
+	t.mu.Unlock()
+	leave := func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if mine.users--; mine.users == 0 {
+			delete(t.of, account)
+		}
+	}
+	select {
+	case mine.taken <- struct{}{}:
+		return func() { <-mine.taken; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+}
+
+// flights lets callers who want the same thing for one account share one act.
+type flights struct {
+	mu sync.Mutex
+	of map[latchkey.AccountID]*flight
+}
+
+type flight struct {
+	landed    chan struct{} // closed by the caller that acts
+	err       error
+	abandoned bool // the one who acted gave up; the result is nobody else's
+}
+
+// share runs f, or waits for the f of another caller and returns its error.
+func (f *flights) share(ctx context.Context, account latchkey.AccountID, act func() error) error {
+	for {
+		f.mu.Lock()
+		if f.of == nil {
+			f.of = map[latchkey.AccountID]*flight{}
+		}
+		other := f.of[account]
+		if other == nil {
+			break
+		}
+		f.mu.Unlock()
+		select {
+		case <-other.landed:
+			if !other.abandoned {
+				return other.err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	mine := &flight{landed: make(chan struct{}), abandoned: true}
+	f.of[account] = mine
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		delete(f.of, account)
+		f.mu.Unlock()
+		close(mine.landed)
+	}()
+	mine.err = act()
+	mine.abandoned = ctx.Err() != nil
+	return mine.err
+}
+
+// holds remembers which servers asked to be left alone: RFC 3261 §21.5.4, no other request
+// goes to a server before its Retry-After is over.
+type holds struct {
+	mu    sync.Mutex
+	until map[Server]time.Time
+}
+
+func (h *holds) set(s Server, until time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.until == nil {
+		h.until = map[Server]time.Time{}
+	}
+	h.until[s] = until
+}
+
+func (h *holds) left(s Server, now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return max(0, h.until[s].Sub(now))
+}
