@@ -1,0 +1,162 @@
+package gateway
+
+import (
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"latchkey"
+	"latchkey/registrar"
+)
+
+// Config is a whole, valid configuration. Load makes it; its fields say what was
+// meant, so that nobody behind it parses option text again.
+type Config struct {
+	Data            string        // path of the SQLite file
+	PublicURL       string        // base of invitation links without a final slash; "": the address of http-listen, see BaseURL
+	HTTPListen      string        // host:port
+	HTTPTLSCert     string        // path of a PEM file; "" with HTTPTLSKey: plain HTTP
+	HTTPTLSKey      string        // path of a PEM file
+	AdminListen     string        // host:port
+	Domain          string        // SIP domain of temporary accounts
+	AccountScheme   AccountScheme // how an account is made from an identifier (R9)
+	AccountLifetime time.Duration // validity of a relation
+	KeepAccount     bool          // on-logout keep: the account outlives its last relation
+	LinkStyle       LinkStyle     // where the password stands in a link
+	InvitePolicy    InvitePolicy  // who may invite (R3)
+	RequireOnline   bool          // guests may send only while the inviter is online (R25)
+
+	SIPListen          []string // "udp:host:port" or "tcp:host:port", as sipua.Options takes them
+	SIPCore            string   // SIP URI of the first hop into the core
+	SIPTrusted         []string // hosts whose P-Asserted-Identity is believed
+	SIPAuth            registrar.Auth
+	SIPRegisterExpires time.Duration
+	IMServer           string         // SIP URI; the core's where the option says nothing
+	FileServer         string         // SIP URI; the core's where the option says nothing
+	MSRPListen         []string       // host:port, TCP
+	MSRPPeers          []netip.Prefix // networks that MSRP may connect to; nil: the default policy
+
+	Directory string  // path of the directory file
+	Mail      *Mail   // SMTP server; nil: invitations can't be mailed
+	MailFrom  string  // sender address
+	Log       Logging // what is logged and how
+}
+
+// AccountScheme says how an account's URI comes from the identifier (patent ¶56).
+type AccountScheme string
+
+// Account schemes.
+const (
+	Mapped     AccountScheme = "mapped"     // b@cc.com: sip:b_at_cc.com@DOMAIN
+	Identifier AccountScheme = "identifier" // b@cc.com: sip:b@cc.com
+	Serial     AccountScheme = "serial"     // sip:g1@DOMAIN, sip:g2@DOMAIN, …
+)
+
+// LinkStyle says where the password stands in an invitation link.
+type LinkStyle string
+
+// Link styles. A fragment is never sent to a server.
+const (
+	Query    LinkStyle = "query"    // …?passwd=…, the patent's form
+	Fragment LinkStyle = "fragment" // …#passwd=…
+)
+
+// InvitePolicy is the operator's rule on who may invite (R3, patent ¶64).
+type InvitePolicy struct {
+	Any   bool // every subscriber, a suspended one too
+	Level int  // the least level; 0: any
+}
+
+// Allows reports whether the subscriber may invite. Without Any only active subscribers do.
+func (p InvitePolicy) Allows(s latchkey.Subscriber) bool {
+	return p.Any || s.State == latchkey.Active && s.Level >= p.Level
+}
+
+// Mail is the SMTP server that takes invitations.
+type Mail struct {
+	TLS      bool   // smtps: TLS from the first byte; else STARTTLS where it is offered
+	HostPort string // 25 or 465 where the option names no port
+	User     string
+	Password latchkey.Secret
+}
+
+// Logging says what is logged and how.
+type Logging struct {
+	Level slog.Level
+	JSON  bool
+}
+
+// HTTPS reports whether the guest's HTTP server speaks TLS.
+func (c Config) HTTPS() bool { return c.HTTPTLSCert != "" }
+
+// BaseURL is the base of invitation links when the HTTP server listens on listen, the
+// address as bound. It has no final slash.
+func (c Config) BaseURL(listen string) string {
+	if c.PublicURL != "" {
+		return c.PublicURL
+	}
+	u := url.URL{Scheme: "http", Host: listen}
+	if c.HTTPS() {
+		u.Scheme = "https"
+	}
+	return u.String()
+}
+
+// Option is one row of the option list. Flags, --help, environment, file keys and the
+// reference page all come from it.
+type Option struct {
+	Name    string
+	Default string // text of the default, read like any other value; "" for none
+	Meaning string // the default in words where text doesn't say it, for people only
+	Help    string // one sentence without a final dot
+	Example string // a value that works
+	Secret  bool   // @PATH is read from a file, and messages don't repeat the value
+	List    bool   // a YAML list is as good as commas
+	Bool    bool   // as a flag it needs no value
+	set     func(*Config, string) error
+}
+
+// Options lists the options in the order in which people read them.
+func Options() []Option {
+	return []Option{
+		{Name: "config", Help: "YAML file with options as keys", Example: "latchkey.yaml"},
+		{Name: "data", Default: "latchkey.db", Help: "path of the SQLite file that keeps everything", Example: "/var/lib/latchkey/latchkey.db", set: setData},
+		{Name: "public-url", Meaning: "http://HTTP-LISTEN", Help: "base of invitation links", Example: "https://chat.example.com", set: setPublicURL},
+		{Name: "http-listen", Default: "127.0.0.1:8080", Help: "address of the HTTP server for guests and inviters", Example: "0.0.0.0:8080", set: hostPort(func(c *Config) *string { return &c.HTTPListen })},
+		{Name: "http-tls-cert", Help: "PEM file with the certificate chain; with http-tls-key http-listen speaks HTTPS", Example: "/etc/latchkey/tls.crt", set: text(func(c *Config) *string { return &c.HTTPTLSCert })},
+		{Name: "http-tls-key", Help: "PEM file with the private key", Example: "/etc/latchkey/tls.key", set: text(func(c *Config) *string { return &c.HTTPTLSKey })},
+		{Name: "admin-listen", Default: "127.0.0.1:8081", Help: "address of /healthz, /readyz and /metrics; never public", Example: "127.0.0.1:8081", set: hostPort(func(c *Config) *string { return &c.AdminListen })},
+		{Name: "domain", Default: "guest.example", Help: "SIP domain of temporary accounts", Example: "guest.example.com", set: setDomain},
+		{Name: "account-scheme", Default: "mapped", Help: "how accounts are named: mapped (sip:b_at_cc.com@DOMAIN), identifier (sip:b@cc.com) or serial (sip:g1@DOMAIN)", Example: "serial", set: setAccountScheme},
+		{Name: "account-lifetime", Default: "168h", Help: "validity of an invitation and of what it allows", Example: "72h", set: duration(time.Minute, func(c *Config) *time.Duration { return &c.AccountLifetime })},
+		{Name: "on-logout", Default: "delete", Help: "what becomes of an account when its last relation ends: delete or keep", Example: "keep", set: setOnLogout},
+		{Name: "link-style", Default: "query", Help: "where a link carries the password: query (?passwd=) or fragment (#passwd=, never sent to a server)", Example: "fragment", set: setLinkStyle},
+		{Name: "invite-policy", Default: "valid", Help: "who may invite: any subscriber, valid (active) ones, or level:N (active ones of level N and up)", Example: "level:3", set: setInvitePolicy},
+		{Name: "require-online", Default: "false", Help: "guests may send only while the inviter is online", Example: "true", Bool: true, set: setRequireOnline},
+		{Name: "sip-listen", Default: "udp:127.0.0.1:5080,tcp:127.0.0.1:5080", Help: "list of SIP listeners, udp: or tcp: and an address", Example: "udp:192.0.2.10:5060,tcp:192.0.2.10:5060", List: true, set: setSIPListen},
+		{Name: "sip-core", Default: "sip:127.0.0.1:5060", Help: "first hop into the core", Example: "sip:core.example.com:5060;transport=tcp", set: setSIPCore},
+		{Name: "sip-trusted", Meaning: "host of sip-core", Help: "list of hosts whose P-Asserted-Identity is believed", Example: "192.0.2.1,192.0.2.2", List: true, set: setSIPTrusted},
+		{Name: "sip-auth", Default: "none", Help: "how accounts authenticate in the core: none, shared:SECRET (every account has this password) or ephemeral:SECRET (time-limited names)", Example: "shared:@/etc/latchkey/sip-secret", Secret: true, set: setSIPAuth},
+		{Name: "sip-register-expires", Default: "600000s", Help: "Expires that a REGISTER asks for", Example: "3600s", set: duration(time.Second, func(c *Config) *time.Duration { return &c.SIPRegisterExpires })},
+		{Name: "im-server", Meaning: "same as sip-core", Help: "interaction server for messages", Example: "sip:im.example.com", set: hop(func(c *Config) *string { return &c.IMServer })},
+		{Name: "file-server", Meaning: "same as sip-core", Help: "interaction server for files", Example: "sip:ft.example.com", set: hop(func(c *Config) *string { return &c.FileServer })},
+		{Name: "msrp-listen", Default: "tcp:127.0.0.1:2855", Help: "list of MSRP listeners, tcp: and an address", Example: "tcp:192.0.2.10:2855", List: true, set: setMSRPListen},
+		{Name: "msrp-peers", Meaning: "public addresses, and, where sip-core is loopback or private, addresses of that same class; never link-local", Help: "list of networks (CIDR) that MSRP may connect to", Example: "192.0.2.0/24,2001:db8::/32", List: true, set: setMSRPPeers},
+		{Name: "directory", Help: "who is a registered user: file:PATH", Example: "file:users.yaml", set: setDirectory},
+		{Name: "mail", Help: "SMTP server that takes invitations: smtp:// (STARTTLS where offered) or smtps://", Example: "smtp://latchkey:@/etc/latchkey/mail-password@mail.example.com:587", Secret: true, set: setMail},
+		{Name: "mail-from", Help: "sender address of invitations", Example: "invitations@example.com", set: setMailFrom},
+		{Name: "log-level", Default: "info", Help: "least level that is logged: debug, info, warn or error", Example: "debug", set: setLogLevel},
+		{Name: "log-format", Default: "text", Help: "text or json", Example: "json", set: setLogFormat},
+	}
+}
+
+// missing names what this version does not do yet, and what can be done instead. Who sets
+// one is told so; nothing is accepted and then ignored.
+func missing() map[string]string {
+	return map[string]string{
+		"interaction-mode": "leave it out: chats are INVITE and MSRP",
+		"sms":              "invite by e-mail, for example mail: smtp://127.0.0.1:25",
+		"mms":              "invite by e-mail, for example mail: smtp://127.0.0.1:25",
+	}
+}

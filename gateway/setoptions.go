@@ -1,0 +1,386 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/mail"
+	"net/netip"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"latchkey"
+	"latchkey/registrar"
+)
+
+// Setters read the text of one option each. Their errors say what is wrong; Load
+// adds the option's name and an example.
+
+func text(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		*field(c) = v
+		return nil
+	}
+}
+
+func hostPort(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		*field(c) = v
+		return checkHostPort(v)
+	}
+}
+
+func duration(least time.Duration, field func(*Config) *time.Duration) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			return fmt.Errorf("%q is not a duration", v)
+		}
+		if d < least {
+			return fmt.Errorf("%s is too short; the least is %s", v, least)
+		}
+		*field(c) = d
+		return nil
+	}
+}
+
+func hop(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		*field(c) = v
+		return checkHop(v)
+	}
+}
+
+func oneOf[T ~string](v string, field *T, allowed ...T) error {
+	words := []string{}
+	for _, a := range allowed {
+		if v == string(a) {
+			*field = a
+			return nil
+		}
+		words = append(words, string(a))
+	}
+	return fmt.Errorf("%q is not one of %s", v, strings.Join(words, ", "))
+}
+
+func setData(c *Config, v string) error {
+	if strings.Contains(v, "://") {
+		return errors.New("only an SQLite file is supported by this version")
+	}
+	if v == "" {
+		return errors.New("is empty")
+	}
+	c.Data = v
+	return nil
+}
+
+func setPublicURL(c *Config, v string) error {
+	u, err := url.Parse(v)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return fmt.Errorf("%q is not an http:// or https:// URL with a host and without query", v)
+	}
+	c.PublicURL = strings.TrimRight(v, "/")
+	return nil
+}
+
+func setDomain(c *Config, v string) error {
+	a, err := latchkey.ParseAddress("sip:" + v)
+	if err != nil || a.Host() != strings.ToLower(v) {
+		return fmt.Errorf("%q is not a domain name", v)
+	}
+	c.Domain = a.Host()
+	return nil
+}
+
+func setAccountScheme(c *Config, v string) error {
+	if v == "directory" {
+		return errors.New("directory is not supported by this version; use mapped, identifier or serial")
+	}
+	return oneOf(v, &c.AccountScheme, Mapped, Identifier, Serial)
+}
+
+func setOnLogout(c *Config, v string) error {
+	var choice string
+	err := oneOf(v, &choice, "delete", "keep")
+	c.KeepAccount = choice == "keep"
+	return err
+}
+
+func setLinkStyle(c *Config, v string) error { return oneOf(v, &c.LinkStyle, Query, Fragment) }
+
+func setInvitePolicy(c *Config, v string) error {
+	if level, ok := strings.CutPrefix(v, "level:"); ok {
+		n, err := strconv.Atoi(level)
+		if err != nil || n < 0 {
+			return fmt.Errorf("%q is not a level", level)
+		}
+		c.InvitePolicy = InvitePolicy{Level: n}
+		return nil
+	}
+	switch v {
+	case "any":
+		c.InvitePolicy = InvitePolicy{Any: true}
+	case "valid":
+		c.InvitePolicy = InvitePolicy{}
+	default:
+		return fmt.Errorf("%q is not any, valid or level:N", v)
+	}
+	return nil
+}
+
+func setRequireOnline(c *Config, v string) error {
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		return fmt.Errorf("%q is not true or false", v)
+	}
+	c.RequireOnline = b
+	return nil
+}
+
+func setSIPListen(c *Config, v string) error {
+	for _, l := range list(v) {
+		network, addr, _ := strings.Cut(l, ":")
+		switch network {
+		case "udp", "tcp":
+		case "tls", "ws", "wss":
+			return fmt.Errorf("%s is not supported by this version; use udp or tcp", network)
+		default:
+			return fmt.Errorf("%q does not begin with udp: or tcp:", l)
+		}
+		if err := checkHostPort(addr); err != nil {
+			return err
+		}
+		c.SIPListen = append(c.SIPListen, l)
+	}
+	return notEmpty(c.SIPListen)
+}
+
+func setMSRPListen(c *Config, v string) error {
+	for _, l := range list(v) {
+		network, addr, _ := strings.Cut(l, ":")
+		switch network {
+		case "tcp":
+		case "tls":
+			return errors.New("tls is not supported by this version; use tcp")
+		default:
+			return fmt.Errorf("%q does not begin with tcp:", l)
+		}
+		if err := checkHostPort(addr); err != nil {
+			return err
+		}
+		c.MSRPListen = append(c.MSRPListen, addr)
+	}
+	return notEmpty(c.MSRPListen)
+}
+
+func setSIPCore(c *Config, v string) error {
+	c.SIPCore = v
+	return checkHop(v)
+}
+
+func setSIPTrusted(c *Config, v string) error {
+	for _, h := range list(v) {
+		if a, err := netip.ParseAddr(strings.Trim(h, "[]")); err == nil {
+			h = a.String()
+		} else if _, err := latchkey.ParseAddress("sip:" + h); err != nil || strings.ContainsAny(h, ":@;") {
+			return fmt.Errorf("%q is not a host", h)
+		}
+		c.SIPTrusted = append(c.SIPTrusted, h)
+	}
+	return notEmpty(c.SIPTrusted)
+}
+
+func setSIPAuth(c *Config, v string) error {
+	mode, secret, _ := strings.Cut(v, ":")
+	switch mode {
+	case "none", "shared", "ephemeral":
+	case "directory":
+		return errors.New("directory is not supported by this version; use none, shared:SECRET or ephemeral:SECRET")
+	}
+	secret, err := reveal(secret)
+	if err != nil {
+		return err
+	}
+	if secret != "" {
+		v = mode + ":" + secret
+	}
+	auth, err := registrar.ParseAuth(v)
+	if err != nil {
+		return errors.New("must be none, shared:SECRET or ephemeral:SECRET") // v may hold a secret
+	}
+	c.SIPAuth = auth
+	return nil
+}
+
+func setMSRPPeers(c *Config, v string) error {
+	for _, n := range list(v) {
+		p, err := netip.ParsePrefix(n)
+		if err != nil {
+			return fmt.Errorf("%q is not a network in CIDR form", n)
+		}
+		c.MSRPPeers = append(c.MSRPPeers, p.Masked())
+	}
+	return notEmpty(c.MSRPPeers)
+}
+
+func setDirectory(c *Config, v string) error {
+	path, ok := strings.CutPrefix(v, "file:")
+	switch {
+	case strings.HasPrefix(v, "http:"), strings.HasPrefix(v, "https:"):
+		return errors.New("http is not supported by this version; use file:PATH")
+	case !ok || path == "":
+		return fmt.Errorf("%q is not file:PATH", v)
+	}
+	c.Directory = path
+	return nil
+}
+
+// setMail reads smtp://user:password@host:port by hand: the password may be @PATH, which
+// no URL parser takes.
+func setMail(c *Config, v string) error {
+	scheme, rest, _ := strings.Cut(v, "://")
+	m := Mail{TLS: scheme == "smtps"}
+	if scheme != "smtp" && scheme != "smtps" {
+		return errors.New("must begin with smtp:// or smtps://") // v may hold a password
+	}
+	server := rest
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		user, password, _ := strings.Cut(rest[:at], ":")
+		server = rest[at+1:]
+		secret, err := reveal(password)
+		if err == nil && secret == password {
+			secret, err = url.PathUnescape(password)
+		}
+		if err != nil {
+			return err
+		}
+		if user, err = url.PathUnescape(user); err != nil || user == "" {
+			return errors.New("has a user name that can't be read")
+		}
+		m.User, m.Password = user, latchkey.Secret(secret)
+	}
+	server = strings.TrimSuffix(server, "/")
+	if _, _, err := net.SplitHostPort(server); err != nil {
+		port := "25"
+		if m.TLS {
+			port = "465" // RFC 8314 §7.3: submissions
+		}
+		server = net.JoinHostPort(strings.Trim(server, "[]"), port)
+	}
+	if host, _, _ := net.SplitHostPort(server); host == "" {
+		return errors.New("has no host")
+	}
+	m.HostPort = server
+	c.Mail = &m
+	return checkHostPort(server)
+}
+
+func setMailFrom(c *Config, v string) error {
+	a, err := mail.ParseAddress(v)
+	if err != nil || a.Name != "" {
+		return fmt.Errorf("%q is not a plain e-mail address", v)
+	}
+	c.MailFrom = a.Address
+	return nil
+}
+
+func setLogLevel(c *Config, v string) error {
+	var level string
+	if err := oneOf(v, &level, "debug", "info", "warn", "error"); err != nil {
+		return err
+	}
+	return c.Log.Level.UnmarshalText([]byte(level))
+}
+
+func setLogFormat(c *Config, v string) error {
+	var format string
+	err := oneOf(v, &format, "text", "json")
+	c.Log.JSON = format == "json"
+	return err
+}
+
+// list splits a list at commas and drops the space around its elements.
+func list(v string) []string {
+	var all []string
+	for e := range strings.SplitSeq(v, ",") {
+		if e = strings.TrimSpace(e); e != "" {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+func notEmpty[T any](all []T) error {
+	if len(all) == 0 {
+		return errors.New("is empty")
+	}
+	return nil
+}
+
+func checkHostPort(v string) error {
+	_, port, err := net.SplitHostPort(v)
+	if err != nil {
+		return fmt.Errorf("%q is not host:port", v)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q has no port between 0 and 65535", v)
+	}
+	return nil
+}
+
+// checkHop reads the SIP URI of a next hop: no user needed, and transport udp or tcp.
+func checkHop(v string) error {
+	a, err := latchkey.ParseAddress(v)
+	if err != nil || a.Scheme() != "sip" {
+		return fmt.Errorf("%q is not a SIP URI (sip:host:port)", v)
+	}
+	var u sip.Uri
+	if err := sip.ParseUri(v, &u); err != nil {
+		return fmt.Errorf("%q is not a SIP URI (sip:host:port)", v)
+	}
+	if t, ok := u.UriParams.Get("transport"); ok && !strings.EqualFold(t, "udp") && !strings.EqualFold(t, "tcp") {
+		return fmt.Errorf("transport %s is not supported by this version; use udp or tcp", t)
+	}
+	return nil
+}
+
+// hopHost is the host of a hop that checkHop has passed, without the brackets of IPv6.
+func hopHost(v string) string {
+	a, err := latchkey.ParseAddress(v)
+	if err != nil {
+		return ""
+	}
+	return strings.Trim(a.Host(), "[]")
+}
+
+// reveal gives the secret itself: v, or the first line's worth of the file that @PATH names.
+func reveal(v string) (string, error) {
+	path, ok := strings.CutPrefix(v, "@")
+	if !ok {
+		return v, nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("its secret: %w", err)
+	}
+	secret := strings.TrimRight(string(b), "\r\n")
+	if secret == "" || strings.ContainsAny(secret, "\r\n") {
+		return "", fmt.Errorf("its secret: %s must hold one line", path)
+	}
+	return secret, nil
+}
+
+// Logger makes the logger that the configuration asks for.
+func (l Logging) Logger(w *os.File) *slog.Logger {
+	opt := &slog.HandlerOptions{Level: l.Level}
+	if l.JSON {
+		return slog.New(slog.NewJSONHandler(w, opt))
+	}
+	return slog.New(slog.NewTextHandler(w, opt))
+}
