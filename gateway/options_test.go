@@ -1,0 +1,182 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"latchkey"
+)
+
+func noEnv(string) string { return "" }
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Every default and every example of the table is a value that works.
+func TestDefaultsAndExamplesWork(t *testing.T) {
+	c, err := Load([]string{"--directory", "file:users.yaml"}, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.AccountScheme != Mapped || c.AccountLifetime != 168*time.Hour || c.SIPRegisterExpires != 600000*time.Second || c.KeepAccount || c.LinkStyle != Query ||
+		!slices.Equal(c.SIPTrusted, []string{"127.0.0.1"}) || c.IMServer != c.SIPCore || c.FileServer != c.SIPCore || c.Log != (Logging{Level: slog.LevelInfo}) {
+		t.Errorf("Load(no options) = %+v", c)
+	}
+	if got := c.BaseURL("127.0.0.1:4711"); got != "http://127.0.0.1:4711" {
+		t.Errorf("BaseURL = %q, want the address as bound", got)
+	}
+	for _, o := range Options() {
+		if o.set == nil || strings.Contains(o.Example, "@/") {
+			continue // reads a file that isn't here
+		}
+		if err := o.set(&Config{}, o.Example); err != nil {
+			t.Errorf("%s: example %q: %v", o.Name, o.Example, err)
+		}
+	}
+}
+
+func TestFlagWinsOverEnvironmentWinsOverFile(t *testing.T) {
+	file := write(t, "latchkey.yaml", "domain: file.example\ndata: file.db\nmail-from: file@cc.com\nsip-listen:\n  - udp:127.0.0.1:0\n  - tcp:127.0.0.1:0\nrequire-online: true\ndirectory: file:users.yaml\n")
+	env := map[string]string{"LATCHKEY_CONFIG": file, "LATCHKEY_DATA": "env.db", "LATCHKEY_MAIL_FROM": "env@cc.com"}
+	c, err := Load([]string{"--mail-from=flag@cc.com"}, func(k string) string { return env[k] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.MailFrom != "flag@cc.com" || c.Data != "env.db" || c.Domain != "file.example" || !c.RequireOnline ||
+		!slices.Equal(c.SIPListen, []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0"}) {
+		t.Errorf("Load = %+v", c)
+	}
+}
+
+// Each error is one line that names the option, says what is wrong and gives an example.
+func TestBadValuesAreNamedOnOneLine(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"--http-listen", "8080"}, []string{"--http-listen", `"8080" is not host:port`, "0.0.0.0:8080"}},
+		{[]string{"--account-lifetime", "7 days"}, []string{"--account-lifetime", "not a duration", "72h"}},
+		{[]string{"--account-scheme", "directory"}, []string{"--account-scheme", "not supported"}},
+		{[]string{"--invite-policy", "level:x"}, []string{"--invite-policy", "not a level", "level:3"}},
+		{[]string{"--sip-listen", "tls:127.0.0.1:5061"}, []string{"--sip-listen", "tls is not supported"}},
+		{[]string{"--sip-core", "core.example"}, []string{"--sip-core", "not a SIP URI"}},
+		{[]string{"--data", "postgres://localhost/x"}, []string{"--data", "only an SQLite file"}},
+		{[]string{"--msrp-peers", "10.0.0.1"}, []string{"--msrp-peers", "CIDR"}},
+		{[]string{"--directory", "https://cc.com"}, []string{"--directory", "not supported"}},
+		{[]string{"--mail", "mail.cc.com"}, []string{"--mail", "smtp://"}},
+		{[]string{"--mail", "smtp://127.0.0.1:25"}, []string{"mail-from", "is needed"}},
+		{[]string{"--sms", "smpp://x"}, []string{"--sms", "not supported", "mail"}},
+		{[]string{"--interaction-mode=pager"}, []string{"--interaction-mode", "not supported"}},
+		{[]string{"--domian", "x"}, []string{"--domian", "did you mean domain?"}},
+		{[]string{"--data"}, []string{"--data", "needs a value", "latchkey.db"}},
+		{[]string{"--http-tls-cert", "x.pem"}, []string{"http-tls-cert", "http-tls-key"}},
+		{[]string{"serve"}, []string{"serve", "not an option"}},
+	} {
+		_, err := Load(append([]string{"--directory=file:x"}, c.args...), noEnv)
+		if err == nil {
+			t.Errorf("Load(%q) = nil, want an error", c.args)
+			continue
+		}
+		for _, want := range c.want {
+			if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("Load(%q) = %q, want one line with %q", c.args, err, want)
+			}
+		}
+	}
+	if _, err := Load([]string{"--help"}, noEnv); !errors.Is(err, ErrHelp) {
+		t.Errorf("Load(--help) = %v, want ErrHelp", err)
+	}
+	if _, err := Load(nil, func(k string) string { return map[string]string{"LATCHKEY_MMS": "mm7+http://x"}[k] }); err == nil || !strings.Contains(err.Error(), "LATCHKEY_MMS") {
+		t.Errorf("Load(LATCHKEY_MMS) = %v, want it refused by name", err)
+	}
+}
+
+func TestBadFilesAreNamedWithTheirLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"data: x.db\nhttp-lisen: 127.0.0.1:1\n": "latchkey.yaml:2: http-lisen: is not an option; did you mean http-listen?",
+		"sms: smpp://x\n":                       "latchkey.yaml:1: sms: is unknown to this version",
+		"data: a\ndata: b\n":                    "latchkey.yaml:2: data: stands here a second time",
+		"\ndata: [a]\n":                         "latchkey.yaml:2: data: must be one plain value",
+		"data:\n":                               "latchkey.yaml:1: data: has no value",
+		"- data\n":                              "latchkey.yaml:1: must be options and values",
+		"domain: a b\n":                         `latchkey.yaml:1: domain: "a b" is not a domain name`,
+		"config: x\n":                           "latchkey.yaml:1: config: is not an option",
+	} {
+		_, err := Load([]string{"--config", write(t, "latchkey.yaml", text)}, noEnv)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("file %q: %v, want one line with %q", text, err, want)
+		}
+	}
+}
+
+func TestSecretsComeFromFilesAndStayOutOfMessages(t *testing.T) {
+	secret := write(t, "secret", "pa:ss@word\n")
+	for _, v := range []string{"smtp://me:@" + secret + "@mail.cc.com:587", "smtp://me:pa%3Ass%40word@mail.cc.com:587", "@" + write(t, "mail", "smtp://me:pa:ss@word@mail.cc.com:587\n")} {
+		c, err := Load([]string{"--directory=file:x", "--mail-from=i@cc.com", "--mail", v}, noEnv)
+		if err != nil {
+			t.Errorf("--mail %s: %v", v, err)
+			continue
+		}
+		if want := (&Mail{HostPort: "mail.cc.com:587", User: "me", Password: "pa:ss@word"}); !reflect.DeepEqual(c.Mail, want) {
+			t.Errorf("--mail %s = %s, %q, want %s", v, c.Mail.HostPort, c.Mail.Password.Reveal(), want.HostPort)
+		}
+		if shown := fmt.Sprintf("%+v %#v", c, *c.Mail); strings.Contains(shown, "pa:ss") {
+			t.Errorf("printing the configuration shows the password: %s", shown)
+		}
+	}
+	c, err := Load([]string{"--directory=file:x", "--sip-auth", "shared:@" + secret}, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.SIPAuth.Credentials(latchkey.AccountID("sip:g1@guest.example")).Password; got != "pa:ss@word" {
+		t.Errorf("--sip-auth shared:@PATH: password %q, want the file's", got)
+	}
+	for _, bad := range []string{"--sip-auth=sharde:hush", "--mail=smpt://me:hush@cc.com", "--sip-auth=shared:@/nowhere"} {
+		if _, err := Load([]string{"--directory=file:x", bad}, noEnv); err == nil || strings.Contains(err.Error(), "hush") {
+			t.Errorf("Load(%s) = %v, want an error without the secret", bad, err)
+		}
+	}
+}
+
+// F04: the three policies.
+func TestPoliciesAllowWhomTheySay(t *testing.T) {
+	active := latchkey.Subscriber{State: latchkey.Active, Level: 2}
+	lost := latchkey.Subscriber{State: latchkey.Lost, Level: 9}
+	for policy, want := range map[string][2]bool{"any": {true, true}, "valid": {true, false}, "level:2": {true, false}, "level:3": {false, false}} {
+		c, err := Load([]string{"--directory=file:x", "--invite-policy", policy}, noEnv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]bool{c.InvitePolicy.Allows(active), c.InvitePolicy.Allows(lost)}; got != want {
+			t.Errorf("%s: allows active, lost = %v, want %v", policy, got, want)
+		}
+	}
+}
+
+func TestNetworksAndServersAreParsed(t *testing.T) {
+	c, err := Load([]string{"--directory=file:x", "--msrp-peers", "10.1.2.3/8, ::1/128", "--sip-core", "sip:[::1]:5060;transport=tcp", "--public-url", "https://chat.cc.com/", "--mail=smtps://mail.cc.com", "--mail-from=i@cc.com"}, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}; !slices.Equal(c.MSRPPeers, want) {
+		t.Errorf("msrp-peers = %v, want %v", c.MSRPPeers, want)
+	}
+	if !slices.Equal(c.SIPTrusted, []string{"::1"}) || c.BaseURL("x") != "https://chat.cc.com" || c.Mail.HostPort != "mail.cc.com:465" || !c.Mail.TLS {
+		t.Errorf("Load = %+v, mail %+v", c, c.Mail)
+	}
+}
