@@ -19,76 +19,76 @@ func (r *Registrar) Drop(ctx context.Context, account latchkey.AccountID) error 
 		return fmt.Errorf("registration of %s: %w", account, err)
 	}
 	defer release()
-	bindings, err := r.store.Bindings(ctx, account)
+	regs, err := r.store.Registrations(ctx, account)
 	if err != nil {
 		return fmt.Errorf("registration of %s: %w", account, err)
 	}
-	var others []Server
-	for i := range bindings {
-		b := &bindings[i]
-		b.State, b.Failures, b.Due = Leaving, 0, time.Now().Add(r.opt.Timeout)
-		if err := r.save(ctx, b); err != nil {
+	var others []latchkey.Server
+	for i := range regs {
+		reg := &regs[i]
+		reg.State, reg.Failures, reg.Due = latchkey.RegistrationLeaving, 0, time.Now().Add(r.opt.Timeout)
+		if err := r.save(ctx, reg); err != nil {
 			return err
 		}
-		if b.Server != Core {
-			others = append(others, b.Server)
+		if reg.Server != latchkey.CoreServer {
+			others = append(others, reg.Server)
 		}
 	}
-	err = r.each(others, func(s Server) error { return r.leave(ctx, find(bindings, s)) })
-	if core := find(bindings, Core); core != nil {
+	err = r.each(others, func(s latchkey.Server) error { return r.leave(ctx, find(regs, s)) })
+	if core := find(regs, latchkey.CoreServer); core != nil {
 		err = first(err, r.leave(ctx, core))
 	}
 	return err
 }
 
-// leave takes one binding back, or plans the next attempt. Only the store can fail it.
-func (r *Registrar) leave(ctx context.Context, b *Binding) error {
+// leave takes one registration back, or plans the next attempt. Only the store can fail it.
+func (r *Registrar) leave(ctx context.Context, reg *latchkey.Registration) error {
 	now := time.Now()
-	if !now.Before(b.Held) {
-		return r.forget(ctx, b)
+	if !now.Before(reg.Held) {
+		return r.forget(ctx, reg)
 	}
-	if wait := r.holds.left(b.Server, now); wait > 0 {
-		b.Due = now.Add(wait)
-		return r.save(ctx, b)
+	if wait := r.holds.left(reg.Server, now); wait > 0 {
+		reg.Due = now.Add(wait)
+		return r.save(ctx, reg)
 	}
-	_, res, err := r.send(ctx, b, 0, r.opt.Timeout)
+	_, res, err := r.send(ctx, reg, 0, r.opt.Timeout)
 	if err == nil && res.IsSuccess() {
-		r.log.Debug("deregistered", latchkey.LogGuest, b.Account, "server", b.Server)
-		return r.forget(ctx, b)
+		r.log.Debug("deregistered", latchkey.LogGuest, reg.Account, "server", reg.Server)
+		return r.forget(ctx, reg)
 	}
 	if err == nil {
 		err = &refusal{res.StatusCode, res.Reason, retryAfter(res)}
 	}
-	err = r.failed(ctx, b, err)
-	r.log.Info("deregistration failed", latchkey.LogGuest, b.Account, "server", b.Server, latchkey.LogError, err)
-	if b.State == Refused {
-		return r.forget(ctx, b) // the server has the last word; there is nothing more to do
+	err = r.failed(ctx, reg, err)
+	r.log.Info("deregistration failed", latchkey.LogGuest, reg.Account, "server", reg.Server, latchkey.LogError, err)
+	if reg.State == latchkey.RegistrationRefused {
+		return r.forget(ctx, reg) // the server has the last word; there is nothing more to do
 	}
-	b.State = Leaving
-	if b.Due.After(b.Held) {
-		b.Due = b.Held // by then it has ended by itself
+	reg.State = latchkey.RegistrationLeaving
+	if reg.Due.After(reg.Held) {
+		reg.Due = reg.Held // by then it has ended by itself
 	}
-	return r.save(ctx, b)
+	return r.save(ctx, reg)
 }
 
-// Resume plans all bindings of the store. Call it once, before Run.
+// Resume plans all registrations of the store. Call it once, before Run.
 func (r *Registrar) Resume(ctx context.Context) error {
-	var aliases []Binding
-	err := r.store.EachBinding(ctx, func(b Binding) error {
-		if r.hops[b.Server] == "" || r.server(b.Server) != b.Server {
-			aliases = append(aliases, b)
+	var aliases []latchkey.Registration
+	err := r.store.EachRegistration(ctx, func(reg latchkey.Registration) error {
+		if r.hops[reg.Server] == "" || r.server(reg.Server) != reg.Server {
+			aliases = append(aliases, reg)
 			return nil
 		}
-		r.schedule.set(key{b.Account, b.Server}, b.Due)
+		r.schedule.set(key{reg.Account, reg.Server}, reg.Due)
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("resume registrations: %w", err)
 	}
-	for _, b := range aliases {
+	for _, reg := range aliases {
 		// The configuration has one server now where it had two. The contact is the same in both
-		// bindings, so taking this one back would end the other; it runs out by itself.
-		err = errors.Join(err, r.forget(ctx, &b))
+		// registrations, so taking this one back would end the other; it runs out by itself.
+		err = errors.Join(err, r.forget(ctx, &reg))
 	}
 	return err
 }

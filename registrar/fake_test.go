@@ -27,13 +27,13 @@ const (
 // memory is a Store.
 type memory struct {
 	mu   sync.Mutex
-	rows map[string]registrar.Binding
-	fail error // what SaveBinding says, once set
+	rows map[string]latchkey.Registration
+	fail error // what SaveRegistration says, once set
 }
 
-func newMemory() *memory { return &memory{rows: map[string]registrar.Binding{}} }
+func newMemory() *memory { return &memory{rows: map[string]latchkey.Registration{}} }
 
-func (m *memory) SaveBinding(_ context.Context, b registrar.Binding) error {
+func (m *memory) SaveRegistration(_ context.Context, b latchkey.Registration) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fail != nil {
@@ -43,17 +43,17 @@ func (m *memory) SaveBinding(_ context.Context, b registrar.Binding) error {
 	return nil
 }
 
-func (m *memory) DeleteBinding(_ context.Context, a latchkey.AccountID, s registrar.Server) error {
+func (m *memory) DeleteRegistration(_ context.Context, a latchkey.AccountID, s latchkey.Server) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.rows, string(a)+" "+string(s))
 	return nil
 }
 
-func (m *memory) Bindings(_ context.Context, a latchkey.AccountID) ([]registrar.Binding, error) {
+func (m *memory) Registrations(_ context.Context, a latchkey.AccountID) ([]latchkey.Registration, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var all []registrar.Binding
+	var all []latchkey.Registration
 	for _, k := range slices.Sorted(maps.Keys(m.rows)) {
 		if m.rows[k].Account == a {
 			all = append(all, m.rows[k])
@@ -62,7 +62,7 @@ func (m *memory) Bindings(_ context.Context, a latchkey.AccountID) ([]registrar.
 	return all, nil
 }
 
-func (m *memory) EachBinding(_ context.Context, f func(registrar.Binding) error) error {
+func (m *memory) EachRegistration(_ context.Context, f func(latchkey.Registration) error) error {
 	for _, k := range slices.Sorted(maps.Keys(m.rows)) {
 		if err := f(m.rows[k]); err != nil {
 			return err
@@ -71,7 +71,7 @@ func (m *memory) EachBinding(_ context.Context, f func(registrar.Binding) error)
 	return nil
 }
 
-func (m *memory) row(t *testing.T, s registrar.Server) registrar.Binding {
+func (m *memory) row(t *testing.T, s latchkey.Server) latchkey.Registration {
 	t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -98,7 +98,7 @@ type network struct {
 	delay    time.Duration                                             // of each answer
 	answer   func(hop string, req *sip.Request) (*sip.Response, error) // overrides the registrar where it returns something
 	heard    []heard
-	bindings map[string]string // hop and aor -> Call-ID
+	standing map[string]string // hop and aor -> Call-ID
 	cseqs    map[string]uint32 // Call-ID -> last
 	extra    []sip.Header      // of a 200
 }
@@ -114,7 +114,7 @@ type heard struct {
 }
 
 func newNetwork(t *testing.T) *network {
-	return &network{t: t, bindings: map[string]string{}, cseqs: map[string]uint32{}}
+	return &network{t: t, standing: map[string]string{}, cseqs: map[string]uint32{}}
 }
 
 func (n *network) Contact(user string, hop sip.Uri) sip.Uri {
@@ -173,10 +173,10 @@ func (n *network) hear(req *sip.Request) (*sip.Response, error) {
 	res := sip.NewResponseFromRequest(req, 200, "OK", nil)
 	aor := h.hop + " " + req.To().Address.String()
 	if h.expires == 0 {
-		delete(n.bindings, aor)
+		delete(n.standing, aor)
 		return res, nil
 	}
-	n.bindings[aor] = h.callID
+	n.standing[aor] = h.callID
 	if n.granted > 0 {
 		h.expires = min(h.expires, n.granted)
 	}
@@ -206,7 +206,7 @@ func (n *network) requests() []heard {
 func (n *network) registered() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return len(n.bindings)
+	return len(n.standing)
 }
 
 func (n *network) says(code int, reason string, headers ...sip.Header) {

@@ -21,20 +21,20 @@ func (r *Registrar) Keep(ctx context.Context, account latchkey.AccountID, intera
 		return fmt.Errorf("registration of %s: %w", account, err)
 	}
 	defer release()
-	bindings, err := r.store.Bindings(ctx, account)
+	regs, err := r.store.Registrations(ctx, account)
 	if err != nil {
 		return fmt.Errorf("registration of %s: %w", account, err)
 	}
-	core, fresh := revive(bindings, account, Core)
+	core, fresh := revive(regs, account, latchkey.CoreServer)
 	if err := r.stand(ctx, core, r.opt.Timeout); err != nil {
 		if fresh {
 			return first(err, r.abandon(ctx, core))
 		}
 		return err
 	}
-	r.each(r.interactionServers(interactions), func(s Server) error {
-		b, _ := revive(bindings, account, s)
-		if err := r.stand(ctx, b, r.opt.Patience); err != nil {
+	r.each(r.interactionServers(interactions), func(s latchkey.Server) error {
+		reg, _ := revive(regs, account, s)
+		if err := r.stand(ctx, reg, r.opt.Patience); err != nil {
 			r.log.Warn("interaction server will be tried again", latchkey.LogGuest, account, "server", s, latchkey.LogError, err)
 		}
 		return nil
@@ -45,15 +45,15 @@ func (r *Registrar) Keep(ctx context.Context, account latchkey.AccountID, intera
 // Ensure registers the account late where it is needed now: at the core and at the server of the
 // interaction (R26, F27). An account that Keep never saw is refused.
 func (r *Registrar) Ensure(ctx context.Context, account latchkey.AccountID, interaction latchkey.Interaction) error {
-	needed := append([]Server{Core}, r.interactionServers([]latchkey.Interaction{interaction})...)
-	standing := func() ([]Binding, bool, error) {
-		bindings, err := r.store.Bindings(ctx, account)
+	needed := append([]latchkey.Server{latchkey.CoreServer}, r.interactionServers([]latchkey.Interaction{interaction})...)
+	standing := func() ([]latchkey.Registration, bool, error) {
+		regs, err := r.store.Registrations(ctx, account)
 		for _, s := range needed {
-			if b := find(bindings, s); b == nil || !b.Standing(time.Now()) {
-				return bindings, false, err
+			if reg := find(regs, s); reg == nil || !reg.Standing(time.Now()) {
+				return regs, false, err
 			}
 		}
-		return bindings, true, err
+		return regs, true, err
 	}
 	if _, ok, err := standing(); ok || err != nil {
 		return err
@@ -63,16 +63,16 @@ func (r *Registrar) Ensure(ctx context.Context, account latchkey.AccountID, inte
 		return fmt.Errorf("registration of %s: %w", account, err)
 	}
 	defer release()
-	bindings, ok, err := standing()
+	regs, ok, err := standing()
 	if ok || err != nil {
 		return err
 	}
-	if err := known(bindings, account); err != nil {
+	if err := known(regs, account); err != nil {
 		return err
 	}
 	for _, s := range needed {
-		b, _ := revive(bindings, account, s)
-		if err := r.stand(ctx, b, r.opt.Timeout); err != nil {
+		reg, _ := revive(regs, account, s)
+		if err := r.stand(ctx, reg, r.opt.Timeout); err != nil {
 			return err
 		}
 	}
@@ -92,51 +92,51 @@ func (r *Registrar) confirm(ctx context.Context, account latchkey.AccountID) err
 		return fmt.Errorf("registration of %s: %w", account, err)
 	}
 	defer release()
-	bindings, err := r.store.Bindings(ctx, account)
+	regs, err := r.store.Registrations(ctx, account)
 	if err != nil {
 		return fmt.Errorf("registration of %s: %w", account, err)
 	}
-	if err := known(bindings, account); err != nil {
+	if err := known(regs, account); err != nil {
 		return err
 	}
-	again := func(s Server) error { return r.renew(ctx, find(bindings, s), r.opt.Timeout) }
-	if err := again(Core); err != nil {
+	again := func(s latchkey.Server) error { return r.renew(ctx, find(regs, s), r.opt.Timeout) }
+	if err := again(latchkey.CoreServer); err != nil {
 		return err
 	}
-	var others []Server
-	for _, b := range bindings {
-		if b.Server != Core && b.State != Leaving {
-			others = append(others, b.Server)
+	var others []latchkey.Server
+	for _, reg := range regs {
+		if reg.Server != latchkey.CoreServer && reg.State != latchkey.RegistrationLeaving {
+			others = append(others, reg.Server)
 		}
 	}
 	return r.each(others, again)
 }
 
-// stand makes b a standing registration if it isn't one.
-func (r *Registrar) stand(ctx context.Context, b *Binding, timeout time.Duration) error {
-	if b.Standing(time.Now()) {
+// stand makes reg a standing registration if it isn't one.
+func (r *Registrar) stand(ctx context.Context, reg *latchkey.Registration, timeout time.Duration) error {
+	if reg.Standing(time.Now()) {
 		return nil
 	}
-	return r.renew(ctx, b, timeout)
+	return r.renew(ctx, reg, timeout)
 }
 
-// renew registers b and stores what came of it.
-func (r *Registrar) renew(ctx context.Context, b *Binding, timeout time.Duration) error {
-	return first(r.register(ctx, b, timeout), r.save(ctx, b))
+// renew registers reg and stores what came of it.
+func (r *Registrar) renew(ctx context.Context, reg *latchkey.Registration, timeout time.Duration) error {
+	return first(r.register(ctx, reg, timeout), r.save(ctx, reg))
 }
 
-// abandon undoes a binding whose first REGISTER failed: it is forgotten where the server surely
+// abandon undoes a registration whose first REGISTER failed: it is forgotten where the server surely
 // has none, else taken back by Run.
-func (r *Registrar) abandon(ctx context.Context, b *Binding) error {
-	if !time.Now().Before(b.Held) {
-		return r.forget(ctx, b)
+func (r *Registrar) abandon(ctx context.Context, reg *latchkey.Registration) error {
+	if !time.Now().Before(reg.Held) {
+		return r.forget(ctx, reg)
 	}
-	b.State, b.Due = Leaving, time.Now().Add(backoff(1))
-	return r.save(ctx, b)
+	reg.State, reg.Due = latchkey.RegistrationLeaving, time.Now().Add(backoff(1))
+	return r.save(ctx, reg)
 }
 
 // each runs f for all servers at once, waits, and returns the first error.
-func (r *Registrar) each(servers []Server, f func(Server) error) error {
+func (r *Registrar) each(servers []latchkey.Server, f func(latchkey.Server) error) error {
 	errs := make([]error, len(servers))
 	var all sync.WaitGroup
 	for i, s := range servers {
@@ -146,24 +146,24 @@ func (r *Registrar) each(servers []Server, f func(Server) error) error {
 	return first(errs...)
 }
 
-// revive finds the account's binding or makes a new one. A binding on its way out
+// revive finds the account's registration or makes a new one. A registration on its way out
 // comes back with its Call-ID; it counts as fresh, as a new one does.
-func revive(bindings []Binding, account latchkey.AccountID, s Server) (b *Binding, fresh bool) {
-	b = find(bindings, s)
-	if b == nil {
-		return newBinding(account, s), true
+func revive(regs []latchkey.Registration, account latchkey.AccountID, s latchkey.Server) (reg *latchkey.Registration, fresh bool) {
+	reg = find(regs, s)
+	if reg == nil {
+		return newRegistration(account, s), true
 	}
-	if b.State == Leaving {
-		b.State = Wanted
-		return b, true
+	if reg.State == latchkey.RegistrationLeaving {
+		reg.State = latchkey.RegistrationWanted
+		return reg, true
 	}
-	return b, false
+	return reg, false
 }
 
 // known refuses accounts that were never kept, or that are leaving: a login that
 // crosses a farewell must not bring the registration back.
-func known(bindings []Binding, account latchkey.AccountID) error {
-	if core := find(bindings, Core); core == nil || core.State == Leaving {
+func known(regs []latchkey.Registration, account latchkey.AccountID) error {
+	if core := find(regs, latchkey.CoreServer); core == nil || core.State == latchkey.RegistrationLeaving {
 		return latchkey.Wrap(latchkey.KindRegistrationFailed, fmt.Errorf("%s is not kept registered", account), "")
 	}
 	return nil

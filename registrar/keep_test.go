@@ -206,8 +206,8 @@ func TestSilentCoreFailsTheInviteAndIsTidiedUp(t *testing.T) {
 		if took := time.Since(start); took != 10*time.Second {
 			t.Errorf("Keep took %v, want 10s", took)
 		}
-		if got := store.row(t, registrar.Core).State; got != registrar.Leaving {
-			t.Errorf("state %s, want %s", got, registrar.Leaving)
+		if got := store.row(t, latchkey.CoreServer).State; got != latchkey.RegistrationLeaving {
+			t.Errorf("state %s, want %s", got, latchkey.RegistrationLeaving)
 		}
 		n.answers()
 		time.Sleep(2 * time.Minute)
@@ -286,8 +286,8 @@ func TestRunRegistersAtAnInteractionServerThatComesBack(t *testing.T) {
 		}
 		n.answers()
 		time.Sleep(61 * time.Second)
-		if b := store.row(t, "im"); b.State != registrar.Registered || b.Failures != 0 {
-			t.Errorf("state %s, %d failures, want %s", b.State, b.Failures, registrar.Registered)
+		if b := store.row(t, "im"); b.State != latchkey.Registered || b.Failures != 0 {
+			t.Errorf("state %s, %d failures, want %s", b.State, b.Failures, latchkey.Registered)
 		}
 	})
 }

@@ -66,7 +66,7 @@ func TestServiceRouteIsKept(t *testing.T) {
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("ServiceRoute = %v, %v, want %v", got, err, want)
 	}
-	if got, want := store.row(t, registrar.Core).Associated, []string{"sip:b@guest.example", "tel:+8613800000000"}; !slices.Equal(got, want) {
+	if got, want := store.row(t, latchkey.CoreServer).Associated, []string{"sip:b@guest.example", "tel:+8613800000000"}; !slices.Equal(got, want) {
 		t.Errorf("associated: %v, want %v", got, want)
 	}
 	if err := r.Drop(t.Context(), bob); err != nil {
@@ -96,12 +96,12 @@ func TestFailedRefreshIsRepeatedMoreAndMoreSlowly(t *testing.T) {
 				t.Errorf("attempt %d after %v, want between %v and %v", i, gap, upper/2, upper)
 			}
 		}
-		if b := store.row(t, registrar.Core); b.Standing(time.Now()) || b.State != registrar.Registered || b.Failures != len(all) {
+		if b := store.row(t, latchkey.CoreServer); b.Standing(time.Now()) || b.State != latchkey.Registered || b.Failures != len(all) {
 			t.Errorf("%s until %v, %d failures; want over, %d", b.State, b.Expires, b.Failures, len(all))
 		}
 		n.answers()
 		time.Sleep(time.Hour)
-		if b := store.row(t, registrar.Core); !b.Standing(time.Now()) || b.Failures != 0 {
+		if b := store.row(t, latchkey.CoreServer); !b.Standing(time.Now()) || b.Failures != 0 {
 			t.Errorf("%s until %v, %d failures; want it back", b.State, b.Expires, b.Failures)
 		}
 	})
@@ -128,8 +128,8 @@ func TestRefreshHeedsRetryAfterAndTakesNoForAnAnswer(t *testing.T) {
 		if gap := all[2].at.Sub(all[1].at); gap != 17*time.Second {
 			t.Errorf("repeat after %v, want 17s", gap)
 		}
-		if got := store.row(t, registrar.Core).State; got != registrar.Refused {
-			t.Errorf("state %s, want %s", got, registrar.Refused)
+		if got := store.row(t, latchkey.CoreServer).State; got != latchkey.RegistrationRefused {
+			t.Errorf("state %s, want %s", got, latchkey.RegistrationRefused)
 		}
 		n.answers()
 		if err := r.Confirm(t.Context(), bob); err != nil {
@@ -149,10 +149,10 @@ func TestRestartGoesOnWhereItWas(t *testing.T) {
 		if err := first.Keep(t.Context(), bob, im()); err != nil {
 			t.Fatalf("Keep = %v", err)
 		}
-		var written registrar.Binding
+		var written latchkey.Registration
 		n.set(func() {
 			n.answer = func(string, *sip.Request) (*sip.Response, error) {
-				written = store.row(t, registrar.Core) // what a crash would leave
+				written = store.row(t, latchkey.CoreServer) // what a crash would leave
 				return nil, nil
 			}
 		})
@@ -163,7 +163,7 @@ func TestRestartGoesOnWhereItWas(t *testing.T) {
 		if last := used[len(used)-1]; written.CallID != last.callID || written.CSeq < last.cseq {
 			t.Fatalf("while CSeq %d was under way the row said %d", last.cseq, written.CSeq)
 		}
-		_ = store.SaveBinding(t.Context(), written)
+		_ = store.SaveRegistration(t.Context(), written)
 		n.answers()
 
 		second := registrar.New(store, n, opt)
@@ -184,8 +184,8 @@ func TestOverdueRefreshesArePaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, store := newNetwork(t), newMemory()
 		for i := range 500 {
-			_ = store.SaveBinding(t.Context(), registrar.Binding{
-				Account: latchkey.AccountID(fmt.Sprintf("sip:g%d@guest.example", i)), Server: registrar.Core, State: registrar.Registered,
+			_ = store.SaveRegistration(t.Context(), latchkey.Registration{
+				Account: latchkey.AccountID(fmt.Sprintf("sip:g%d@guest.example", i)), Server: latchkey.CoreServer, State: latchkey.Registered,
 				CallID: fmt.Sprint(i), CSeq: 7, Expires: time.Now().Add(-time.Hour), Due: time.Now().Add(-2 * time.Hour),
 			})
 		}
@@ -282,9 +282,9 @@ func TestInviteDuringAFarewellKeepsTheRegistration(t *testing.T) {
 }
 
 // A registration that the server ended by itself needs no REGISTER to go.
-func TestExpiredLeavingBindingIsJustForgotten(t *testing.T) {
+func TestExpiredRegistrationIsJustForgotten(t *testing.T) {
 	n, store := newNetwork(t), newMemory()
-	_ = store.SaveBinding(t.Context(), registrar.Binding{Account: bob, Server: registrar.Core, State: registrar.Registered, CallID: "x", Held: time.Now().Add(-time.Second)})
+	_ = store.SaveRegistration(t.Context(), latchkey.Registration{Account: bob, Server: latchkey.CoreServer, State: latchkey.Registered, CallID: "x", Held: time.Now().Add(-time.Second)})
 	if err := registrar.New(store, n, options()).Drop(t.Context(), bob); err != nil {
 		t.Fatalf("Drop = %v", err)
 	}
@@ -305,7 +305,7 @@ func TestNothingIsSentThatIsNotWrittenDown(t *testing.T) {
 	}
 }
 
-// Servers that were two and are one now have one binding.
+// Servers that were two and are one now have one registration.
 func TestResumeForgetsServersThatWereMerged(t *testing.T) {
 	n, store := newNetwork(t), newMemory()
 	opt := options()

@@ -44,92 +44,94 @@ func (e *refusal) unsure() bool {
 	return e.code == sip.StatusRequestTimeout || e.code == sip.StatusGatewayTimeout
 }
 
-// register asks the binding's server for a registration and writes the outcome into b.
-// The caller holds the account's turn and saves b afterwards, whatever is returned (renew does).
-func (r *Registrar) register(ctx context.Context, b *Binding, timeout time.Duration) error {
-	if wait := r.holds.left(b.Server, time.Now()); wait > 0 {
-		b.Due = time.Now().Add(wait)
-		return &latchkey.Error{Kind: latchkey.KindRegistrationFailed, RetryAfter: wait, Err: fmt.Errorf("%s asked to wait", b.Server)}
+// register asks the registration's server for a registration and writes the outcome into reg.
+// The caller holds the account's turn and saves reg afterwards, whatever is returned (renew does).
+func (r *Registrar) register(ctx context.Context, reg *latchkey.Registration, timeout time.Duration) error {
+	if wait := r.holds.left(reg.Server, time.Now()); wait > 0 {
+		reg.Due = time.Now().Add(wait)
+		return &latchkey.Error{Kind: latchkey.KindRegistrationFailed, RetryAfter: wait, Err: fmt.Errorf("%s asked to wait", reg.Server)}
 	}
-	held := b.Held
+	held := reg.Held
 	sent := time.Now()
-	req, res, err := r.ask(ctx, b, timeout)
+	req, res, err := r.ask(ctx, reg, timeout)
 	if err == nil && res.StatusCode == sip.StatusIntervalToBrief {
 		// RFC 3261 §10.2.8: once more, with at least Min-Expires.
-		if least := seconds(headerValue(res, "Min-Expires")); least > max(r.opt.Expires, b.MinExpires) {
-			b.MinExpires = least
+		if least := seconds(headerValue(res, "Min-Expires")); least > max(r.opt.Expires, reg.MinExpires) {
+			reg.MinExpires = least
 			sent = time.Now()
-			req, res, err = r.ask(ctx, b, timeout)
+			req, res, err = r.ask(ctx, reg, timeout)
 		}
 	}
 	if err != nil {
-		return r.failed(ctx, b, err)
+		return r.failed(ctx, reg, err)
 	}
 	if res.IsSuccess() {
-		granted := grantedExpires(res, r.asked(b), req.Contact().Address)
+		granted := grantedExpires(res, r.asked(reg), req.Contact().Address)
 		if granted > 0 {
-			b.State, b.Failures = Registered, 0
-			b.Expires = sent.Add(granted)
-			b.Held, b.Due = b.Expires, sent.Add(refreshAfter(granted))
-			b.ServiceRoute = addressList(res, "Service-Route")
-			b.Associated = addressList(res, "P-Associated-URI")
-			r.log.Debug("registered", latchkey.LogGuest, b.Account, "server", b.Server, "expires", granted)
+			reg.State, reg.Failures = latchkey.Registered, 0
+			reg.Expires = sent.Add(granted)
+			reg.Held, reg.Due = reg.Expires, sent.Add(refreshAfter(granted))
+			reg.ServiceRoute = addressList(res, "Service-Route")
+			reg.Associated = addressList(res, "P-Associated-URI")
+			r.log.Debug("registered", latchkey.LogGuest, reg.Account, "server", reg.Server, "expires", granted)
 			return nil
 		}
 	}
 	no := &refusal{res.StatusCode, res.Reason, retryAfter(res)}
 	if !no.unsure() {
-		b.Held = held
+		reg.Held = held
 	}
-	return r.failed(ctx, b, no)
+	return r.failed(ctx, reg, no)
 }
 
-// asked is the Expires that a REGISTER of the binding asks for.
-func (r *Registrar) asked(b *Binding) time.Duration { return max(r.opt.Expires, b.MinExpires) }
+// asked is the Expires that a REGISTER of the registration asks for.
+func (r *Registrar) asked(reg *latchkey.Registration) time.Duration {
+	return max(r.opt.Expires, reg.MinExpires)
+}
 
 // ask sends a REGISTER that asks for a registration.
-func (r *Registrar) ask(ctx context.Context, b *Binding, timeout time.Duration) (*sip.Request, *sip.Response, error) {
+func (r *Registrar) ask(ctx context.Context, reg *latchkey.Registration, timeout time.Duration) (*sip.Request, *sip.Response, error) {
 	now := time.Now()
-	if until := now.Add(r.asked(b)); until.After(b.Held) {
-		b.Held = until
+	if until := now.Add(r.asked(reg)); until.After(reg.Held) {
+		reg.Held = until
 	}
-	if b.State != Registered {
-		b.State, b.Due = Wanted, now.Add(timeout) // what a crash leaves behind is looked after
+	if reg.State != latchkey.Registered {
+		reg.State, reg.Due = latchkey.RegistrationWanted, now.Add(timeout) // what a crash leaves behind is looked after
 	}
-	return r.send(ctx, b, r.asked(b), timeout)
+	return r.send(ctx, reg, r.asked(reg), timeout)
 }
 
 // send writes down which CSeqs may be used, sends a REGISTER, and notes which were.
-func (r *Registrar) send(ctx context.Context, b *Binding, expires, timeout time.Duration) (*sip.Request, *sip.Response, error) {
-	first := b.CSeq + 1
-	b.CSeq += spareCSeqs
-	req, err := r.request(b, first, expires)
+func (r *Registrar) send(ctx context.Context, reg *latchkey.Registration, expires, timeout time.Duration) (*sip.Request, *sip.Response, error) {
+	first := reg.CSeq + 1
+	reg.CSeq += spareCSeqs
+	req, err := r.request(reg, first, expires)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := r.store.SaveBinding(ctx, *b); err != nil {
-		return nil, nil, fmt.Errorf("registration of %s: %w", b.Account, err)
+	if err := r.store.SaveRegistration(ctx, *reg); err != nil {
+		return nil, nil, fmt.Errorf("registration of %s: %w", reg.Account, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	res, err := r.wire.DoAuth(ctx, req, r.opt.Auth.Credentials(b.Account))
-	b.CSeq = req.CSeq().SeqNo
+	res, err := r.wire.DoAuth(ctx, req, r.opt.Auth.Credentials(reg.Account))
+	reg.CSeq = req.CSeq().SeqNo
 	return req, res, err
 }
 
 // request makes a REGISTER (RFC 3261 §10.2). It goes to the server by a Route, so that the
 // R-URI stays the account's domain.
-func (r *Registrar) request(b *Binding, cseq uint32, expires time.Duration) (*sip.Request, error) {
-	hop, err := parseHop(r.hops[b.Server])
+func (r *Registrar) request(reg *latchkey.Registration, cseq uint32, expires time.Duration) (*sip.Request, error) {
+	hop, err := parseHop(r.hops[reg.Server])
 	if err != nil {
 		return nil, err
 	}
-	aor, account := string(b.Account), b.Account.Address()
+	aor, account := string(reg.Account), reg.Account.Address()
 	req, err := sipua.NewRequest(sip.REGISTER, account.Scheme()+":"+account.Host(), aor, aor)
 	if err != nil {
 		return nil, err
 	}
-	*req.CallID() = sip.CallIDHeader(b.CallID)
+	*req.CallID() = sip.CallIDHeader(reg.CallID)
 	req.CSeq().SeqNo = cseq
 	sipua.AddRoute(req, sipua.LooseRoute(hop.String()))
 	contact := r.wire.Contact(req.To().Address.User, hop)
@@ -141,25 +143,25 @@ func (r *Registrar) request(b *Binding, cseq uint32, expires time.Duration) (*si
 }
 
 // failed notes a REGISTER that did not register, plans the next, and makes the error for the caller.
-func (r *Registrar) failed(ctx context.Context, b *Binding, err error) error {
+func (r *Registrar) failed(ctx context.Context, reg *latchkey.Registration, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("registration of %s: %w", b.Account, ctx.Err())
+		return fmt.Errorf("registration of %s: %w", reg.Account, ctx.Err())
 	}
 	now := time.Now()
-	b.Failures++
-	b.Due = now.Add(backoff(b.Failures))
-	out := &latchkey.Error{Kind: latchkey.KindCoreTimeout, Err: fmt.Errorf("register %s at %s: %w", b.Account, b.Server, err)}
+	reg.Failures++
+	reg.Due = now.Add(backoff(reg.Failures))
+	out := &latchkey.Error{Kind: latchkey.KindCoreTimeout, Err: fmt.Errorf("register %s at %s: %w", reg.Account, reg.Server, err)}
 	if no, ok := errors.AsType[*refusal](err); ok {
 		out.Kind = latchkey.KindRegistrationFailed
 		if no.retryAfter > 0 {
 			out.RetryAfter = no.retryAfter
-			b.Due = now.Add(no.retryAfter)
+			reg.Due = now.Add(no.retryAfter)
 			if no.code == sip.StatusServiceUnavailable {
-				r.holds.set(b.Server, b.Due)
+				r.holds.set(reg.Server, reg.Due)
 			}
 		}
 		if no.final() {
-			b.State, b.Due = Refused, time.Time{}
+			reg.State, reg.Due = latchkey.RegistrationRefused, time.Time{}
 		}
 	} else if !errors.Is(err, sipua.ErrTimeout) && !errors.Is(err, sipua.ErrTransport) {
 		out.Kind = latchkey.KindInternal
@@ -188,23 +190,23 @@ func backoff(failures int) time.Duration {
 }
 
 // save stores the outcome of an act and plans the next one.
-func (r *Registrar) save(ctx context.Context, b *Binding) error {
+func (r *Registrar) save(ctx context.Context, reg *latchkey.Registration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
-	r.schedule.set(key{b.Account, b.Server}, b.Due)
-	if err := r.store.SaveBinding(ctx, *b); err != nil {
-		return fmt.Errorf("registration of %s: %w", b.Account, err)
+	r.schedule.set(key{reg.Account, reg.Server}, reg.Due)
+	if err := r.store.SaveRegistration(ctx, *reg); err != nil {
+		return fmt.Errorf("registration of %s: %w", reg.Account, err)
 	}
 	return nil
 }
 
-// forget removes a binding that no server holds.
-func (r *Registrar) forget(ctx context.Context, b *Binding) error {
+// forget removes a registration that no server holds.
+func (r *Registrar) forget(ctx context.Context, reg *latchkey.Registration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
-	r.schedule.set(key{b.Account, b.Server}, time.Time{})
-	if err := r.store.DeleteBinding(ctx, b.Account, b.Server); err != nil {
-		return fmt.Errorf("registration of %s: %w", b.Account, err)
+	r.schedule.set(key{reg.Account, reg.Server}, time.Time{})
+	if err := r.store.DeleteRegistration(ctx, reg.Account, reg.Server); err != nil {
+		return fmt.Errorf("registration of %s: %w", reg.Account, err)
 	}
 	return nil
 }

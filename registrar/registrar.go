@@ -3,7 +3,7 @@
 //
 // The gateway is the user agent of its guests here (PROTOCOLS B1.01 i): it sends REGISTER
 // with digest, repeats it before it runs out, and takes it back in the end. What must
-// survive a crash is a Binding, a row that is written before each request leaves, so that
+// survive a crash is a latchkey.Registration, a row that is written before each request leaves, so that
 // a restart goes on with the same Call-ID and a higher CSeq. An account costs its rows and
 // one entry in the timer heap; goroutines exist only while a request is under way.
 //
@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,16 +36,16 @@ type Wire interface {
 	Contact(user string, hop sip.Uri) sip.Uri
 }
 
-// Store keeps bindings.
+// Store keeps registrations.
 type Store interface {
-	// SaveBinding inserts the binding or replaces the one of the same account and server.
-	SaveBinding(ctx context.Context, b Binding) error
-	// DeleteBinding forgets the binding. Forgetting twice is no error.
-	DeleteBinding(ctx context.Context, account latchkey.AccountID, server Server) error
-	// Bindings lists an account's bindings.
-	Bindings(ctx context.Context, account latchkey.AccountID) ([]Binding, error)
-	// EachBinding calls f for every binding there is and ends at the first error.
-	EachBinding(ctx context.Context, f func(Binding) error) error
+	// SaveRegistration inserts the registration or replaces the one of the same account and server.
+	SaveRegistration(ctx context.Context, reg latchkey.Registration) error
+	// DeleteRegistration forgets the registration. Forgetting twice is no error.
+	DeleteRegistration(ctx context.Context, account latchkey.AccountID, server latchkey.Server) error
+	// Registrations lists an account's registrations.
+	Registrations(ctx context.Context, account latchkey.AccountID) ([]latchkey.Registration, error)
+	// EachRegistration calls f for every registration there is and ends at the first error.
+	EachRegistration(ctx context.Context, f func(latchkey.Registration) error) error
 }
 
 // Options of a Registrar. Core is required.
@@ -78,18 +79,18 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// Registrar owns all bindings.
+// Registrar owns all registrations.
 type Registrar struct {
 	store Store
 	wire  Wire
 	opt   Options
 	log   *slog.Logger
 
-	hops     map[Server]string // where each server is
-	turns    turns             // one act at a time for each account
-	flights  flights           // logins that share one Confirm
-	schedule *schedule         // when Run acts next
-	holds    holds             // servers that asked to be left alone
+	hops     map[latchkey.Server]string // where each server is
+	turns    turns                      // one act at a time for each account
+	flights  flights                    // logins that share one Confirm
+	schedule *schedule                  // when Run acts next
+	holds    holds                      // servers that asked to be left alone
 }
 
 // New makes a Registrar. Call Resume once and then Run. The options must pass Validate.
@@ -113,7 +114,7 @@ func New(store Store, wire Wire, opt Options) *Registrar {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &Registrar{store: store, wire: wire, opt: opt, log: opt.Log, schedule: newSchedule()}
-	r.hops = map[Server]string{Core: opt.Core, imServer: opt.IMServer, fileServer: opt.FileServer}
+	r.hops = map[latchkey.Server]string{latchkey.CoreServer: opt.Core, imServer: opt.IMServer, fileServer: opt.FileServer}
 	for s, uri := range r.hops {
 		if uri == "" {
 			r.hops[s] = opt.Core
@@ -125,20 +126,20 @@ func New(store Store, wire Wire, opt Options) *Registrar {
 // ServiceRoute is the route that the core wants the account's requests to take after the
 // first hop (RFC 3608 §6.1), most often none.
 func (r *Registrar) ServiceRoute(ctx context.Context, account latchkey.AccountID) ([]string, error) {
-	bindings, err := r.store.Bindings(ctx, account)
+	regs, err := r.store.Registrations(ctx, account)
 	if err != nil {
 		return nil, fmt.Errorf("service route of %s: %w", account, err)
 	}
-	if core := find(bindings, Core); core != nil && core.Standing(time.Now()) {
+	if core := find(regs, latchkey.CoreServer); core != nil && core.Standing(time.Now()) {
 		return core.ServiceRoute, nil
 	}
 	return nil, nil
 }
 
 // server is the row under which an interaction's server is kept: servers at one URI
-// share one binding, the core's before im's before file's.
-func (r *Registrar) server(of Server) Server {
-	for _, s := range []Server{Core, imServer} {
+// share one registration, the core's before im's before file's.
+func (r *Registrar) server(of latchkey.Server) latchkey.Server {
+	for _, s := range []latchkey.Server{latchkey.CoreServer, imServer} {
 		if sameHop(r.hops[s], r.hops[of]) {
 			return s
 		}
@@ -147,11 +148,11 @@ func (r *Registrar) server(of Server) Server {
 }
 
 // interactionServers are the distinct servers of the interactions beside the core.
-func (r *Registrar) interactionServers(interactions []latchkey.Interaction) []Server {
-	var all []Server
+func (r *Registrar) interactionServers(interactions []latchkey.Interaction) []latchkey.Server {
+	var all []latchkey.Server
 	for _, i := range interactions {
-		s := r.server(Server(i))
-		if s == Core || contains(all, s) {
+		s := r.server(latchkey.Server(i))
+		if s == latchkey.CoreServer || slices.Contains(all, s) {
 			continue
 		}
 		all = append(all, s)

@@ -44,7 +44,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 	}
 }
 
-// next waits for the earliest binding to be due and takes it off the schedule.
+// next waits for the earliest registration to be due and takes it off the schedule.
 func (r *Registrar) next(ctx context.Context) (key, error) {
 	for {
 		k, ok, at := r.schedule.take(time.Now())
@@ -68,27 +68,27 @@ func (r *Registrar) next(ctx context.Context) (key, error) {
 	}
 }
 
-// act does what is due for one binding. If it can't be read, it is looked at again later.
+// act does what is due for one registration. If it can't be read, it is looked at again later.
 func (r *Registrar) act(ctx context.Context, k key) error {
 	release, err := r.turns.take(ctx, k.account)
 	if err != nil {
 		return err
 	}
 	defer release()
-	bindings, err := r.store.Bindings(ctx, k.account)
+	regs, err := r.store.Registrations(ctx, k.account)
 	if err != nil {
 		r.schedule.set(k, time.Now().Add(backoff(1)))
 		return fmt.Errorf("registration of %s: %w", k.account, err)
 	}
-	b := find(bindings, k.server)
+	reg := find(regs, k.server)
 	switch now := time.Now(); {
-	case b == nil || b.Due.IsZero():
+	case reg == nil || reg.Due.IsZero():
 		return nil // it was dropped or refused meanwhile
-	case b.Due.After(now):
-		r.schedule.set(k, b.Due) // somebody else saw to it meanwhile
+	case reg.Due.After(now):
+		r.schedule.set(k, reg.Due) // somebody else saw to it meanwhile
 		return nil
-	case b.State == Leaving:
-		return r.leave(ctx, b)
+	case reg.State == latchkey.RegistrationLeaving:
+		return r.leave(ctx, reg)
 	}
-	return r.renew(ctx, b, r.opt.Timeout)
+	return r.renew(ctx, reg, r.opt.Timeout)
 }

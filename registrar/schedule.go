@@ -8,13 +8,13 @@ import (
 	"latchkey"
 )
 
-// key names a binding.
+// key names a registration.
 type key struct {
 	account latchkey.AccountID
-	server  Server
+	server  latchkey.Server
 }
 
-// schedule is the timer heap: one entry for each binding that Run has to look after.
+// schedule is the timer heap: one entry for each registration that Run has to look after.
 type schedule struct {
 	mu      sync.Mutex
 	heap    entries
@@ -32,7 +32,7 @@ func newSchedule() *schedule {
 	return &schedule{entry: map[key]*entry{}, changed: make(chan struct{}, 1)}
 }
 
-// set plans the binding for due, in place of whatever was planned; zero: no more.
+// set plans the registration for due, in place of whatever was planned; zero: no more.
 func (s *schedule) set(k key, due time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

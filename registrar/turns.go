@@ -8,7 +8,7 @@ import (
 	"latchkey"
 )
 
-// turns lets one act at a time happen for each account: two REGISTERs of one binding must
+// turns lets one act at a time happen for each account: two REGISTERs of one registration must
 // not be under way together (RFC 3261 §10.2). It remembers only accounts that act or wait.
 type turns struct {
 	mu sync.Mutex
@@ -100,19 +100,19 @@ func (f *flights) share(ctx context.Context, account latchkey.AccountID, act fun
 // goes to a server before its Retry-After is over.
 type holds struct {
 	mu    sync.Mutex
-	until map[Server]time.Time
+	until map[latchkey.Server]time.Time
 }
 
-func (h *holds) set(s Server, until time.Time) {
+func (h *holds) set(s latchkey.Server, until time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.until == nil {
-		h.until = map[Server]time.Time{}
+		h.until = map[latchkey.Server]time.Time{}
 	}
 	h.until[s] = until
 }
 
-func (h *holds) left(s Server, now time.Time) time.Duration {
+func (h *holds) left(s latchkey.Server, now time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return max(0, h.until[s].Sub(now))
