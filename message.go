@@ -105,3 +105,12 @@ type EventFile struct {
 	Size int64  `json:"size"`
 	Type string `json:"type"`
 }
+
+// Receipt is a notification (IMDN) that the guest's side owes to an inviter for a message
+// of theirs (RFC 5438 §7.2): delivered or displayed, each at most once.
+type Receipt struct {
+	Message   MessageID // ours
+	RemoteID  string    // the inviter's imdn.Message-ID
+	Displayed bool      // else: delivered
+	Time      time.Time
+}

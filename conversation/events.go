@@ -1,0 +1,136 @@
+package conversation
+
+import (
+	"context"
+	"time"
+
+	"latchkey"
+)
+
+// audience is who listens to one account: how many streams, and the signal that there is more.
+type audience struct {
+	streams int
+	more    chan struct{} // closed when events were added; a fresh one then takes its place
+	waiting int
+}
+
+// Post adds an event to a guest's stream and wakes those who wait for it.
+func (h *Hall) Post(ctx context.Context, e latchkey.Event) error {
+	if e.Time.IsZero() {
+		e.Time = time.Now().UTC()
+	}
+	if _, err := h.store.AddEvent(ctx, e); err != nil {
+		return err
+	}
+	h.wakeStreams(e.Account)
+	return nil
+}
+
+// Events lists the events after a number, oldest first.
+func (h *Hall) Events(ctx context.Context, account latchkey.AccountID, after int64, limit int) ([]latchkey.Event, error) {
+	return h.store.Events(ctx, account, after, limit)
+}
+
+// Wait returns when there may be events after the number, or with ctx's error.
+func (h *Hall) Wait(ctx context.Context, account latchkey.AccountID, after int64) error {
+	h.mu.Lock()
+	a := h.audience(account)
+	a.waiting++
+	more := a.more
+	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		a.waiting--
+		h.tidy(account, a)
+	}()
+	// Looked up after taking the signal, so that nothing falls between.
+	if events, err := h.store.Events(ctx, account, after, 1); err != nil || len(events) > 0 {
+		return err
+	}
+	select {
+	case <-more:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-h.ctx.Done():
+		return latchkey.Errorf(latchkey.KindUnavailable, "The service is restarting.")
+	}
+}
+
+// Present notes that a stream of the guest came (+1) or went (-1).
+func (h *Hall) Present(account latchkey.AccountID, delta int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	a := h.audience(account)
+	a.streams += delta
+	h.tidy(account, a)
+}
+
+// Online reports whether the guest has a stream attached.
+func (h *Hall) Online(account latchkey.AccountID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	a := h.streams[account]
+	return a != nil && a.streams > 0
+}
+
+// audience needs h.mu.
+func (h *Hall) audience(account latchkey.AccountID) *audience {
+	a := h.streams[account]
+	if a == nil {
+		a = &audience{more: make(chan struct{})}
+		h.streams[account] = a
+	}
+	return a
+}
+
+// tidy needs h.mu.
+func (h *Hall) tidy(account latchkey.AccountID, a *audience) {
+	if a.streams <= 0 && a.waiting == 0 && h.streams[account] == a {
+		delete(h.streams, account)
+	}
+}
+
+func (h *Hall) wakeStreams(account latchkey.AccountID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if a := h.streams[account]; a != nil {
+		close(a.more)
+		a.more = make(chan struct{})
+	}
+}
+
+// Ack notes that the guest's client has everything up to the event: only now an inviter's message
+// counts as delivered, and the notification that was asked for is owed (PROTOCOLS B3.10).
+func (h *Hall) Ack(ctx context.Context, account latchkey.AccountID, upTo int64) error {
+	relations, err := h.store.Acknowledge(ctx, account, upTo)
+	if err != nil {
+		return err
+	}
+	for _, rel := range relations {
+		h.nudge(rel)
+	}
+	return nil
+}
+
+// Read notes that the guest has read a message, and what was before it.
+func (h *Hall) Read(ctx context.Context, account latchkey.AccountID, id latchkey.MessageID) error {
+	rel, err := h.store.Displayed(ctx, account, id)
+	if err == nil && rel.ID != "" {
+		h.nudge(rel)
+	}
+	return err
+}
+
+// nudge lets a room look at the store. A busy room looks anyway, later.
+func (h *Hall) nudge(rel latchkey.Relation) {
+	if err := h.post(rel, (*room).wake); err != nil {
+		h.log.Debug("room not woken", latchkey.LogRelation, rel.ID, latchkey.LogError, err)
+	}
+}
+
+// History lists the newest messages between the two before a message, oldest first.
+func (h *Hall) History(ctx context.Context, account latchkey.AccountID, with latchkey.InviterID, before latchkey.MessageID, limit int) ([]latchkey.Message, error) {
+	return h.store.History(ctx, account, with, before, limit)
+}

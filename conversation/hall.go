@@ -1,0 +1,168 @@
+// Package conversation owns one guest's talk with one inviter: what is sent, what arrives,
+// receipts, composing, and the guest's stream of events.
+//
+// Everything that a guest or an inviter was promised is a row before it is promised. What
+// lives with a channel (which one is open, what waits, who is composing) belongs to one loop per
+// relation (room.go), which starts on first use and leaves when idle. The package knows CPIM,
+// IMDN and is-composing (RFC 3862, 5438, 3994); SIP and MSRP stand behind the Dialer port.
+package conversation
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"latchkey"
+)
+
+// Options of a Hall.
+type Options struct {
+	RequireOnline bool          // R25: guests may send only while the inviter is online
+	MaxText       int           // octets of one message; default 100,000
+	IdleTimeout   time.Duration // a channel without messages is closed after it; default 5 min (PROTOCOLS B3.07)
+	LeaveAfter    time.Duration // a loop with nothing to do ends after it; default 1 min
+	Retry         time.Duration // first wait after an inviter could not be reached; doubles to 64 times; default 5 s
+	Log           *slog.Logger
+}
+
+// Hall is where all conversations take place.
+type Hall struct {
+	store     Store
+	dialer    Dialer
+	registrar Registrar
+	presence  Presence
+	opt       Options
+	log       *slog.Logger
+
+	mu      sync.Mutex // guards the fields below
+	rooms   map[latchkey.RelationID]*room
+	streams map[latchkey.AccountID]*audience
+	closed  bool
+
+	running sync.WaitGroup // rooms' loops and what they started
+	ctx     context.Context
+	stop    context.CancelFunc
+}
+
+// New makes a hall. Nothing runs until it is used; Resume takes up what waits in the store.
+func New(store Store, dialer Dialer, registrar Registrar, presence Presence, opt Options) *Hall {
+	if opt.MaxText <= 0 {
+		opt.MaxText = 100_000
+	}
+	if opt.IdleTimeout <= 0 {
+		opt.IdleTimeout = 5 * time.Minute
+	}
+	if opt.LeaveAfter <= 0 {
+		opt.LeaveAfter = time.Minute
+	}
+	if opt.Retry <= 0 {
+		opt.Retry = 5 * time.Second
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	return &Hall{
+		store: store, dialer: dialer, registrar: registrar, presence: presence, opt: opt, log: opt.Log,
+		rooms: map[latchkey.RelationID]*room{}, streams: map[latchkey.AccountID]*audience{}, ctx: ctx, stop: stop,
+	}
+}
+
+// post hands work to a relation's loop, which is started if need be. A full mailbox is KindBusy; the
+// caller never waits for the loop.
+func (h *Hall) post(rel latchkey.Relation, f func(*room)) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return latchkey.Errorf(latchkey.KindUnavailable, "The service is restarting.")
+	}
+	r := h.rooms[rel.ID]
+	if r == nil {
+		r = newRoom(h, rel)
+		h.rooms[rel.ID] = r
+		h.running.Go(r.loop) // ends when idle, when the relation ends, or with Shutdown
+	}
+	select {
+	case r.inbox <- f:
+		return nil
+	default:
+		return latchkey.Errorf(latchkey.KindBusy, "Too much at once; try again in a moment.")
+	}
+}
+
+// leave takes a room with an empty mailbox off the list. False: there is more to do.
+func (h *Hall) leave(r *room) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(r.inbox) > 0 {
+		return false
+	}
+	if h.rooms[r.rel.ID] == r {
+		delete(h.rooms, r.rel.ID)
+	}
+	return true
+}
+
+// Resume takes up what a restart interrupted: all that waits goes out, under the ids that it had.
+func (h *Hall) Resume(ctx context.Context) error {
+	relations, err := h.store.Busy(ctx)
+	if err != nil {
+		return err
+	}
+	for _, rel := range relations {
+		if err := h.post(rel, (*room).wake); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Open tells the guest's stream that an inviter was added.
+func (h *Hall) Open(ctx context.Context, rel latchkey.Relation) error {
+	return h.Post(ctx, latchkey.Event{
+		Type: latchkey.InviterEvent, Account: rel.Account, URI: string(rel.Inviter), Name: rel.InviterName, State: "added",
+	})
+}
+
+// Close ends a relation's conversation: BYE, what is undelivered is dropped, and the guest is told. It
+// returns when the channel is closed. Calling it again does no harm.
+func (h *Hall) Close(ctx context.Context, rel latchkey.Relation, cause latchkey.Cause) error {
+	h.mu.Lock()
+	r := h.rooms[rel.ID]
+	h.mu.Unlock()
+	if r != nil {
+		done := make(chan struct{})
+		if err := h.post(rel, func(r *room) { r.end(done) }); err == nil {
+			select {
+			case <-done:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	err := h.store.EndConversation(ctx, rel, latchkey.Event{
+		Type: latchkey.InviterEvent, Time: time.Now().UTC(), Account: rel.Account, URI: string(rel.Inviter), Name: rel.InviterName, State: "removed", Reason: string(cause),
+	})
+	h.wakeStreams(rel.Account)
+	return err
+}
+
+// Shutdown closes all channels and waits for the loops. It is not a logout: what waits stays in the store.
+func (h *Hall) Shutdown(ctx context.Context) error {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.stop()
+	done := make(chan struct{})
+	go func() { // ends with the loops
+		h.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

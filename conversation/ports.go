@@ -1,0 +1,106 @@
+package conversation
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"latchkey"
+)
+
+// Store keeps what must survive a crash. Each method is one transaction that is on disk when it returns.
+type Store interface {
+	// AddToInviter stores a guest's message. repeated: a message with this ClientID is there
+	// already, and is returned as it is. Another text under the same ClientID is KindConflict.
+	AddToInviter(ctx context.Context, m latchkey.Message) (stored latchkey.Message, repeated bool, err error)
+	// AddToGuest stores an inviter's message and its event. repeated: the RemoteID was taken before.
+	AddToGuest(ctx context.Context, m latchkey.Message, e latchkey.Event) (repeated bool, err error)
+	// Move takes a message to a state if it may go there, and adds the delivery event.
+	Move(ctx context.Context, id latchkey.MessageID, to latchkey.MessageState, reason string) (moved bool, err error)
+	// Waiting lists what a relation still has to send to its inviter, oldest first.
+	Waiting(ctx context.Context, id latchkey.RelationID) ([]latchkey.Message, []latchkey.Receipt, error)
+	// Busy lists the live relations for which Waiting is not empty.
+	Busy(ctx context.Context) ([]latchkey.Relation, error)
+	// ReceiptSent ticks off a receipt.
+	ReceiptSent(ctx context.Context, r latchkey.Receipt) error
+	// Acknowledge notes that the guest's client has everything up to the event. It returns the relations that
+	// have new receipts to send.
+	Acknowledge(ctx context.Context, account latchkey.AccountID, upTo int64) ([]latchkey.Relation, error)
+	// Displayed notes that the guest has read a message. The relation is zero where there is nothing to send.
+	Displayed(ctx context.Context, account latchkey.AccountID, id latchkey.MessageID) (latchkey.Relation, error)
+	// AddEvent numbers and stores an event.
+	AddEvent(ctx context.Context, e latchkey.Event) (int64, error)
+	// Events lists events after a number, oldest first.
+	Events(ctx context.Context, account latchkey.AccountID, after int64, limit int) ([]latchkey.Event, error)
+	// History lists the newest messages between the two before a message, oldest first; before may be "".
+	History(ctx context.Context, account latchkey.AccountID, with latchkey.InviterID, before latchkey.MessageID, limit int) ([]latchkey.Message, error)
+	// ConversationID gives the relation's Conversation-ID, made on first use (PROTOCOLS B3.04).
+	ConversationID(ctx context.Context, id latchkey.RelationID) (string, error)
+	// EndConversation deletes a relation's messages and receipts and adds the event.
+	EndConversation(ctx context.Context, rel latchkey.Relation, e latchkey.Event) error
+}
+
+// Dialer opens a channel to a relation's inviter: INVITE and MSRP.
+type Dialer interface {
+	Dial(ctx context.Context, rel latchkey.Relation, opt CallOptions, to Receiver) (Channel, error)
+}
+
+// CallOptions name a call (PROTOCOLS B3.04).
+type CallOptions struct {
+	ConversationID string // the same over all calls of a relation
+	ContributionID string // fresh for each call
+}
+
+// Channel is an open way to an inviter.
+type Channel interface {
+	// Send returns when the peer has answered 200 to all of the message. *MSRPRefused: it
+	// answered something else. Any other error: the channel is of no use.
+	Send(ctx context.Context, id, contentType string, body []byte) error
+	Close(ctx context.Context, reason string) error
+	Done() <-chan struct{}
+	MaxSize() int64 // 0: no limit known
+	AcceptsWrapped(contentType string) bool
+}
+
+// Receiver takes what an inviter sends on a channel. nil: it is on disk.
+type Receiver interface {
+	Receive(ctx context.Context, ch Channel, contentType string, body []byte) error
+}
+
+// IncomingCall is an inviter's INVITE, not answered yet.
+type IncomingCall interface {
+	Context() context.Context // ends when the inviter cancels
+	CallID() string
+	FirstMessage() (contentType string, body []byte) // beside the offer; nil: none
+	Accept(ctx context.Context, to Receiver) (Channel, error)
+	Refuse(code int, reason string) error
+}
+
+// Registrar registers an account late at an interaction server (R26).
+type Registrar interface {
+	Ensure(ctx context.Context, account latchkey.AccountID, i latchkey.Interaction) error
+}
+
+// Presence tells whether an inviter is there.
+type Presence interface {
+	Status(ctx context.Context, from latchkey.AccountID, of latchkey.Address) (latchkey.Status, error)
+}
+
+// CallRefused is a final SIP response of 300 and up to a call.
+type CallRefused struct {
+	Code       int
+	Reason     string
+	RetryAfter time.Duration
+}
+
+// Error tells code and phrase.
+func (e *CallRefused) Error() string { return fmt.Sprintf("call refused: %d %s", e.Code, e.Reason) }
+
+// MSRPRefused is an MSRP response other than 200.
+type MSRPRefused struct {
+	Code   int
+	Reason string
+}
+
+// Error tells code and comment.
+func (e *MSRPRefused) Error() string { return fmt.Sprintf("message refused: %d %s", e.Code, e.Reason) }

@@ -1,0 +1,382 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"latchkey"
+)
+
+const messageColumns = `id, relation, account, inviter, direction, content_type, text, state, reason, client_id, remote_id, want_delivered, want_displayed, time`
+
+func scanMessage(row interface{ Scan(...any) error }) (latchkey.Message, error) {
+	var m latchkey.Message
+	var at int64
+	err := row.Scan(&m.ID, &m.Relation, &m.Account, &m.Inviter, &m.Direction, &m.ContentType, (*string)(&m.Text), &m.State, &m.Reason,
+		&m.ClientID, &m.RemoteID, &m.WantDelivered, &m.WantDisplayed, &at)
+	m.Time = time.UnixMicro(at).UTC()
+	return m, err
+}
+
+func insertMessage(tx *sql.Tx, m latchkey.Message) error {
+	_, err := tx.Exec(`INSERT INTO message (`+messageColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		m.ID, m.Relation, m.Account, m.Inviter, m.Direction, m.ContentType, m.Text.Reveal(), m.State, m.Reason,
+		m.ClientID, m.RemoteID, m.WantDelivered, m.WantDisplayed, m.Time.UnixMicro())
+	return err
+}
+
+// liveRelation fails with KindNoRelation unless the relation is live: while it is ending nothing new starts.
+func liveRelation(tx *sql.Tx, id latchkey.RelationID) error {
+	var one int
+	err := tx.QueryRow(`SELECT 1 FROM relation WHERE id = ? AND state = 'live'`, id).Scan(&one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return latchkey.Errorf(latchkey.KindNoRelation, "The invitation has ended.")
+	}
+	return err
+}
+
+// AddToInviter stores a guest's message once for each ClientID.
+func (db *DB) AddToInviter(ctx context.Context, m latchkey.Message) (stored latchkey.Message, repeated bool, err error) {
+	err = db.Write(ctx, func(tx *sql.Tx) error {
+		stored, repeated = m, false
+		if err := liveRelation(tx, m.Relation); err != nil {
+			return err
+		}
+		if m.ClientID != "" {
+			was, err := scanMessage(tx.QueryRow(`SELECT `+messageColumns+` FROM message WHERE account = ? AND client_id = ?`, m.Account, m.ClientID))
+			switch {
+			case errors.Is(err, sql.ErrNoRows):
+			case err != nil:
+				return err
+			case was.Text != m.Text || was.Inviter != m.Inviter:
+				return latchkey.Errorf(latchkey.KindConflict, "id: %q was used for another message", m.ClientID)
+			default:
+				stored, repeated = was, true
+				return nil
+			}
+		}
+		return insertMessage(tx, m)
+	})
+	return stored, repeated, err
+}
+
+// AddToGuest stores an inviter's message and its event once for each RemoteID.
+func (db *DB) AddToGuest(ctx context.Context, m latchkey.Message, e latchkey.Event) (repeated bool, err error) {
+	err = db.Write(ctx, func(tx *sql.Tx) error {
+		repeated = false
+		if err := liveRelation(tx, m.Relation); err != nil {
+			return err
+		}
+		if m.RemoteID != "" {
+			var one int
+			err := tx.QueryRow(`SELECT 1 FROM message WHERE relation = ? AND remote_id = ? AND direction = 'in'`, m.Relation, m.RemoteID).Scan(&one)
+			if err == nil {
+				repeated = true
+				return nil
+			}
+			if !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+		}
+		if err := insertMessage(tx, m); err != nil {
+			return err
+		}
+		_, err := addEvent(tx, e)
+		return err
+	})
+	return repeated, err
+}
+
+// Move takes a message forward and adds the delivery event; a message that may not go there stays.
+func (db *DB) Move(ctx context.Context, id latchkey.MessageID, to latchkey.MessageState, reason string) (moved bool, err error) {
+	err = db.Write(ctx, func(tx *sql.Tx) error {
+		moved = false
+		m, err := scanMessage(tx.QueryRow(`SELECT `+messageColumns+` FROM message WHERE id = ? AND direction = 'out'`, id))
+		if errors.Is(err, sql.ErrNoRows) {
+			return latchkey.Errorf(latchkey.KindNotFound, "No such message.")
+		}
+		if err != nil {
+			return err
+		}
+		if !m.State.Precedes(to) {
+			return nil
+		}
+		if _, err := tx.Exec(`UPDATE message SET state = ?, reason = ? WHERE id = ?`, to, reason, id); err != nil {
+			return err
+		}
+		moved = true
+		_, err = addEvent(tx, latchkey.Event{
+			Type: latchkey.DeliveryEvent, Time: time.Now().UTC(), Account: m.Account,
+			Message: &latchkey.EventMessage{ID: id, State: to, Reason: reason},
+		})
+		return err
+	})
+	return moved, err
+}
+
+// Waiting lists what a relation has to send to its inviter, oldest first.
+func (db *DB) Waiting(ctx context.Context, id latchkey.RelationID) ([]latchkey.Message, []latchkey.Receipt, error) {
+	messages, err := collect(ctx, db.read, scanMessage,
+		`SELECT `+messageColumns+` FROM message WHERE relation = ? AND direction = 'out' AND state = 'accepted' ORDER BY seq LIMIT 100`, id)
+	if err != nil {
+		return nil, nil, fmt.Errorf("waiting messages: %w", err)
+	}
+	receipts, err := collect(ctx, db.read, func(row interface{ Scan(...any) error }) (latchkey.Receipt, error) {
+		var r latchkey.Receipt
+		var at int64
+		err := row.Scan(&r.Message, &r.RemoteID, &r.Displayed, &at)
+		r.Time = time.UnixMicro(at).UTC()
+		return r, err
+	}, `SELECT message, remote_id, displayed, time FROM receipt WHERE relation = ? AND sent = 0 ORDER BY time, displayed LIMIT 100`, id)
+	if err != nil {
+		return nil, nil, fmt.Errorf("waiting receipts: %w", err)
+	}
+	return messages, receipts, nil
+}
+
+// collect reads all rows of a query.
+func collect[T any](ctx context.Context, db *sql.DB, scan func(interface{ Scan(...any) error }) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, rows.Err()
+}
+
+const talkColumns = `r.id, r.account, r.inviter, r.inviter_uid, r.inviter_name, r.inviter_tel, r.interactions, r.note, r.created, r.expires, r.state`
+
+func scanTalk(row interface{ Scan(...any) error }) (latchkey.Relation, error) {
+	var r latchkey.Relation
+	var interactions string
+	var created, expires int64
+	err := row.Scan(&r.ID, &r.Account, &r.Inviter, &r.InviterUID, &r.InviterName, &r.InviterTel, &interactions, &r.Note, &created, &expires, &r.State)
+	for i := range strings.SplitSeq(interactions, ",") {
+		r.Interactions = append(r.Interactions, latchkey.Interaction(i))
+	}
+	r.Created, r.Expires = time.UnixMicro(created).UTC(), time.UnixMicro(expires).UTC()
+	return r, err
+}
+
+// Busy lists the live relations that have something to send.
+func (db *DB) Busy(ctx context.Context) ([]latchkey.Relation, error) {
+	return collect(ctx, db.read, scanTalk, `SELECT `+talkColumns+` FROM relation r WHERE r.state = 'live' AND (
+		EXISTS (SELECT 1 FROM message m WHERE m.relation = r.id AND m.direction = 'out' AND m.state = 'accepted') OR
+		EXISTS (SELECT 1 FROM receipt p WHERE p.relation = r.id AND p.sent = 0))`)
+}
+
+// ReceiptSent ticks off a receipt.
+func (db *DB) ReceiptSent(ctx context.Context, r latchkey.Receipt) error {
+	return db.Write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.Exec(`UPDATE receipt SET sent = 1 WHERE message = ? AND displayed = ?`, r.Message, r.Displayed)
+		return err
+	})
+}
+
+// oweReceipts writes the receipts for an account's messages that were asked for and aren't there yet, and moves the messages.
+func oweReceipts(tx *sql.Tx, displayed bool, where string, args ...any) ([]latchkey.RelationID, error) {
+	want, to, from := "want_delivered", latchkey.MessageDelivered, "('accepted')"
+	if displayed {
+		want, to, from = "want_displayed", latchkey.MessageDisplayed, "('accepted', 'delivered')"
+	}
+	var owed []latchkey.RelationID
+	rows, err := tx.Query(`SELECT DISTINCT relation FROM message WHERE direction = 'in' AND `+want+` = 1 AND state IN `+from+` AND `+where, args...)
+	if err != nil {
+		return nil, err
+	}
+	for rows.Next() {
+		var id latchkey.RelationID
+		if err := rows.Scan(&id); err != nil {
+			rows.Close()
+			return nil, err
+		}
+		owed = append(owed, id)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, err
+	}
+	now := time.Now().UnixMicro()
+	if _, err := tx.Exec(`INSERT OR IGNORE INTO receipt (message, displayed, relation, remote_id, time)
+		SELECT id, ?, relation, remote_id, ? FROM message WHERE direction = 'in' AND `+want+` = 1 AND state IN `+from+` AND `+where,
+		append([]any{displayed, now}, args...)...); err != nil {
+		return nil, err
+	}
+	_, err = tx.Exec(`UPDATE message SET state = ? WHERE direction = 'in' AND state IN `+from+` AND `+where, append([]any{to}, args...)...)
+	return owed, err
+}
+
+// Acknowledge notes how far the guest's client has come; what it has of the inviters' messages is delivered.
+func (db *DB) Acknowledge(ctx context.Context, account latchkey.AccountID, upTo int64) ([]latchkey.Relation, error) {
+	// Most acknowledgements say nothing new; those cost no write.
+	var acked int64
+	err := db.read.QueryRowContext(ctx, `SELECT acked FROM stream WHERE account = ?`, account).Scan(&acked)
+	if err != nil || acked >= upTo {
+		if errors.Is(err, sql.ErrNoRows) {
+			err = nil
+		}
+		return nil, err
+	}
+	var owed []latchkey.RelationID
+	err = db.Write(ctx, func(tx *sql.Tx) error {
+		owed = nil
+		var last int64
+		if err := tx.QueryRow(`SELECT acked, last FROM stream WHERE account = ?`, account).Scan(&acked, &last); err != nil {
+			return err
+		}
+		upTo := min(upTo, last)
+		if upTo <= acked {
+			return nil
+		}
+		var err error
+		owed, err = oweReceipts(tx, false, `id IN (SELECT message FROM event WHERE account = ? AND number > ? AND number <= ? AND message <> '')`, account, acked, upTo)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(`UPDATE stream SET acked = ? WHERE account = ?`, upTo, account)
+		return err
+	})
+	if err != nil || len(owed) == 0 {
+		return nil, err
+	}
+	return db.talks(ctx, owed)
+}
+
+func (db *DB) talks(ctx context.Context, ids []latchkey.RelationID) ([]latchkey.Relation, error) {
+	var all []latchkey.Relation
+	for _, id := range ids {
+		one, err := collect(ctx, db.read, scanTalk, `SELECT `+talkColumns+` FROM relation r WHERE r.id = ? AND r.state = 'live'`, id)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one...)
+	}
+	return all, nil
+}
+
+// Displayed notes that the guest has read a message and those before it of the same inviter.
+func (db *DB) Displayed(ctx context.Context, account latchkey.AccountID, id latchkey.MessageID) (latchkey.Relation, error) {
+	var owed []latchkey.RelationID
+	err := db.Write(ctx, func(tx *sql.Tx) error {
+		owed = nil
+		var seq int64
+		var relation latchkey.RelationID
+		err := tx.QueryRow(`SELECT seq, relation FROM message WHERE id = ? AND account = ? AND direction = 'in'`, id, account).Scan(&seq, &relation)
+		if errors.Is(err, sql.ErrNoRows) {
+			return latchkey.Errorf(latchkey.KindNotFound, "No such message.")
+		}
+		if err != nil {
+			return err
+		}
+		// What is displayed was delivered: both are owed, delivered first.
+		delivered, err := oweReceipts(tx, false, `relation = ? AND seq <= ?`, relation, seq)
+		if err != nil {
+			return err
+		}
+		owed, err = oweReceipts(tx, true, `relation = ? AND seq <= ?`, relation, seq)
+		owed = append(owed, delivered...)
+		return err
+	})
+	if err != nil || len(owed) == 0 {
+		return latchkey.Relation{}, err
+	}
+	all, err := db.talks(ctx, owed[:1])
+	if err != nil || len(all) == 0 {
+		return latchkey.Relation{}, err
+	}
+	return all[0], nil
+}
+
+// addEvent gives an event its number in its account's stream.
+func addEvent(tx *sql.Tx, e latchkey.Event) (int64, error) {
+	if err := tx.QueryRow(`INSERT INTO stream (account, last) VALUES (?, 1)
+		ON CONFLICT (account) DO UPDATE SET last = last + 1 RETURNING last`, e.Account).Scan(&e.ID); err != nil {
+		return 0, err
+	}
+	body, err := json.Marshal(e)
+	if err != nil {
+		return 0, err
+	}
+	var message latchkey.MessageID
+	if e.Type == latchkey.MessageEvent && e.Message != nil {
+		message = e.Message.ID
+	}
+	_, err = tx.Exec(`INSERT INTO event (account, number, message, body) VALUES (?, ?, ?, ?)`, e.Account, e.ID, message, string(body))
+	return e.ID, err
+}
+
+// AddEvent numbers and stores an event.
+func (db *DB) AddEvent(ctx context.Context, e latchkey.Event) (number int64, err error) {
+	err = db.Write(ctx, func(tx *sql.Tx) error {
+		number, err = addEvent(tx, e)
+		return err
+	})
+	return number, err
+}
+
+// Events lists events after a number, oldest first.
+func (db *DB) Events(ctx context.Context, account latchkey.AccountID, after int64, limit int) ([]latchkey.Event, error) {
+	return collect(ctx, db.read, func(row interface{ Scan(...any) error }) (latchkey.Event, error) {
+		var body string
+		e := latchkey.Event{Account: account}
+		if err := row.Scan(&body); err != nil {
+			return e, err
+		}
+		return e, json.Unmarshal([]byte(body), &e)
+	}, `SELECT body FROM event WHERE account = ? AND number > ? ORDER BY number LIMIT ?`, account, after, limit)
+}
+
+// History lists the newest messages of a conversation before a message, oldest first.
+func (db *DB) History(ctx context.Context, account latchkey.AccountID, with latchkey.InviterID, before latchkey.MessageID, limit int) ([]latchkey.Message, error) {
+	query := `SELECT ` + messageColumns + ` FROM message WHERE account = ? AND inviter = ?`
+	args := []any{account, with}
+	if before != "" {
+		query += ` AND seq < (SELECT seq FROM message WHERE id = ? AND account = ?)`
+		args = append(args, before, account)
+	}
+	all, err := collect(ctx, db.read, scanMessage, query+` ORDER BY seq DESC LIMIT ?`, append(args, limit)...)
+	slices.Reverse(all)
+	return all, err
+}
+
+// ConversationID gives the relation's Conversation-ID, made on first use.
+func (db *DB) ConversationID(ctx context.Context, id latchkey.RelationID) (name string, err error) {
+	err = db.read.QueryRowContext(ctx, `SELECT name FROM conversation WHERE relation = ?`, id).Scan(&name)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return name, err
+	}
+	err = db.Write(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRow(`INSERT INTO conversation (relation, name) VALUES (?, ?)
+			ON CONFLICT (relation) DO UPDATE SET name = name RETURNING name`, id, latchkey.NewToken()).Scan(&name)
+	})
+	return name, err
+}
+
+// EndConversation deletes a relation's messages and receipts and tells the guest's stream, once.
+func (db *DB) EndConversation(ctx context.Context, rel latchkey.Relation, e latchkey.Event) error {
+	return db.Write(ctx, func(tx *sql.Tx) error {
+		for _, q := range []string{
+			`DELETE FROM event WHERE message IN (SELECT id FROM message WHERE relation = ?)`,
+			`DELETE FROM receipt WHERE relation = ?`, `DELETE FROM message WHERE relation = ?`, `DELETE FROM conversation WHERE relation = ?`,
+		} {
+			if _, err := tx.Exec(q, rel.ID); err != nil {
+				return err
+			}
+		}
+		_, err := addEvent(tx, e)
+		return err
+	})
+}
