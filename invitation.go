@@ -1,0 +1,55 @@
+package latchkey
+
+import "time"
+
+// Asked is the state of a relation before the core has registered its account. Nothing passes
+// and nobody was told. It becomes Live, or is undone and leaves no row.
+const Asked RelationState = "asked"
+
+// Invitation is a relation as its inviter sees it, with what became of its latest notice.
+type Invitation struct {
+	Relation
+	Identifier   Identifier
+	Notification NotificationState
+	Reason       string    // why the notification failed, in words for the inviter
+	Notified     time.Time // when the latest notice was queued
+	LastLogin    time.Time // zero: the guest never logged in
+}
+
+// Channel names a way to deliver a notice.
+type Channel string
+
+// The channels of an invitation (R8).
+const (
+	ByMail Channel = "email"
+	BySMS  Channel = "sms"
+	ByMMS  Channel = "mms"
+)
+
+// Notice is one invitation on its way to a guest, a row of the outbox. Its ID is chosen before
+// the first attempt and goes into the message's own id, so that a repeat is a repeat. Link holds the
+// password and is erased when the notice was sent or has failed for good.
+type Notice struct {
+	ID          string
+	Relation    RelationID
+	Channel     Channel
+	Recipient   string // mailbox or E.164 number
+	GuestName   string // what the inviter calls the guest, or ""
+	Account     AccountID
+	Inviter     InviterID
+	InviterName string
+	Note        Text // the inviter's own words, or ""
+	Link        Secret
+	Created     time.Time
+	Expires     time.Time // of the relation; after that there is nothing to tell
+	Attempts    int       // that were begun, this one included
+}
+
+// Quota is how many invitations one inviter may send, and how many one target may get from
+// all inviters, within a time. A count of zero is no limit.
+type Quota struct {
+	PerInviter    int
+	InviterWindow time.Duration
+	PerTarget     int
+	TargetWindow  time.Duration
+}
