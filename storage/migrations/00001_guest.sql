@@ -7,7 +7,6 @@ CREATE TABLE guest (
     identifier_value TEXT   NOT NULL,
     created          BIGINT NOT NULL,
     last_login       BIGINT NOT NULL DEFAULT 0,
-    leaving          BIGINT NOT NULL DEFAULT 0, -- 1: its last relation ended and it is to be removed
     UNIQUE (identifier_kind, identifier_value)
 );
 
