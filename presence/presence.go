@@ -36,6 +36,7 @@ type Options struct {
 	Cache   time.Duration // how long an answer is good; default 1 s
 	Period  time.Duration // between the questions on behalf of watchers; default 30 s
 	Tags    Tags          // what the gateway says of its guests; default OwnTags
+	Allow   string        // methods that the gateway takes, as it answers OPTIONS; "": not told
 
 	// Credentials answer a challenge to the account's OPTIONS; nil: none does.
 	Credentials func(latchkey.AccountID) sipua.Credentials
