@@ -1,0 +1,17 @@
+// Package imstest is the other side of Latchkey: the peers that tests and the demo talk to.
+//
+// A [Core] is a small IMS core (registrar and proxy), an [IMServer] an interaction server
+// that registers accounts and may stand in the path of INVITEs, a [Phone] a subscriber's RCS client,
+// a [RawMSRP] a scripted MSRP peer, a [MailSink] a mail server that keeps what it gets.
+// All of them listen on loopback, take port 0, live side by side in one process, record
+// what they saw, and fail on demand.
+//
+// The package has its own wire code for SIP, MSRP, CPIM and SDP and imports nothing of the
+// product: a mistake made on both sides would cancel out. The peers are strict. What the
+// other side does against the specifications is recorded in Violations, so that
+// a test can assert that there are none.
+//
+// Specifications: RFC 3261, 3262 (answers), 3327, 3581, 3608, 6026, 7616, 8760 (SIP), RFC 4975, 6135,
+// 6714 (MSRP), RFC 3862 and 5438 (CPIM, IMDN), RFC 3994 (is-composing), TS 24.247 §9.3
+// (Byte-Range on every SEND).
+package imstest

@@ -1,0 +1,395 @@
+package imstest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	t1 = 500 * time.Millisecond
+	t2 = 4 * time.Second
+)
+
+// source is where a message came from and how to answer it.
+type source struct {
+	network string
+	addr    string
+	conn    net.Conn // of TCP
+}
+
+// node is a SIP element on one UDP and one TCP port with the same number.
+type node struct {
+	log    *slog.Logger
+	udp    net.PacketConn
+	tcp    net.Listener
+	addr   string
+	handle func(*Message, source)
+
+	mu      sync.Mutex
+	clients map[string]*clientTx // by branch and method
+	servers map[string]*serverTx
+	conns   map[string]net.Conn
+	closed  bool
+	wrong   []string
+
+	running sync.WaitGroup
+	done    chan struct{}
+}
+
+type clientTx struct {
+	responses chan *Message // buffered; never closed
+	seen      chan struct{} // closed at the first response
+	final     chan struct{} // closed at a final response
+	onceSeen  sync.Once
+	once      sync.Once
+}
+
+// serverTx remembers the last response for repeats of a request.
+type serverTx struct {
+	last  *Message
+	acked bool
+	src   source
+}
+
+// newNode binds the ports; start begins to read.
+func newNode(listen string, log *slog.Logger) (*node, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	n := &node{
+		log: log, clients: map[string]*clientTx{}, servers: map[string]*serverTx{}, conns: map[string]net.Conn{}, done: make(chan struct{}),
+	}
+	var err error
+	for range 20 { // a free port must be free for both
+		if n.udp, err = net.ListenPacket("udp", listen); err != nil {
+			return nil, err
+		}
+		n.addr = n.udp.LocalAddr().String()
+		if n.tcp, err = net.Listen("tcp", n.addr); err == nil {
+			break
+		}
+		n.udp.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *node) start(handle func(*Message, source)) {
+	n.handle = handle
+	n.running.Go(n.readUDP)
+	n.running.Go(n.accept)
+}
+
+func (n *node) close() {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return
+	}
+	n.closed = true
+	close(n.done)
+	for _, c := range n.conns {
+		c.Close()
+	}
+	n.mu.Unlock()
+	n.udp.Close()
+	n.tcp.Close()
+	n.running.Wait()
+}
+
+// violation notes a broken rule of the other side.
+func (n *node) violation(format string, args ...any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.wrong = append(n.wrong, fmt.Sprintf(format, args...))
+}
+
+// Violations lists what the other side did against the specifications.
+func (n *node) Violations() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]string{}, n.wrong...)
+}
+
+func (n *node) readUDP() {
+	buf := make([]byte, 65535)
+	for {
+		l, from, err := n.udp.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		if len(bytes.TrimSpace(buf[:l])) == 0 {
+			continue
+		}
+		m, err := readMessage(bufio.NewReader(bytes.NewReader(bytes.Clone(buf[:l]))))
+		if err != nil {
+			n.violation("a datagram of %d bytes is no SIP message: %v", l, err)
+			continue
+		}
+		if m.Method != "" && l > 1300 {
+			n.violation("%s of %d bytes came over UDP (RFC 3261 §18.1.1)", m.Method, l)
+		}
+		n.take(m, source{network: "udp", addr: from.String()})
+	}
+}
+
+func (n *node) accept() {
+	for {
+		c, err := n.tcp.Accept()
+		if err != nil {
+			return
+		}
+		n.serveConn(c)
+	}
+}
+
+func (n *node) serveConn(c net.Conn) {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		c.Close()
+		return
+	}
+	addr := c.RemoteAddr().String()
+	n.conns[addr] = c
+	n.mu.Unlock()
+	n.running.Go(func() {
+		defer func() {
+			c.Close()
+			n.mu.Lock()
+			if n.conns[addr] == c {
+				delete(n.conns, addr)
+			}
+			n.mu.Unlock()
+		}()
+		r := bufio.NewReader(c)
+		for {
+			m, err := readMessage(r)
+			if err != nil {
+				return
+			}
+			n.take(m, source{network: "tcp", addr: addr, conn: c})
+		}
+	})
+}
+
+// take gives a message to its transaction or to the element.
+func (n *node) take(m *Message, src source) {
+	branch := param(firstOf(m, "Via"), "branch")
+	if m.Method == "" {
+		cseq := strings.Fields(m.Get("CSeq"))
+		if len(cseq) < 2 {
+			n.violation("response without CSeq")
+			return
+		}
+		n.mu.Lock()
+		tx := n.clients[branch+" "+cseq[1]]
+		n.mu.Unlock()
+		if tx != nil {
+			tx.onceSeen.Do(func() { close(tx.seen) })
+			if m.Status >= 200 {
+				tx.once.Do(func() { close(tx.final) })
+			}
+			select {
+			case tx.responses <- m:
+			default:
+			}
+		}
+		return
+	}
+	n.check(m)
+	key := branch + " " + m.Method
+	if m.Method == "ACK" {
+		n.mu.Lock()
+		if tx := n.servers[branch+" INVITE"]; tx != nil && tx.last != nil && tx.last.Status >= 300 {
+			tx.acked = true
+			n.mu.Unlock()
+			return // RFC 3261 §17.2.1: the ACK of a refusal belongs to its transaction
+		}
+		n.mu.Unlock()
+	} else {
+		n.mu.Lock()
+		if tx := n.servers[key]; tx != nil {
+			last := tx.last
+			n.mu.Unlock()
+			if last != nil {
+				_ = n.write(last, src)
+			}
+			return
+		}
+		n.servers[key] = &serverTx{src: src}
+		n.mu.Unlock()
+	}
+	n.running.Go(func() { n.handle(m, src) })
+}
+
+func firstOf(m *Message, name string) string {
+	if all := m.All(name); len(all) > 0 {
+		return all[0]
+	}
+	return ""
+}
+
+// check notes what a request lacks (RFC 3261 §8.1.1).
+func (n *node) check(m *Message) {
+	for _, f := range []string{"Via", "From", "To", "Call-ID", "CSeq", "Max-Forwards"} {
+		if m.Get(f) == "" {
+			n.violation("%s without %s", m.Method, f)
+		}
+	}
+	if c := strings.Fields(m.Get("CSeq")); len(c) != 2 || c[1] != m.Method {
+		n.violation("%s with CSeq %q", m.Method, m.Get("CSeq"))
+	}
+	if param(m.Get("From"), "tag") == "" {
+		n.violation("%s: From without tag", m.Method)
+	}
+	if !strings.HasPrefix(param(firstOf(m, "Via"), "branch"), "z9hG4bK") {
+		n.violation("%s: Via branch without the magic cookie", m.Method)
+	}
+	if m.Method == "INVITE" && m.Get("Contact") == "" {
+		n.violation("INVITE without Contact")
+	}
+	if len(m.Body) > 0 && m.Get("Content-Type") == "" {
+		n.violation("%s: body without Content-Type", m.Method)
+	}
+}
+
+func (n *node) write(m *Message, to source) error {
+	if to.network == "tcp" {
+		c := to.conn
+		if c == nil {
+			n.mu.Lock()
+			c = n.conns[to.addr]
+			n.mu.Unlock()
+		}
+		if c == nil {
+			var err error
+			if c, err = net.DialTimeout("tcp", to.addr, 3*time.Second); err != nil {
+				return err
+			}
+			n.serveConn(c)
+		}
+		_, err := c.Write(m.Bytes())
+		return err
+	}
+	a, err := net.ResolveUDPAddr("udp", to.addr)
+	if err != nil {
+		return err
+	}
+	_, err = n.udp.WriteTo(m.Bytes(), a)
+	return err
+}
+
+// via is a fresh Via of this node.
+func (n *node) via(network, branch string) string {
+	return fmt.Sprintf("SIP/2.0/%s %s;branch=%s;rport", strings.ToUpper(network), n.addr, branch)
+}
+
+// respond sends a response to a request along its Via.
+func (n *node) respond(req *Message, src source, res *Message) {
+	key := param(firstOf(req, "Via"), "branch") + " " + req.Method
+	n.mu.Lock()
+	if tx := n.servers[key]; tx != nil {
+		tx.last = res
+	}
+	n.mu.Unlock()
+	if err := n.write(res, src); err != nil {
+		n.log.Debug("response not sent", "error", err)
+	}
+}
+
+// reply makes a response to a request.
+func reply(req *Message, code int, reason, toTag string) *Message {
+	res := &Message{Status: code, Reason: reason}
+	for _, f := range req.Fields {
+		switch strings.ToLower(f.Name) {
+		case "via", "from", "call-id", "cseq":
+			res.Add(f.Name, f.Value)
+		case "to":
+			v := f.Value
+			if code > 100 && param(v, "tag") == "" && toTag != "" {
+				v += ";tag=" + toTag
+			}
+			res.Add(f.Name, v)
+		case "record-route":
+			if code > 100 && code < 300 && req.Method == "INVITE" {
+				res.Add(f.Name, f.Value)
+			}
+		}
+	}
+	return res
+}
+
+// send starts a client transaction: m gets a Via on top and is repeated over UDP until a response.
+func (n *node) send(ctx context.Context, m *Message, to source, branch string) *clientTx {
+	if branch == "" {
+		branch = "z9hG4bK" + token()
+	}
+	m.Push("Via", n.via(to.network, branch))
+	tx := &clientTx{responses: make(chan *Message, 64), seen: make(chan struct{}), final: make(chan struct{})}
+	key := branch + " " + m.Method
+	n.mu.Lock()
+	n.clients[key] = tx
+	n.mu.Unlock()
+	n.running.Go(func() {
+		defer time.AfterFunc(64*t1, func() { // late repeats of a 2xx still find it
+			n.mu.Lock()
+			delete(n.clients, key)
+			n.mu.Unlock()
+		})
+		// RFC 3261 §17.1: over UDP a request is repeated until a response, an INVITE no longer than that.
+		stop := tx.final
+		if m.Method == "INVITE" {
+			stop = tx.seen
+		}
+		for wait, begin := t1, time.Now(); time.Since(begin) < 64*t1; wait = min(2*wait, t2) {
+			if err := n.write(m, to); err != nil {
+				return
+			}
+			if to.network == "tcp" {
+				return
+			}
+			select {
+			case <-stop:
+				return
+			case <-ctx.Done():
+				return
+			case <-n.done:
+				return
+			case <-time.After(wait):
+			}
+		}
+	})
+	return tx
+}
+
+var errNoAnswer = errors.New("no answer")
+
+// do sends a request and waits for its final response.
+func (n *node) do(ctx context.Context, m *Message, to source) (*Message, error) {
+	tx := n.send(ctx, m, to, "")
+	for {
+		select {
+		case res := <-tx.responses:
+			if res.Status >= 200 {
+				return res, nil
+			}
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s: %w: %w", m.Method, errNoAnswer, ctx.Err())
+		case <-n.done:
+			return nil, errNoAnswer
+		case <-time.After(64 * t1):
+			return nil, fmt.Errorf("%s: %w", m.Method, errNoAnswer)
+		}
+	}
+}
