@@ -1,0 +1,224 @@
+package guestclient_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"latchkey/guestclient"
+)
+
+func open(t *testing.T, g *fakeGateway) *guestclient.Client {
+	t.Helper()
+	c, err := guestclient.Open(g.URL+"/rcsgw/invitee/session/"+fakeAccount+"?passwd="+fakePassword, guestclient.Options{FirstBack: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func deadline(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// R7, R32: both forms of the link open the client.
+func TestBothFormsOfTheLinkOpenTheClient(t *testing.T) {
+	for _, link := range []string{
+		"https://chat.cc.com/rcsgw/invitee/session/sip:b_at_cc.com@guest.example?passwd=x%2By",
+		"https://chat.cc.com/rcsgw/invitee/session/sip%3Ab_at_cc.com%40guest.example#passwd=x%2By",
+		" http://127.0.0.1:8080/base/rcsgw/invitee/session/sip:b_at_cc.com@guest.example?passwd=x%2By\n",
+	} {
+		c, err := guestclient.Open(link, guestclient.Options{})
+		if err != nil || c.Account() != fakeAccount {
+			t.Errorf("Open(%q) = %v, %v, want account %s", link, c, err, fakeAccount)
+		}
+	}
+	for _, link := range []string{"", "sip:b@cc.com", "ftp://cc.com/rcsgw/invitee/session/x?passwd=hush", "https://cc.com/?passwd=hush", "https://cc.com/rcsgw/invitee/session/?passwd=hush",
+		"https://cc.com/rcsgw/invitee/session/a/b?passwd=hush", "https://cc.com/rcsgw/invitee/session/sip:b@cc.com", "http://[::1/?passwd=hush"} {
+		if _, err := guestclient.Open(link, guestclient.Options{}); err == nil || strings.Contains(err.Error(), "hush") {
+			t.Errorf("Open(%q) = %v, want an error without the password", link, err)
+		}
+	}
+}
+
+// R20, R22.
+func TestLoginTellsWhoInvited(t *testing.T) {
+	c := open(t, newFakeGateway(t))
+	login, err := c.Login(deadline(t))
+	if err != nil || login.Account != fakeAccount || len(login.Inviters) != 1 || login.Inviters[0].Name != "Alice" || login.Expires.Year() != 2030 {
+		t.Errorf("Login() = %+v, %v", login, err)
+	}
+}
+
+func TestProblemsAreTyped(t *testing.T) {
+	g := newFakeGateway(t)
+	if _, err := open(t, g).Status(deadline(t), "sip:x@cc.com"); !errors.Is(err, guestclient.ErrNoRelation) || errors.Is(err, guestclient.ErrOffline) {
+		t.Errorf("Status(stranger) = %v, want ErrNoRelation", err)
+	}
+	wrong := guestclient.New(g.URL, fakeAccount, "wrong", guestclient.Options{})
+	defer wrong.Close()
+	if _, err := wrong.Login(deadline(t)); !errors.Is(err, guestclient.ErrUnauthorized) {
+		t.Errorf("Login(wrong password) = %v, want ErrUnauthorized", err)
+	}
+	g.failures = []func(http.ResponseWriter){func(w http.ResponseWriter) { http.Error(w, "<html>teapot", http.StatusTeapot) }}
+	_, err := open(t, g).Login(deadline(t))
+	if p, ok := errors.AsType[*guestclient.Problem](err); !ok || p.Status != http.StatusTeapot || strings.Contains(err.Error(), "<") {
+		t.Errorf("Login(foreign error page) = %v, want its status and no markup", err)
+	}
+}
+
+// A repeat carries the same id, so the gateway takes the message once.
+func TestSendGoesOnUntilTheGatewayTakesTheMessageOnce(t *testing.T) {
+	g := newFakeGateway(t)
+	g.failures = []func(http.ResponseWriter){
+		func(w http.ResponseWriter) { fakeProblem(w, 503, "busy", "Busy; try again") },
+		func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, // the connection dies
+		func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) },
+	}
+	m, err := open(t, g).Send(deadline(t), "sip:a@cc.com", "abcdefg")
+	if err != nil || m.State != "accepted" {
+		t.Fatalf("Send = %+v, %v", m, err)
+	}
+	if len(g.messages) != 1 || len(g.failures) != 0 {
+		t.Errorf("messages at the gateway: %v, failures left: %d", g.messages, len(g.failures))
+	}
+	g.failures = []func(http.ResponseWriter){func(w http.ResponseWriter) { fakeProblem(w, 409, "offline", "The inviter is offline") }}
+	if _, err := open(t, g).Send(deadline(t), "sip:a@cc.com", "x"); !errors.Is(err, guestclient.ErrOffline) {
+		t.Errorf("Send = %v, want ErrOffline at once", err)
+	}
+}
+
+// R27: what the inviter writes arrives once and in order, whatever happens to connections.
+func TestEachEventArrivesOnceInOrder(t *testing.T) {
+	g := newFakeGateway(t)
+	g.cutAfter, g.repeat = 3, 1
+	c := open(t, g)
+	for range 4 {
+		g.post(`{"id":%d,"type":"message","from":"sip:a@cc.com","message":{"id":"m","text":"hi","type":"text/plain"}}`)
+	}
+	var got []int64
+	for e, err := range c.Events(deadline(t), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Type != "message" || e.Message == nil || e.Message.Text != "hi" {
+			t.Fatalf("event %+v", e)
+		}
+		got = append(got, e.ID)
+		if len(got) == 4 { // after the first stream was cut
+			g.post(`{"id":%d,"type":"message","message":{"text":"hi"}}`)
+		}
+		if e.ID == 5 {
+			break
+		}
+	}
+	if !slices.Equal(got, []int64{1, 2, 3, 4, 5}) {
+		t.Errorf("events %v, want 1 to 5 once each", got)
+	}
+	g.mu.Lock()
+	ids := g.lastIDs
+	g.mu.Unlock()
+	if ids[0] != "" || len(ids) < 2 || ids[1] != "3" {
+		t.Errorf("Last-Event-ID of the streams: %q, want none and then 3", ids)
+	}
+	if err := c.Ack(deadline(t), 5); err != nil || g.acked != "5" {
+		t.Errorf("Ack = %v, the gateway saw %q", err, g.acked)
+	}
+}
+
+func TestEventsWithoutNumberAreToldLive(t *testing.T) {
+	g := newFakeGateway(t)
+	g.post(`{"type":"composing","from":"sip:a@cc.com","state":"active","x":%d}`)
+	g.post(`{"type":"composing","from":"sip:a@cc.com","state":"idle","x":%d}`)
+	var states []string
+	for e, err := range open(t, g).Events(deadline(t), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if states = append(states, e.State); len(states) == 2 {
+			break
+		}
+	}
+	if !slices.Equal(states, []string{"active", "idle"}) {
+		t.Errorf("composing states %q", states)
+	}
+}
+
+func TestEventsEndWhenTheInvitationIsGone(t *testing.T) {
+	g := newFakeGateway(t)
+	g.failures = []func(http.ResponseWriter){
+		func(w http.ResponseWriter) { fakeProblem(w, 503, "unavailable", "Not available right now") },
+		func(w http.ResponseWriter) { fakeProblem(w, 410, "expired", "The invitation is no longer valid") },
+	}
+	var errs []error
+	for _, err := range open(t, g).Events(deadline(t), 0) {
+		errs = append(errs, err)
+	}
+	if len(errs) != 1 || !errors.Is(errs[0], guestclient.ErrExpired) {
+		t.Errorf("Events = %v, want ErrExpired once", errs)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, err := range open(t, g).Events(ctx, 0) {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("Events(cancelled) = %v", err)
+		}
+	}
+}
+
+// A stream on which nothing comes, not even a comment, is left for a new one.
+func TestSilentStreamIsReplaced(t *testing.T) {
+	g := newFakeGateway(t)
+	c := guestclient.New(g.URL, fakeAccount, fakePassword, guestclient.Options{Quiet: 30 * time.Millisecond, FirstBack: time.Millisecond})
+	t.Cleanup(c.Close)
+	ctx, cancel := context.WithCancel(deadline(t))
+	defer cancel()
+	go func() { // ends with the test's context
+		for {
+			g.mu.Lock()
+			n := len(g.lastIDs)
+			g.mu.Unlock()
+			if n >= 3 || ctx.Err() != nil {
+				cancel()
+				return
+			}
+			select {
+			case <-time.After(5 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	}()
+	for range c.Events(ctx, 0) {
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.lastIDs) < 3 {
+		t.Errorf("streams opened: %d, want at least 3", len(g.lastIDs))
+	}
+}
+
+func TestOtherCallsReachTheGateway(t *testing.T) {
+	g := newFakeGateway(t)
+	c := open(t, g)
+	ctx := deadline(t)
+	if s, err := c.Status(ctx, "sip:a@cc.com"); err != nil || s.Status != "online" {
+		t.Errorf("Status = %+v, %v", s, err)
+	}
+	if h, err := c.History(ctx, "sip:a@cc.com", "m2", 10); err != nil || len(h) != 1 || h[0].From != "sip:a@cc.com" {
+		t.Errorf("History = %+v, %v", h, err)
+	}
+	if in, err := c.Inviters(ctx); err != nil || len(in) != 1 {
+		t.Errorf("Inviters = %+v, %v", in, err)
+	}
+	if err := c.Logout(ctx); err != nil {
+		t.Errorf("Logout = %v", err)
+	}
+}
