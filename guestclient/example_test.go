@@ -4,22 +4,21 @@ import (
 	"context"
 	"fmt"
 	"log"
-	"testing"
 	"time"
 
 	"latchkey/guestclient"
+	"latchkey/guestclient/guestclienttest"
 )
 
 // A program that answers each message of an inviter.
 func Example() {
-	gateway := newFakeGateway(&testing.B{}) // in real life: the link from the invitation
-	defer gateway.Server.Close()
-	link := gateway.URL + "/rcsgw/invitee/session/sip:b_at_cc.com@guest.example?passwd=s3cret"
-	gateway.post(`{"id":%d,"type":"message","from":"sip:a@cc.com","message":{"id":"m1","text":"Hello?","type":"text/plain"}}`)
+	gateway := guestclienttest.NewGateway() // in real life: the link from the invitation
+	defer gateway.Close()
+	gateway.Post(`{"id":%d,"type":"message","from":"sip:a@cc.com","message":{"id":"m1","text":"Hello?","type":"text/plain"}}`)
 
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	guest, err := guestclient.Open(link, guestclient.Options{})
+	guest, err := guestclient.Open(gateway.Link(), guestclient.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -10,11 +10,19 @@ import (
 	"time"
 
 	"latchkey/guestclient"
+	"latchkey/guestclient/guestclienttest"
 )
 
-func open(t *testing.T, g *fakeGateway) *guestclient.Client {
+func newGateway(t *testing.T) *guestclienttest.Gateway {
 	t.Helper()
-	c, err := guestclient.Open(g.URL+"/rcsgw/invitee/session/"+fakeAccount+"?passwd="+fakePassword, guestclient.Options{FirstBack: time.Millisecond})
+	g := guestclienttest.NewGateway()
+	t.Cleanup(g.Close)
+	return g
+}
+
+func open(t *testing.T, g *guestclienttest.Gateway) *guestclient.Client {
+	t.Helper()
+	c, err := guestclient.Open(g.Link(), guestclient.Options{FirstBack: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,8 +45,8 @@ func TestBothFormsOfTheLinkOpenTheClient(t *testing.T) {
 		" http://127.0.0.1:8080/base/rcsgw/invitee/session/sip:b_at_cc.com@guest.example?passwd=x%2By\n",
 	} {
 		c, err := guestclient.Open(link, guestclient.Options{})
-		if err != nil || c.Account() != fakeAccount {
-			t.Errorf("Open(%q) = %v, %v, want account %s", link, c, err, fakeAccount)
+		if err != nil || c.Account() != guestclienttest.Account {
+			t.Errorf("Open(%q) = %v, %v, want account %s", link, c, err, guestclienttest.Account)
 		}
 	}
 	for _, link := range []string{"", "sip:b@cc.com", "ftp://cc.com/rcsgw/invitee/session/x?passwd=hush", "https://cc.com/?passwd=hush", "https://cc.com/rcsgw/invitee/session/?passwd=hush",
@@ -51,24 +59,24 @@ func TestBothFormsOfTheLinkOpenTheClient(t *testing.T) {
 
 // R20, R22.
 func TestLoginTellsWhoInvited(t *testing.T) {
-	c := open(t, newFakeGateway(t))
+	c := open(t, newGateway(t))
 	login, err := c.Login(deadline(t))
-	if err != nil || login.Account != fakeAccount || len(login.Inviters) != 1 || login.Inviters[0].Name != "Alice" || login.Expires.Year() != 2030 {
+	if err != nil || login.Account != guestclienttest.Account || len(login.Inviters) != 2 || login.Inviters[0].Name != "Alice" || login.Expires.Year() != 2030 {
 		t.Errorf("Login() = %+v, %v", login, err)
 	}
 }
 
 func TestProblemsAreTyped(t *testing.T) {
-	g := newFakeGateway(t)
+	g := newGateway(t)
 	if _, err := open(t, g).Status(deadline(t), "sip:x@cc.com"); !errors.Is(err, guestclient.ErrNoRelation) || errors.Is(err, guestclient.ErrOffline) {
 		t.Errorf("Status(stranger) = %v, want ErrNoRelation", err)
 	}
-	wrong := guestclient.New(g.URL, fakeAccount, "wrong", guestclient.Options{})
+	wrong := guestclient.New(g.URL(), guestclienttest.Account, "wrong", guestclient.Options{})
 	defer wrong.Close()
 	if _, err := wrong.Login(deadline(t)); !errors.Is(err, guestclient.ErrUnauthorized) {
 		t.Errorf("Login(wrong password) = %v, want ErrUnauthorized", err)
 	}
-	g.failures = []func(http.ResponseWriter){func(w http.ResponseWriter) { http.Error(w, "<html>teapot", http.StatusTeapot) }}
+	g.Fail(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>teapot", http.StatusTeapot) })
 	_, err := open(t, g).Login(deadline(t))
 	if p, ok := errors.AsType[*guestclient.Problem](err); !ok || p.Status != http.StatusTeapot || strings.Contains(err.Error(), "<") {
 		t.Errorf("Login(foreign error page) = %v, want its status and no markup", err)
@@ -77,20 +85,21 @@ func TestProblemsAreTyped(t *testing.T) {
 
 // A repeat carries the same id, so the gateway takes the message once.
 func TestSendGoesOnUntilTheGatewayTakesTheMessageOnce(t *testing.T) {
-	g := newFakeGateway(t)
-	g.failures = []func(http.ResponseWriter){
-		func(w http.ResponseWriter) { fakeProblem(w, 503, "busy", "Busy; try again") },
-		func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, // the connection dies
-		func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) },
-	}
+	g := newGateway(t)
+	g.Fail(
+		guestclienttest.Problem(503, "busy", "Busy; try again"),
+		func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, // the connection dies
+		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) },
+	)
+	g.LoseAnswers(1)
 	m, err := open(t, g).Send(deadline(t), "sip:a@cc.com", "abcdefg")
 	if err != nil || m.State != "accepted" {
 		t.Fatalf("Send = %+v, %v", m, err)
 	}
-	if len(g.messages) != 1 || len(g.failures) != 0 {
-		t.Errorf("messages at the gateway: %v, failures left: %d", g.messages, len(g.failures))
+	if got := g.Messages(); len(got) != 1 || got[0].Text != "abcdefg" || g.Repeats() != 1 {
+		t.Errorf("messages at the gateway: %v and %d repeats, want one and 1", got, g.Repeats())
 	}
-	g.failures = []func(http.ResponseWriter){func(w http.ResponseWriter) { fakeProblem(w, 409, "offline", "The inviter is offline") }}
+	g.Fail(guestclienttest.Problem(409, "offline", "The inviter is offline"))
 	if _, err := open(t, g).Send(deadline(t), "sip:a@cc.com", "x"); !errors.Is(err, guestclient.ErrOffline) {
 		t.Errorf("Send = %v, want ErrOffline at once", err)
 	}
@@ -98,11 +107,11 @@ func TestSendGoesOnUntilTheGatewayTakesTheMessageOnce(t *testing.T) {
 
 // R27: what the inviter writes arrives once and in order, whatever happens to connections.
 func TestEachEventArrivesOnceInOrder(t *testing.T) {
-	g := newFakeGateway(t)
-	g.cutAfter, g.repeat = 3, 1
+	g := newGateway(t)
+	g.CutAfter, g.Repeat = 3, 1
 	c := open(t, g)
 	for range 4 {
-		g.post(`{"id":%d,"type":"message","from":"sip:a@cc.com","message":{"id":"m","text":"hi","type":"text/plain"}}`)
+		g.Post(`{"id":%d,"type":"message","from":"sip:a@cc.com","message":{"id":"m","text":"hi","type":"text/plain"}}`)
 	}
 	var got []int64
 	for e, err := range c.Events(deadline(t), 0) {
@@ -114,7 +123,7 @@ func TestEachEventArrivesOnceInOrder(t *testing.T) {
 		}
 		got = append(got, e.ID)
 		if len(got) == 4 { // after the first stream was cut
-			g.post(`{"id":%d,"type":"message","message":{"text":"hi"}}`)
+			g.Post(`{"id":%d,"type":"message","message":{"text":"hi"}}`)
 		}
 		if e.ID == 5 {
 			break
@@ -123,21 +132,18 @@ func TestEachEventArrivesOnceInOrder(t *testing.T) {
 	if !slices.Equal(got, []int64{1, 2, 3, 4, 5}) {
 		t.Errorf("events %v, want 1 to 5 once each", got)
 	}
-	g.mu.Lock()
-	ids := g.lastIDs
-	g.mu.Unlock()
-	if ids[0] != "" || len(ids) < 2 || ids[1] != "3" {
+	if ids := g.Streams(); ids[0] != "" || len(ids) < 2 || ids[1] != "3" {
 		t.Errorf("Last-Event-ID of the streams: %q, want none and then 3", ids)
 	}
-	if err := c.Ack(deadline(t), 5); err != nil || g.acked != "5" {
-		t.Errorf("Ack = %v, the gateway saw %q", err, g.acked)
+	if err := c.Ack(deadline(t), 5); err != nil || !slices.Contains(g.Requests(), "GET /rcsgw/invitee/events?wait=0&after=5") {
+		t.Errorf("Ack = %v, the gateway saw %q", err, g.Requests())
 	}
 }
 
 func TestEventsWithoutNumberAreToldLive(t *testing.T) {
-	g := newFakeGateway(t)
-	g.post(`{"type":"composing","from":"sip:a@cc.com","state":"active","x":%d}`)
-	g.post(`{"type":"composing","from":"sip:a@cc.com","state":"idle","x":%d}`)
+	g := newGateway(t)
+	g.Post(`{"type":"composing","from":"sip:a@cc.com","state":"active","x":%d}`)
+	g.Post(`{"type":"composing","from":"sip:a@cc.com","state":"idle","x":%d}`)
 	var states []string
 	for e, err := range open(t, g).Events(deadline(t), 0) {
 		if err != nil {
@@ -153,11 +159,11 @@ func TestEventsWithoutNumberAreToldLive(t *testing.T) {
 }
 
 func TestEventsEndWhenTheInvitationIsGone(t *testing.T) {
-	g := newFakeGateway(t)
-	g.failures = []func(http.ResponseWriter){
-		func(w http.ResponseWriter) { fakeProblem(w, 503, "unavailable", "Not available right now") },
-		func(w http.ResponseWriter) { fakeProblem(w, 410, "expired", "The invitation is no longer valid") },
-	}
+	g := newGateway(t)
+	g.Fail(
+		guestclienttest.Problem(503, "unavailable", "Not available right now"),
+		guestclienttest.Problem(410, "expired", "The invitation is no longer valid"),
+	)
 	var errs []error
 	for _, err := range open(t, g).Events(deadline(t), 0) {
 		errs = append(errs, err)
@@ -176,17 +182,14 @@ func TestEventsEndWhenTheInvitationIsGone(t *testing.T) {
 
 // A stream on which nothing comes, not even a comment, is left for a new one.
 func TestSilentStreamIsReplaced(t *testing.T) {
-	g := newFakeGateway(t)
-	c := guestclient.New(g.URL, fakeAccount, fakePassword, guestclient.Options{Quiet: 30 * time.Millisecond, FirstBack: time.Millisecond})
+	g := newGateway(t)
+	c := guestclient.New(g.URL(), guestclienttest.Account, guestclienttest.Password, guestclient.Options{Quiet: 30 * time.Millisecond, FirstBack: time.Millisecond})
 	t.Cleanup(c.Close)
 	ctx, cancel := context.WithCancel(deadline(t))
 	defer cancel()
 	go func() { // ends with the test's context
 		for {
-			g.mu.Lock()
-			n := len(g.lastIDs)
-			g.mu.Unlock()
-			if n >= 3 || ctx.Err() != nil {
+			if len(g.Streams()) >= 3 || ctx.Err() != nil {
 				cancel()
 				return
 			}
@@ -198,15 +201,13 @@ func TestSilentStreamIsReplaced(t *testing.T) {
 	}()
 	for range c.Events(ctx, 0) {
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.lastIDs) < 3 {
-		t.Errorf("streams opened: %d, want at least 3", len(g.lastIDs))
+	if n := len(g.Streams()); n < 3 {
+		t.Errorf("streams opened: %d, want at least 3", n)
 	}
 }
 
 func TestOtherCallsReachTheGateway(t *testing.T) {
-	g := newFakeGateway(t)
+	g := newGateway(t)
 	c := open(t, g)
 	ctx := deadline(t)
 	if s, err := c.Status(ctx, "sip:a@cc.com"); err != nil || s.Status != "online" {
@@ -215,7 +216,7 @@ func TestOtherCallsReachTheGateway(t *testing.T) {
 	if h, err := c.History(ctx, "sip:a@cc.com", "m2", 10); err != nil || len(h) != 1 || h[0].From != "sip:a@cc.com" {
 		t.Errorf("History = %+v, %v", h, err)
 	}
-	if in, err := c.Inviters(ctx); err != nil || len(in) != 1 {
+	if in, err := c.Inviters(ctx); err != nil || len(in) != 2 {
 		t.Errorf("Inviters = %+v, %v", in, err)
 	}
 	if err := c.Logout(ctx); err != nil {
