@@ -16,9 +16,9 @@ import (
 // Event is one thing that happened. Which fields are set depends on Type: message,
 // file, delivery, status, composing, inviter or session.
 type Event struct {
-	ID      int64     `json:"id"` // 0 for what is told live only
+	ID      int64     `json:"id,omitempty"` // 0 for what is told live only
 	Type    string    `json:"type"`
-	Time    time.Time `json:"time"`
+	Time    time.Time `json:"time,omitzero"`
 	From    string    `json:"from,omitempty"`
 	URI     string    `json:"uri,omitempty"`
 	Status  string    `json:"status,omitempty"`

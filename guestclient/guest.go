@@ -35,13 +35,13 @@ type Status struct {
 // Message is one message of a conversation.
 type Message struct {
 	ID     string    `json:"id"`
-	From   string    `json:"from"`
-	To     string    `json:"to"`
-	Text   string    `json:"text"`
-	Type   string    `json:"type"`
-	State  string    `json:"state"` // accepted, sent, delivered, displayed, failed
-	Reason string    `json:"reason"`
-	Time   time.Time `json:"time"`
+	From   string    `json:"from,omitempty"`
+	To     string    `json:"to,omitempty"`
+	Text   string    `json:"text,omitempty"`
+	Type   string    `json:"type,omitempty"`
+	State  string    `json:"state,omitempty"` // accepted, sent, delivered, displayed, failed
+	Reason string    `json:"reason,omitempty"`
+	Time   time.Time `json:"time,omitzero"`
 }
 
 // Login checks account and password and tells who invited (R20, R22). It is worth calling
