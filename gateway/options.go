@@ -7,25 +7,26 @@ import (
 	"time"
 
 	"latchkey"
+	"latchkey/guest"
 	"latchkey/registrar"
 )
 
 // Config is a whole, valid configuration. Load makes it; its fields say what was
 // meant, so that nobody behind it parses option text again.
 type Config struct {
-	Data            string        // path of the SQLite file
-	PublicURL       string        // base of invitation links without a final slash; "": the address of http-listen, see BaseURL
-	HTTPListen      string        // host:port
-	HTTPTLSCert     string        // path of a PEM file; "" with HTTPTLSKey: plain HTTP
-	HTTPTLSKey      string        // path of a PEM file
-	AdminListen     string        // host:port
-	Domain          string        // SIP domain of temporary accounts
-	AccountScheme   AccountScheme // how an account is made from an identifier (R9)
-	AccountLifetime time.Duration // validity of a relation
-	KeepAccount     bool          // on-logout keep: the account outlives its last relation
-	LinkStyle       LinkStyle     // where the password stands in a link
-	InvitePolicy    InvitePolicy  // who may invite (R3)
-	RequireOnline   bool          // guests may send only while the inviter is online (R25)
+	Data            string          // path of the SQLite file
+	PublicURL       string          // base of invitation links without a final slash; "": the address of http-listen, see BaseURL
+	HTTPListen      string          // host:port
+	HTTPTLSCert     string          // path of a PEM file; "" with HTTPTLSKey: plain HTTP
+	HTTPTLSKey      string          // path of a PEM file
+	AdminListen     string          // host:port
+	Domain          string          // SIP domain of temporary accounts
+	AccountScheme   guest.Scheme    // how an account is made from an identifier (R9)
+	AccountLifetime time.Duration   // validity of a relation
+	KeepAccount     bool            // on-logout keep: the account outlives its last relation
+	LinkStyle       guest.LinkStyle // where the password stands in a link
+	InvitePolicy    guest.Policy    // who may invite (R3)
+	RequireOnline   bool            // guests may send only while the inviter is online (R25)
 
 	SIPListen          []string // "udp:host:port" or "tcp:host:port", as sipua.Options takes them
 	SIPCore            string   // SIP URI of the first hop into the core
@@ -41,36 +42,6 @@ type Config struct {
 	Mail      *Mail   // SMTP server; nil: invitations can't be mailed
 	MailFrom  string  // sender address
 	Log       Logging // what is logged and how
-}
-
-// AccountScheme says how an account's URI comes from the identifier (patent ¶56).
-type AccountScheme string
-
-// Account schemes.
-const (
-	Mapped     AccountScheme = "mapped"     // b@cc.com: sip:b_at_cc.com@DOMAIN
-	Identifier AccountScheme = "identifier" // b@cc.com: sip:b@cc.com
-	Serial     AccountScheme = "serial"     // sip:g1@DOMAIN, sip:g2@DOMAIN, …
-)
-
-// LinkStyle says where the password stands in an invitation link.
-type LinkStyle string
-
-// Link styles. A fragment is never sent to a server.
-const (
-	Query    LinkStyle = "query"    // …?passwd=…, the patent's form
-	Fragment LinkStyle = "fragment" // …#passwd=…
-)
-
-// InvitePolicy is the operator's rule on who may invite (R3, patent ¶64).
-type InvitePolicy struct {
-	Any   bool // every subscriber, a suspended one too
-	Level int  // the least level; 0: any
-}
-
-// Allows reports whether the subscriber may invite. Without Any only active subscribers do.
-func (p InvitePolicy) Allows(s latchkey.Subscriber) bool {
-	return p.Any || s.State == latchkey.Active && s.Level >= p.Level
 }
 
 // Mail is the SMTP server that takes invitations.

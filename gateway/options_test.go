@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"latchkey"
+	"latchkey/guest"
 )
 
 func noEnv(string) string { return "" }
@@ -33,7 +34,7 @@ func TestDefaultsAndExamplesWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.AccountScheme != Mapped || c.AccountLifetime != 168*time.Hour || c.SIPRegisterExpires != 600000*time.Second || c.KeepAccount || c.LinkStyle != Query ||
+	if c.AccountScheme != guest.Mapped || c.AccountLifetime != 168*time.Hour || c.SIPRegisterExpires != 600000*time.Second || c.KeepAccount || c.LinkStyle != guest.Query ||
 		!slices.Equal(c.SIPTrusted, []string{"127.0.0.1"}) || c.IMServer != c.SIPCore || c.FileServer != c.SIPCore || c.Log != (Logging{Level: slog.LevelInfo}) {
 		t.Errorf("Load(no options) = %+v", c)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"latchkey"
+	"latchkey/guest"
 	"latchkey/registrar"
 )
 
@@ -102,7 +103,7 @@ func setAccountScheme(c *Config, v string) error {
 	if v == "directory" {
 		return errors.New("directory is not supported by this version; use mapped, identifier or serial")
 	}
-	return oneOf(v, &c.AccountScheme, Mapped, Identifier, Serial)
+	return oneOf(v, &c.AccountScheme, guest.Mapped, guest.Identical, guest.Serial)
 }
 
 func setOnLogout(c *Config, v string) error {
@@ -112,7 +113,9 @@ func setOnLogout(c *Config, v string) error {
 	return err
 }
 
-func setLinkStyle(c *Config, v string) error { return oneOf(v, &c.LinkStyle, Query, Fragment) }
+func setLinkStyle(c *Config, v string) error {
+	return oneOf(v, &c.LinkStyle, guest.Query, guest.Fragment)
+}
 
 func setInvitePolicy(c *Config, v string) error {
 	if level, ok := strings.CutPrefix(v, "level:"); ok {
@@ -120,14 +123,14 @@ func setInvitePolicy(c *Config, v string) error {
 		if err != nil || n < 0 {
 			return fmt.Errorf("%q is not a level", level)
 		}
-		c.InvitePolicy = InvitePolicy{Level: n}
+		c.InvitePolicy = guest.Policy{Level: n}
 		return nil
 	}
 	switch v {
 	case "any":
-		c.InvitePolicy = InvitePolicy{Any: true}
+		c.InvitePolicy = guest.Policy{Any: true}
 	case "valid":
-		c.InvitePolicy = InvitePolicy{}
+		c.InvitePolicy = guest.Policy{}
 	default:
 		return fmt.Errorf("%q is not any, valid or level:N", v)
 	}
