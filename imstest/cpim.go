@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
 )
 
 // envelope is a CPIM message as the phone reads it.
@@ -50,7 +49,7 @@ func (e *envelope) mediaType() string {
 func writeEnvelope(from, to, id, disposition, contentType, body string) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nNS: imdn <urn:ietf:params:imdn>\r\nDateTime: %s\r\nimdn.Message-ID: %s\r\n",
-		from, to, time.Now().UTC().Format("2006-01-02T15:04:05Z"), id)
+		from, to, dateTime(), id)
 	if disposition != "" {
 		fmt.Fprintf(&b, "imdn.Disposition-Notification: %s\r\n", disposition)
 	}
@@ -64,7 +63,7 @@ func writeEnvelope(from, to, id, disposition, contentType, body string) []byte {
 
 func imdnDocument(id, recipient, kind, status string) string {
 	return fmt.Sprintf(`<?xml version="1.0" encoding="UTF-8"?><imdn xmlns="urn:ietf:params:xml:ns:imdn"><message-id>%s</message-id><datetime>%s</datetime><recipient-uri>%s</recipient-uri><%s-notification><status><%s/></status></%s-notification></imdn>`,
-		id, time.Now().UTC().Format("2006-01-02T15:04:05Z"), recipient, kind, status, kind)
+		id, dateTime(), recipient, kind, status, kind)
 }
 
 var (

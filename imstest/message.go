@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -138,6 +140,41 @@ func (m *Message) Bytes() []byte {
 	fmt.Fprintf(&b, "Content-Length: %d\r\n\r\n", len(m.Body))
 	b.Write(m.Body)
 	return b.Bytes()
+}
+
+// readDatagram reads a message that fills a datagram. Without Content-Length its body is the rest (RFC 3261 §18.3).
+func readDatagram(b []byte) (*Message, error) {
+	r := bufio.NewReader(bytes.NewReader(bytes.Clone(b)))
+	m, err := readMessage(r)
+	if err == nil && m.Get("Content-Length") == "" {
+		m.Body, err = io.ReadAll(r)
+	}
+	return m, err
+}
+
+// stamp writes into the topmost Via where the request came from (RFC 3261 §18.2.1, RFC 3581 §4).
+func (m *Message) stamp(src source) {
+	host, port, err := net.SplitHostPort(src.addr)
+	if err != nil {
+		return
+	}
+	for i, f := range m.Fields {
+		if !strings.EqualFold(f.Name, "Via") {
+			continue
+		}
+		list := splitList(f.Value)
+		parts := strings.Split(list[0], ";")
+		if parts = slices.DeleteFunc(parts, func(p string) bool { return strings.HasPrefix(strings.TrimSpace(p), "received=") }); len(parts) > 0 {
+			for j, p := range parts {
+				if strings.TrimSpace(p) == "rport" {
+					parts[j] = "rport=" + port
+				}
+			}
+		}
+		list[0] = strings.Join(append(parts, "received="+host), ";")
+		m.Fields[i].Value = strings.Join(list, ", ")
+		return
+	}
 }
 
 var errSIP = errors.New("not a SIP message")

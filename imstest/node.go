@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -25,7 +26,8 @@ type source struct {
 	conn    net.Conn // of TCP
 }
 
-// node is a SIP element on one UDP and one TCP port with the same number.
+// node is a SIP element on one UDP and one TCP port with the same number. Requests reach
+// handle in the order in which they came, on the reader's goroutine, so handle must not block.
 type node struct {
 	log    *slog.Logger
 	udp    net.PacketConn
@@ -44,18 +46,21 @@ type node struct {
 	done    chan struct{}
 }
 
+// clientTx is a request that was sent (RFC 3261 §17.1).
 type clientTx struct {
 	responses chan *Message // buffered; never closed
 	seen      chan struct{} // closed at the first response
 	final     chan struct{} // closed at a final response
 	onceSeen  sync.Once
 	once      sync.Once
+	to        source // where the request went
 }
 
 // serverTx remembers the last response for repeats of a request.
 type serverTx struct {
 	last  *Message
-	acked bool
+	acked chan struct{} // closed at the ACK of a refusal
+	once  sync.Once
 	src   source
 }
 
@@ -107,6 +112,15 @@ func (n *node) close() {
 	n.running.Wait()
 }
 
+// spawn runs f on a goroutine that close waits for. f ends when done is closed.
+func (n *node) spawn(f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.closed {
+		n.running.Go(f)
+	}
+}
+
 // violation notes a broken rule of the other side.
 func (n *node) violation(format string, args ...any) {
 	n.mu.Lock()
@@ -131,7 +145,7 @@ func (n *node) readUDP() {
 		if len(bytes.TrimSpace(buf[:l])) == 0 {
 			continue
 		}
-		m, err := readMessage(bufio.NewReader(bytes.NewReader(bytes.Clone(buf[:l]))))
+		m, err := readDatagram(buf[:l])
 		if err != nil {
 			n.violation("a datagram of %d bytes is no SIP message: %v", l, err)
 			continue
@@ -176,7 +190,14 @@ func (n *node) serveConn(c net.Conn) {
 		for {
 			m, err := readMessage(r)
 			if err != nil {
+				if errors.Is(err, errSIP) {
+					n.violation("what came over TCP is no SIP message")
+				}
 				return
+			}
+			if m.Get("Content-Length") == "" {
+				n.violation("%s%d over TCP without Content-Length (RFC 3261 §18.3)", m.Method, m.Status)
+				return // what follows can't be found
 			}
 			n.take(m, source{network: "tcp", addr: addr, conn: c})
 		}
@@ -195,6 +216,9 @@ func (n *node) take(m *Message, src source) {
 		n.mu.Lock()
 		tx := n.clients[branch+" "+cseq[1]]
 		n.mu.Unlock()
+		if tx == nil {
+			n.log.Debug("response without request", "status", m.Status, "cseq", m.Get("CSeq"))
+		}
 		if tx != nil {
 			tx.onceSeen.Do(func() { close(tx.seen) })
 			if m.Status >= 200 {
@@ -208,29 +232,59 @@ func (n *node) take(m *Message, src source) {
 		return
 	}
 	n.check(m)
-	key := branch + " " + m.Method
+	m.stamp(src)
 	if m.Method == "ACK" {
-		n.mu.Lock()
-		if tx := n.servers[branch+" INVITE"]; tx != nil && tx.last != nil && tx.last.Status >= 300 {
-			tx.acked = true
-			n.mu.Unlock()
-			return // RFC 3261 §17.2.1: the ACK of a refusal belongs to its transaction
-		}
-		n.mu.Unlock()
-	} else {
-		n.mu.Lock()
-		if tx := n.servers[key]; tx != nil {
-			last := tx.last
-			n.mu.Unlock()
-			if last != nil {
-				_ = n.write(last, src)
-			}
+		if n.acked(m, branch) {
 			return
 		}
-		n.servers[key] = &serverTx{src: src}
-		n.mu.Unlock()
+		n.handle(m, src)
+		return
 	}
-	n.running.Go(func() { n.handle(m, src) })
+	key := branch + " " + m.Method
+	n.mu.Lock()
+	if tx := n.servers[key]; tx != nil { // RFC 3261 §17.2: a repeat gets the last answer again
+		last := tx.last
+		n.mu.Unlock()
+		if last != nil {
+			_ = n.write(last, src)
+		}
+		return
+	}
+	n.servers[key] = &serverTx{src: src, acked: make(chan struct{})}
+	n.mu.Unlock()
+	n.handle(m, src)
+}
+
+// acked takes the ACK of a refusal, which belongs to its INVITE's transaction (RFC 3261 §17.2.1).
+func (n *node) acked(ack *Message, branch string) bool {
+	n.mu.Lock()
+	tx := n.servers[branch+" INVITE"]
+	var last *Message
+	if tx != nil {
+		last = tx.last
+	}
+	n.mu.Unlock()
+	if last == nil || last.Status < 300 {
+		return false
+	}
+	tx.once.Do(func() { close(tx.acked) })
+	if number(ack) != number(last) {
+		n.violation("ACK with CSeq %q for the refusal of %q", ack.Get("CSeq"), last.Get("CSeq"))
+	}
+	if param(ack.Get("To"), "tag") != param(last.Get("To"), "tag") {
+		n.violation("ACK of a refusal with To %q, not %q (RFC 3261 §17.1.1.3)", ack.Get("To"), last.Get("To"))
+	}
+	return true
+}
+
+// number is the sequence number of CSeq.
+func number(m *Message) int {
+	num, _, _ := strings.Cut(m.Get("CSeq"), " ")
+	v, err := strconv.ParseUint(num, 10, 31)
+	if err != nil {
+		return -1
+	}
+	return int(v)
 }
 
 func firstOf(m *Message, name string) string {
@@ -247,7 +301,7 @@ func (n *node) check(m *Message) {
 			n.violation("%s without %s", m.Method, f)
 		}
 	}
-	if c := strings.Fields(m.Get("CSeq")); len(c) != 2 || c[1] != m.Method {
+	if c := strings.Fields(m.Get("CSeq")); len(c) != 2 || c[1] != m.Method || number(m) < 0 {
 		n.violation("%s with CSeq %q", m.Method, m.Get("CSeq"))
 	}
 	if param(m.Get("From"), "tag") == "" {
@@ -256,8 +310,14 @@ func (n *node) check(m *Message) {
 	if !strings.HasPrefix(param(firstOf(m, "Via"), "branch"), "z9hG4bK") {
 		n.violation("%s: Via branch without the magic cookie", m.Method)
 	}
-	if m.Method == "INVITE" && m.Get("Contact") == "" {
-		n.violation("INVITE without Contact")
+	if hops, err := strconv.Atoi(m.Get("Max-Forwards")); m.Get("Max-Forwards") != "" && (err != nil || hops < 0 || hops > 255) {
+		n.violation("%s with Max-Forwards %q", m.Method, m.Get("Max-Forwards"))
+	}
+	if m.Method == "INVITE" && len(m.All("Contact")) != 1 {
+		n.violation("INVITE with %d Contacts (RFC 3261 §8.1.1.8)", len(m.All("Contact")))
+	}
+	if m.Method == "MESSAGE" && m.Get("Contact") != "" {
+		n.violation("MESSAGE with Contact (RFC 3428 §4)")
 	}
 	if len(m.Body) > 0 && m.Get("Content-Type") == "" {
 		n.violation("%s: body without Content-Type", m.Method)
@@ -295,16 +355,67 @@ func (n *node) via(network, branch string) string {
 	return fmt.Sprintf("SIP/2.0/%s %s;branch=%s;rport", strings.ToUpper(network), n.addr, branch)
 }
 
+// widen changes a request that is too long for UDP to TCP, where the next hop listens there (RFC 3261 §18.1.1).
+func (n *node) widen(m *Message, to source) source {
+	if to.network != "udp" || len(m.Bytes()) <= 1100 { // a Via is still to come
+		return to
+	}
+	n.mu.Lock()
+	c := n.conns[to.addr]
+	n.mu.Unlock()
+	if c == nil {
+		var err error
+		if c, err = net.DialTimeout("tcp", to.addr, time.Second); err != nil {
+			return to
+		}
+		n.serveConn(c)
+	}
+	return source{network: "tcp", addr: to.addr}
+}
+
 // respond sends a response to a request along its Via.
 func (n *node) respond(req *Message, src source, res *Message) {
 	key := param(firstOf(req, "Via"), "branch") + " " + req.Method
 	n.mu.Lock()
-	if tx := n.servers[key]; tx != nil {
+	tx := n.servers[key]
+	refusal := false
+	if tx != nil {
+		if res.Status >= 200 && (tx.last == nil || tx.last.Status < 200) {
+			refusal = req.Method == "INVITE" && res.Status >= 300
+			time.AfterFunc(64*t1, func() { // timers H, J and L: repeats no longer come
+				n.mu.Lock()
+				delete(n.servers, key)
+				n.mu.Unlock()
+			})
+		}
 		tx.last = res
 	}
 	n.mu.Unlock()
 	if err := n.write(res, src); err != nil {
 		n.log.Debug("response not sent", "error", err)
+	}
+	if refusal {
+		n.spawn(func() { n.repeatRefusal(tx, res) })
+	}
+}
+
+// repeatRefusal repeats a refusal of an INVITE over UDP until its ACK comes (RFC 3261 §17.2.1).
+func (n *node) repeatRefusal(tx *serverTx, res *Message) {
+	for wait, begin := t1, time.Now(); ; wait = min(2*wait, t2) {
+		select {
+		case <-tx.acked:
+			return
+		case <-n.done:
+			return
+		case <-time.After(wait):
+		}
+		if time.Since(begin) > 64*t1 {
+			n.violation("no ACK for the %d of %s", res.Status, res.Get("Call-ID"))
+			return
+		}
+		if tx.src.network == "udp" {
+			_ = n.write(res, tx.src)
+		}
 	}
 }
 
@@ -330,47 +441,70 @@ func reply(req *Message, code int, reason, toTag string) *Message {
 	return res
 }
 
-// send starts a client transaction: m gets a Via on top and is repeated over UDP until a response.
+// send starts a client transaction: m gets a Via on top, leaves before send returns, and is
+// repeated over UDP until a response. Where it can't be sent, the response is a 503 (RFC 3261 §8.1.3.1).
 func (n *node) send(ctx context.Context, m *Message, to source, branch string) *clientTx {
 	if branch == "" {
 		branch = "z9hG4bK" + token()
 	}
+	to = n.widen(m, to)
 	m.Push("Via", n.via(to.network, branch))
-	tx := &clientTx{responses: make(chan *Message, 64), seen: make(chan struct{}), final: make(chan struct{})}
+	tx := &clientTx{responses: make(chan *Message, 64), seen: make(chan struct{}), final: make(chan struct{}), to: to}
 	key := branch + " " + m.Method
 	n.mu.Lock()
 	n.clients[key] = tx
 	n.mu.Unlock()
-	n.running.Go(func() {
-		defer time.AfterFunc(64*t1, func() { // late repeats of a 2xx still find it
+	forget := func() { // late repeats of a response still find it for a while
+		time.AfterFunc(64*t1, func() {
 			n.mu.Lock()
 			delete(n.clients, key)
 			n.mu.Unlock()
 		})
-		// RFC 3261 §17.1: over UDP a request is repeated until a response, an INVITE no longer than that.
-		stop := tx.final
-		if m.Method == "INVITE" {
-			stop = tx.seen
-		}
-		for wait, begin := t1, time.Now(); time.Since(begin) < 64*t1; wait = min(2*wait, t2) {
-			if err := n.write(m, to); err != nil {
-				return
-			}
-			if to.network == "tcp" {
-				return
-			}
-			select {
-			case <-stop:
-				return
-			case <-ctx.Done():
-				return
-			case <-n.done:
-				return
-			case <-time.After(wait):
-			}
-		}
+	}
+	if err := n.write(m, to); err != nil {
+		tx.onceSeen.Do(func() { close(tx.seen) })
+		tx.once.Do(func() { close(tx.final) })
+		tx.responses <- reply(m, 503, "Transport Failure", token())
+		forget()
+		return tx
+	}
+	n.spawn(func() {
+		defer forget()
+		n.repeat(ctx, tx, m, to)
 	})
 	return tx
+}
+
+// repeat sends a request again over UDP: an INVITE until any response, others until the final one (RFC 3261 §17.1).
+func (n *node) repeat(ctx context.Context, tx *clientTx, m *Message, to source) {
+	stop := tx.final
+	if m.Method == "INVITE" {
+		stop = tx.seen
+	}
+	for wait, begin := t1, time.Now(); ; wait = min(2*wait, t2) {
+		select {
+		case <-stop:
+			if m.Method != "INVITE" {
+				return
+			}
+			select { // its responses are wanted for as long as it is open
+			case <-tx.final:
+			case <-n.done:
+			}
+			return
+		case <-ctx.Done():
+			return
+		case <-n.done:
+			return
+		case <-time.After(wait):
+		}
+		if time.Since(begin) >= 64*t1 {
+			return
+		}
+		if to.network == "udp" {
+			_ = n.write(m, to)
+		}
+	}
 }
 
 var errNoAnswer = errors.New("no answer")

@@ -2,10 +2,8 @@ package imstest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,13 +22,17 @@ type Manner struct {
 	OptionsCode int           // 0: 200
 	OptionsMute bool          // no answer to OPTIONS at all
 	AnswerCode  int           // to INVITE; 0: 200
-	RingFor     time.Duration // 180 before the answer
+	RingFor     time.Duration // 180 before the answer, whichever it is
+	Reliable    bool          // the 180 wants a PRACK where the caller supports that (RFC 3262)
 	Setup       string        // of answers and offers: "" lets the phone choose passive to actpass; active, passive
 	NoCEMA      bool
 	NoReceipts  bool          // no IMDN
 	MuteMSRP    bool          // never connects and never listens: MSRP does not come up
 	LateMSRP    time.Duration // connects that late
 	Path        string        // a=path with another authority, "notresolvable.invalid:9" (F49a)
+	DiscardPort bool          // m= has port 9 where the phone is active, as some clients do (RFC 4145 §4.1)
+	MaxSize     int           // a=max-size; longer messages get 413 and are violations
+	MSRPCode    int           // answers each SEND that has a body; 0: 200
 }
 
 // PhoneOptions make a Phone.
@@ -46,7 +48,7 @@ type PhoneOptions struct {
 
 // PhoneEvent is something that happened on a phone.
 type PhoneEvent struct {
-	Type   string // message, receipt, composing, call, hangup
+	Type   string // message, repeat (a message that was there before), receipt, composing, call, media (MSRP is up), hangup
 	Peer   string
 	ID     string
 	Text   string
@@ -71,7 +73,9 @@ type Phone struct {
 	observers []func(PhoneEvent)
 	regCallID string
 	regSeq    int
-	invites   []*Message
+	received  []*Message
+	noticed   map[string]bool // messages and receipts that came, by id
+	refresh   *time.Timer     // of the registration
 }
 
 // phoneCall is a chat's dialog and MSRP session.
@@ -83,16 +87,51 @@ type phoneCall struct {
 	local, remote string // From and To values without tags
 	target        string
 	routes        []string
-	seq           int
-	remoteSeq     int
 	invite        *Message
-	ep            *endpoint
+	ack           *Message // of the phone's own INVITE, for repeats of its 200
 	over          chan struct{}
 	once          sync.Once
-	acked         chan struct{}
-	onceAck       sync.Once
 	cancelled     chan struct{}
 	onceCancel    sync.Once
+
+	mu        sync.Mutex
+	seq       int // of the phone's own requests
+	remoteSeq int
+	rseq      int // of the reliable 180
+	ep        *endpoint
+	acks      map[int]chan struct{} // 200s that wait for their ACK, by CSeq; closed by it
+	pracked   chan struct{}
+}
+
+func newPhoneCall(peer, callID string) *phoneCall {
+	return &phoneCall{
+		peer: peer, callID: callID, localTag: token(), over: make(chan struct{}), cancelled: make(chan struct{}),
+		acks: map[int]chan struct{}{}, pracked: make(chan struct{}),
+	}
+}
+
+func (c *phoneCall) endpoint() *endpoint {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ep
+}
+
+// swap makes ep the call's MSRP session and closes the one before.
+func (c *phoneCall) swap(ep *endpoint) {
+	c.mu.Lock()
+	old := c.ep
+	c.ep = ep
+	c.mu.Unlock()
+	if old != nil && old != ep {
+		old.close()
+	}
+}
+
+func (c *phoneCall) nextSeq() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seq++
+	return c.seq
 }
 
 // NewPhone starts a phone; it is not registered yet.
@@ -103,7 +142,7 @@ func NewPhone(opt PhoneOptions) (*Phone, error) {
 	if opt.Expires == 0 {
 		opt.Expires = time.Hour
 	}
-	p := &Phone{opt: opt, manner: opt.Manner, calls: map[string]*phoneCall{}, dialogs: map[string]*phoneCall{}, ringing: map[string]*phoneCall{}, changed: make(chan struct{}), regCallID: token()}
+	p := &Phone{opt: opt, manner: opt.Manner, calls: map[string]*phoneCall{}, dialogs: map[string]*phoneCall{}, ringing: map[string]*phoneCall{}, changed: make(chan struct{}), noticed: map[string]bool{}, regCallID: token()}
 	n, err := newNode("127.0.0.1:0", opt.Log)
 	if err != nil {
 		return nil, err
@@ -116,6 +155,9 @@ func NewPhone(opt PhoneOptions) (*Phone, error) {
 // Close hangs up nothing and says nothing: the phone is gone.
 func (p *Phone) Close() {
 	p.pmu.Lock()
+	if p.refresh != nil {
+		p.refresh.Stop()
+	}
 	for _, c := range p.dialogs {
 		c.end()
 	}
@@ -172,10 +214,19 @@ func (p *Phone) Events(eventType string) []PhoneEvent {
 }
 
 // Invites lists the INVITEs that the phone received.
-func (p *Phone) Invites() []*Message {
+func (p *Phone) Invites() []*Message { return p.Requests("INVITE") }
+
+// Requests lists the requests of a method that the phone received, oldest first.
+func (p *Phone) Requests(method string) []*Message {
 	p.pmu.Lock()
 	defer p.pmu.Unlock()
-	return append([]*Message{}, p.invites...)
+	var all []*Message
+	for _, m := range p.received {
+		if m.Method == method {
+			all = append(all, m)
+		}
+	}
+	return all
 }
 
 // Wait waits until n events of the type have happened and returns them all.
@@ -214,7 +265,7 @@ func (p *Phone) contact(tags bool) string {
 	return c
 }
 
-// Register registers at the core; Unregister ends that.
+// Register registers at the core and keeps the registration fresh; Unregister ends that.
 func (p *Phone) Register(ctx context.Context) error { return p.register(ctx, p.opt.Expires) }
 
 // Unregister takes the binding away.
@@ -240,8 +291,12 @@ func (p *Phone) register(ctx context.Context, expires time.Duration) error {
 		case err != nil:
 			return err
 		case res.Status == 200:
+			p.keepFresh(p.granted(res))
 			return nil
-		case res.Status == 401 && try == 0:
+		case res.Status == 423 && try < 3: // RFC 3261 §10.2.8
+			n, _ := strconv.Atoi(res.Get("Min-Expires"))
+			expires = max(expires, time.Duration(n)*time.Second)
+		case res.Status == 401 && auth == "":
 			user := p.opt.URI[strings.IndexByte(p.opt.URI, ':')+1:]
 			auth = authorization(res.Get("WWW-Authenticate"), "REGISTER", m.URI, user, p.opt.Password)
 		default:
@@ -250,140 +305,35 @@ func (p *Phone) register(ctx context.Context, expires time.Duration) error {
 	}
 }
 
-func (p *Phone) serve(m *Message, src source) {
-	switch m.Method {
-	case "OPTIONS":
-		manner := p.mannered()
-		if manner.OptionsMute {
-			return
+// granted is for how long the core bound the phone's contact.
+func (p *Phone) granted(res *Message) time.Duration {
+	for _, v := range res.All("Contact") {
+		if uriOf(v) == uriOf(p.contact(false)) {
+			n, _ := strconv.Atoi(param(v, "expires"))
+			return time.Duration(n) * time.Second
 		}
-		code, reason := manner.OptionsCode, "Answer"
-		if code == 0 {
-			code, reason = 200, "OK"
-		}
-		res := reply(m, code, reason, token())
-		if code == 200 {
-			res.Add("Contact", p.contact(true)).Add("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE")
-		}
-		p.respond(m, src, res)
-	case "INVITE":
-		if param(m.Get("To"), "tag") != "" {
-			p.reinvited(m, src)
-			return
-		}
-		p.invited(m, src)
-	case "ACK":
-		if c := p.dialog(m); c != nil {
-			c.onceAck.Do(func() { close(c.acked) })
-		}
-	case "CANCEL":
-		p.pmu.Lock()
-		c := p.ringing[param(firstOf(m, "Via"), "branch")]
-		p.pmu.Unlock()
-		if c == nil {
-			p.respond(m, src, reply(m, 481, "Call/Transaction Does Not Exist", token()))
-			return
-		}
-		p.respond(m, src, reply(m, 200, "OK", c.localTag))
-		c.onceCancel.Do(func() { close(c.cancelled) })
-	case "BYE":
-		c := p.dialog(m)
-		if c == nil {
-			p.respond(m, src, reply(m, 481, "Call/Transaction Does Not Exist", token()))
-			return
-		}
-		p.ordered(c, m)
-		p.respond(m, src, reply(m, 200, "OK", ""))
-		p.forget(c)
-		p.tell(PhoneEvent{Type: "hangup", Peer: c.peer})
-	default:
-		p.respond(m, src, reply(m, 405, "Method Not Allowed", token()))
 	}
+	return 0
 }
 
-// ordered notes a CSeq that does not grow (RFC 3261 §12.2.2).
-func (p *Phone) ordered(c *phoneCall, m *Message) {
-	n, _ := strconv.Atoi(strings.Fields(m.Get("CSeq"))[0])
-	if n <= c.remoteSeq && c.remoteSeq != 0 {
-		p.violation("%s with CSeq %d after %d", m.Method, n, c.remoteSeq)
-	}
-	c.remoteSeq = n
-}
-
-func (p *Phone) dialog(m *Message) *phoneCall {
+// keepFresh registers again when half of the time is over; 0: not any more.
+func (p *Phone) keepFresh(d time.Duration) {
 	p.pmu.Lock()
 	defer p.pmu.Unlock()
-	c := p.dialogs[m.Get("Call-ID")+" "+param(m.Get("To"), "tag")]
-	if c != nil && param(m.Get("From"), "tag") != c.remoteTag {
-		return nil
+	if p.refresh != nil {
+		p.refresh.Stop()
+		p.refresh = nil
 	}
-	return c
-}
-
-func (c *phoneCall) end() {
-	c.once.Do(func() {
-		close(c.over)
-		if c.ep != nil {
-			c.ep.close()
-		}
+	if d == 0 {
+		return
+	}
+	p.refresh = time.AfterFunc(d/2, func() {
+		p.spawn(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 32*time.Second)
+			defer cancel()
+			if err := p.Register(ctx); err != nil {
+				p.log.Warn("registration not refreshed", "phone", p.opt.URI, "error", err)
+			}
+		})
 	})
-}
-
-func (p *Phone) forget(c *phoneCall) {
-	p.pmu.Lock()
-	delete(p.dialogs, c.callID+" "+c.localTag)
-	if p.calls[c.peer] == c {
-		delete(p.calls, c.peer)
-	}
-	p.pmu.Unlock()
-	c.end()
-}
-
-// sdp writes the phone's session description.
-func (p *Phone) sdp(ep *endpoint, setup string) []byte {
-	manner := p.mannered()
-	host, port, _ := net.SplitHostPort(strings.TrimPrefix(strings.Split(ep.local, "/")[2], "msrp://"))
-	if manner.Path != "" {
-		ep.local = "msrp://" + manner.Path + "/" + ep.id + ";tcp"
-	}
-	s := fmt.Sprintf("v=0\r\no=- %d 1 IN IP4 %s\r\ns=-\r\nc=IN IP4 %s\r\nt=0 0\r\nm=message %s TCP/MSRP *\r\n"+
-		"a=accept-types:message/cpim application/im-iscomposing+xml\r\na=accept-wrapped-types:text/plain message/imdn+xml application/im-iscomposing+xml\r\n"+
-		"a=setup:%s\r\na=path:%s\r\na=sendrecv\r\n", time.Now().Unix(), host, host, port, setup, ep.local)
-	if !manner.NoCEMA {
-		s += "a=msrp-cema\r\n"
-	}
-	return []byte(s)
-}
-
-type remoteMedia struct {
-	addr, path, setup string
-	cema              bool
-}
-
-func readSDP(b []byte) (remoteMedia, error) {
-	var r remoteMedia
-	host, port := "", ""
-	for l := range strings.SplitSeq(string(b), "\n") {
-		l = strings.TrimRight(l, "\r")
-		switch {
-		case strings.HasPrefix(l, "c=IN IP4 "):
-			host = strings.TrimPrefix(l, "c=IN IP4 ")
-		case strings.HasPrefix(l, "m=message "):
-			port = strings.Fields(l)[1]
-		case strings.HasPrefix(l, "a=path:"):
-			r.path = strings.TrimSpace(strings.TrimPrefix(l, "a=path:"))
-		case strings.HasPrefix(l, "a=setup:"):
-			r.setup = strings.TrimSpace(strings.TrimPrefix(l, "a=setup:"))
-		case strings.HasPrefix(l, "a=msrp-cema"):
-			r.cema = true
-		}
-	}
-	if r.path == "" || port == "" || port == "0" {
-		return r, errors.New("no msrp media in the session description")
-	}
-	r.addr = net.JoinHostPort(host, port)
-	if !r.cema {
-		r.addr = strings.Split(r.path, "/")[2]
-	}
-	return r, nil
 }

@@ -4,321 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 )
 
-// invited answers an INVITE as the phone's manner says.
-func (p *Phone) invited(m *Message, src source) {
-	manner := p.mannered()
-	p.pmu.Lock()
-	p.invites = append(p.invites, m)
-	p.pmu.Unlock()
-	if manner.AnswerCode >= 300 {
-		p.respond(m, src, reply(m, manner.AnswerCode, "No", token()))
-		return
-	}
-	peer := aor(uriOf(m.Get("From")))
-	if pai := m.Get("P-Asserted-Identity"); pai != "" {
-		peer = aor(uriOf(pai))
-	}
-	c := &phoneCall{
-		peer: peer, callID: m.Get("Call-ID"), localTag: token(), remoteTag: param(m.Get("From"), "tag"), invite: m,
-		local: "<" + uriOf(m.Get("To")) + ">", remote: "<" + uriOf(m.Get("From")) + ">", target: uriOf(m.Get("Contact")), routes: m.All("Record-Route"),
-		over: make(chan struct{}), acked: make(chan struct{}), cancelled: make(chan struct{}),
-	}
-	p.ordered(c, m)
-	branch := param(firstOf(m, "Via"), "branch")
-	p.pmu.Lock()
-	p.ringing[branch] = c
-	p.pmu.Unlock()
-	defer func() {
-		p.pmu.Lock()
-		delete(p.ringing, branch)
-		p.pmu.Unlock()
-	}()
-	if manner.RingFor > 0 {
-		p.respond(m, src, reply(m, 180, "Ringing", c.localTag).Add("Contact", p.contact(false)))
-		select {
-		case <-time.After(manner.RingFor):
-		case <-c.cancelled:
-			p.respond(m, src, reply(m, 487, "Request Terminated", c.localTag))
-			return
-		case <-p.done:
-			return
-		}
-	}
-	media, err := readSDP(m.Body)
-	if err != nil {
-		p.violation("INVITE: %v", err)
-		p.respond(m, src, reply(m, 488, "Not Acceptable Here", c.localTag))
-		return
-	}
-	for _, name := range []string{"Conversation-ID", "Contribution-ID"} {
-		if m.Get(name) == "" {
-			p.violation("INVITE without %s (PROTOCOLS B3.04)", name)
-		}
-	}
-	ep := newEndpoint(p, func(id, contentType string, body []byte) { p.arrived(c, id, contentType, body) })
-	ep.setRemote(media.path)
-	c.ep = ep
-	if err := ep.listen(); err != nil {
-		p.respond(m, src, reply(m, 500, "Server Internal Error", c.localTag))
-		return
-	}
-	// RFC 6135: the answerer chooses where the offer is actpass; phones behind NAT are active.
-	setup := manner.Setup
-	switch media.setup {
-	case "active":
-		setup = "passive"
-	case "passive":
-		p.violation("the offer is a=setup:passive (RFC 6135 §4.2.1)")
-		setup = "active"
-	default:
-		if setup == "" {
-			setup = "active"
-		}
-	}
-	res := reply(m, 200, "OK", c.localTag).Add("Contact", p.contact(true)).Add("Content-Type", "application/sdp")
-	res.Body = p.sdp(ep, setup)
-	p.pmu.Lock()
-	p.dialogs[c.callID+" "+c.localTag] = c
-	p.calls[peer] = c
-	p.pmu.Unlock()
-	if setup == "passive" && !manner.MuteMSRP {
-		ep.accept()
-	}
-	p.respond(m, src, res)
-	for wait, begin := t1, time.Now(); ; wait = min(2*wait, t2) {
-		select {
-		case <-c.acked:
-			p.joined(c, setup, media.addr)
-			return
-		case <-c.over:
-			return
-		case <-p.done:
-			return
-		case <-time.After(wait):
-			if time.Since(begin) > 64*t1 {
-				p.violation("no ACK for the 200 of %s", c.callID)
-				p.forget(c)
-				return
-			}
-			_ = p.write(res, src)
-		}
-	}
-}
-
-// joined connects MSRP where this side is the active one.
-func (p *Phone) joined(c *phoneCall, setup, addr string) {
-	p.tell(PhoneEvent{Type: "call", Peer: c.peer, ID: c.callID})
-	manner := p.mannered()
-	if setup != "active" || manner.MuteMSRP {
-		return
-	}
-	c.ep.ln.Close()
-	if manner.LateMSRP > 0 {
-		select {
-		case <-time.After(manner.LateMSRP):
-		case <-c.over:
-			return
-		}
-	}
-	if err := c.ep.connect(addr); err != nil {
-		p.log.Debug("msrp connect", "error", err)
-	}
-}
-
-// reinvited answers a re-INVITE with what stands.
-func (p *Phone) reinvited(m *Message, src source) {
-	c := p.dialog(m)
-	if c == nil {
-		p.respond(m, src, reply(m, 481, "Call/Transaction Does Not Exist", token()))
-		return
-	}
-	p.ordered(c, m)
-	res := reply(m, 200, "OK", "").Add("Contact", p.contact(false)).Add("Content-Type", "application/sdp")
-	res.Body = p.sdp(c.ep, "passive")
-	p.respond(m, src, res)
-}
-
-// arrived takes a message of the chat.
-func (p *Phone) arrived(c *phoneCall, id, contentType string, body []byte) {
-	if strings.HasPrefix(contentType, "application/im-iscomposing+xml") {
-		p.composes(c, body)
-		return
-	}
-	if contentType != "message/cpim" {
-		p.violation("msrp: content type %q was not offered", contentType)
-		return
-	}
-	e, err := readEnvelope(body)
-	if err != nil {
-		p.violation("%v", err)
-		return
-	}
-	switch e.mediaType() {
-	case "message/imdn+xml":
-		id, status := imdnID.FindSubmatch(e.body), imdnStatus.FindSubmatch(e.body)
-		if id == nil || status == nil {
-			p.violation("imdn without message-id or status: %s", e.body)
-			return
-		}
-		if e.header["imdn.Disposition-Notification"] != "" {
-			p.violation("an IMDN asks for an IMDN (RFC 5438 §7.2.1)")
-		}
-		p.tell(PhoneEvent{Type: "receipt", Peer: c.peer, ID: string(id[1]), Status: string(status[1])})
-	case "application/im-iscomposing+xml":
-		p.composes(c, e.body)
-	default:
-		wants := e.header["imdn.Disposition-Notification"]
-		if wants != "" && (e.header["DateTime"] == "" || e.header["imdn.Message-ID"] == "") {
-			p.violation("cpim asks for IMDN without DateTime or Message-ID (RFC 5438 §7.1.1)")
-		}
-		p.tell(PhoneEvent{Type: "message", Peer: c.peer, ID: e.header["imdn.Message-ID"], Text: string(e.body), Wants: wants})
-		if strings.Contains(wants, "positive-delivery") && !p.mannered().NoReceipts {
-			p.running.Go(func() { p.receipt(c, e.header["imdn.Message-ID"], "delivery", "delivered") })
-		}
-	}
-}
-
-func (p *Phone) composes(c *phoneCall, body []byte) {
-	state := stateOf.FindSubmatch(body)
-	if state == nil {
-		p.violation("is-composing without state: %s", body)
-		return
-	}
-	p.tell(PhoneEvent{Type: "composing", Peer: c.peer, Active: string(state[1]) == "active"})
-}
-
-func (p *Phone) receipt(c *phoneCall, id, kind, status string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	doc := imdnDocument(id, p.opt.URI, kind, status)
-	_ = c.ep.send(ctx, token(), "message/cpim", writeEnvelope(p.opt.URI, c.peer, token(), "", "message/imdn+xml", doc))
-}
-
-// Display says that the user has read a message of the peer (a displayed IMDN).
-func (p *Phone) Display(peer, id string) {
-	p.pmu.Lock()
-	c := p.calls[peer]
-	p.pmu.Unlock()
-	if c != nil {
-		p.receipt(c, id, "display", "displayed")
-	}
-}
-
-// Send sends a text to a peer, opening the chat if need be, and returns its imdn.Message-ID.
-func (p *Phone) Send(ctx context.Context, peer, text string) (string, error) {
-	return p.SendAs(ctx, peer, text, token())
-}
-
-// SendAs is Send under a given imdn.Message-ID.
-func (p *Phone) SendAs(ctx context.Context, peer, text, id string) (string, error) {
-	c, err := p.Call(ctx, peer)
-	if err != nil {
-		return "", err
-	}
-	body := writeEnvelope(p.opt.URI, peer, id, "positive-delivery, display", "text/plain; charset=utf-8", text)
-	return id, c.ep.send(ctx, token(), "message/cpim", body)
-}
-
-// Composing tells the peer of an open chat whether the user is typing.
-func (p *Phone) Composing(ctx context.Context, peer string, active bool) error {
-	p.pmu.Lock()
-	c := p.calls[peer]
-	p.pmu.Unlock()
-	if c == nil {
-		return errors.New("no chat is open")
-	}
-	return c.ep.send(ctx, token(), "application/im-iscomposing+xml", []byte(composingDocument(active)))
-}
-
-// Call opens a chat with a peer, or returns the open one.
-func (p *Phone) Call(ctx context.Context, peer string) (*phoneCall, error) {
-	p.pmu.Lock()
-	c := p.calls[peer]
-	p.pmu.Unlock()
-	if c != nil {
-		select {
-		case <-c.ep.done:
-			p.forget(c)
-		default:
-			return c, nil
-		}
-	}
-	return p.call(ctx, peer, "")
-}
-
-// CallWith opens a chat whose INVITE carries a first message beside its offer (SIMPLE IM, PROTOCOLS B3.04).
-func (p *Phone) CallWith(ctx context.Context, peer, text string) (id string, err error) {
-	_, err = p.call(ctx, peer, text)
-	return "", err
-}
-
-func (p *Phone) call(ctx context.Context, peer, first string) (*phoneCall, error) {
-	manner := p.mannered()
-	c := &phoneCall{
-		peer: peer, callID: token(), localTag: token(), local: "<" + p.opt.URI + ">", remote: "<" + peer + ">", seq: 1,
-		over: make(chan struct{}), acked: make(chan struct{}), cancelled: make(chan struct{}),
-	}
-	c.ep = newEndpoint(p, func(id, contentType string, body []byte) { p.arrived(c, id, contentType, body) })
-	if err := c.ep.listen(); err != nil {
-		return nil, err
-	}
-	setup := "actpass"
-	if manner.Setup == "active" {
-		setup = "active"
-	}
-	sdp := p.sdp(c.ep, setup)
-	m := &Message{Method: "INVITE", URI: peer}
-	m.Add("Max-Forwards", "70").Add("From", c.local+";tag="+c.localTag).Add("To", c.remote).Add("Call-ID", c.callID).Add("CSeq", "1 INVITE").
-		Add("Contact", p.contact(true)).Add("Route", "<sip:"+p.opt.Core+";lr>").Add("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS").
-		Add("Contribution-ID", token()).Add("Conversation-ID", token())
-	if first == "" {
-		m.Add("Content-Type", "application/sdp")
-		m.Body = sdp
-	} else {
-		b := "boundary" + token()
-		m.Add("Content-Type", `multipart/mixed;boundary="`+b+`"`)
-		m.Body = fmt.Appendf(nil, "--%s\r\nContent-Type: application/sdp\r\n\r\n%s\r\n--%s\r\nContent-Type: message/cpim\r\n\r\n%s\r\n--%s--\r\n",
-			b, sdp, b, writeEnvelope(p.opt.URI, peer, token(), "positive-delivery", "text/plain", first), b)
-	}
-	to := p.core()
-	if len(m.Bytes()) > 1100 {
-		to.network = "tcp"
-	}
-	if setup == "actpass" && !manner.MuteMSRP {
-		c.ep.accept()
-	}
-	tx := p.send(ctx, m, to, "")
-	for {
-		select {
-		case res := <-tx.responses:
-			switch {
-			case res.Status < 200:
-			case res.Status < 300:
-				return c, p.established(ctx, c, m, res, to)
-			default:
-				c.ep.close()
-				ack := &Message{Method: "ACK", URI: m.URI}
-				ack.Add("Via", firstOf(m, "Via")).Add("Max-Forwards", "70").Add("From", m.Get("From")).Add("To", res.Get("To")).
-					Add("Call-ID", c.callID).Add("CSeq", "1 ACK").Add("Route", "<sip:"+p.opt.Core+";lr>")
-				_ = p.write(ack, to)
-				return nil, &Refusal{res.Status, res.Reason}
-			}
-		case <-ctx.Done():
-			cancel := cancelOf(m)
-			p.send(context.Background(), cancel, to, param(firstOf(m, "Via"), "branch"))
-			c.ep.close()
-			return nil, ctx.Err()
-		case <-p.done:
-			return nil, errNoAnswer
-		}
-	}
-}
-
-// Refusal is a final response of 300 and up to a call of the phone.
+// Refusal is a final response of 300 and up to a request of the phone.
 type Refusal struct {
 	Status int
 	Reason string
@@ -327,44 +16,264 @@ type Refusal struct {
 // Error tells code and phrase.
 func (r *Refusal) Error() string { return fmt.Sprintf("refused: %d %s", r.Status, r.Reason) }
 
-func (p *Phone) established(ctx context.Context, c *phoneCall, m, res *Message, to source) error {
+// Call opens a chat with a peer, or returns the open one.
+func (p *Phone) Call(ctx context.Context, peer string) (*phoneCall, error) {
+	if c := p.standing(peer); c != nil {
+		return c, nil
+	}
+	return p.call(ctx, peer, "", "")
+}
+
+// CallWith opens a chat whose INVITE carries a first message beside its offer (SIMPLE IM, PROTOCOLS B3.04),
+// and returns the message's imdn.Message-ID.
+func (p *Phone) CallWith(ctx context.Context, peer, text string) (id string, err error) {
+	id = token()
+	_, err = p.call(ctx, peer, text, id)
+	return id, err
+}
+
+// standing is the open chat with a peer. A chat whose MSRP session is gone is forgotten, with a BYE.
+func (p *Phone) standing(peer string) *phoneCall {
+	p.pmu.Lock()
+	c := p.calls[peer]
+	p.pmu.Unlock()
+	if c == nil {
+		return nil
+	}
+	select {
+	case <-c.endpoint().done:
+		p.spawn(func() { p.bye(c) })
+		return nil
+	default:
+		return c
+	}
+}
+
+func (p *Phone) call(ctx context.Context, peer, first, id string) (*phoneCall, error) {
+	manner := p.mannered()
+	c := newPhoneCall(peer, token())
+	c.local, c.remote, c.seq = "<"+p.opt.URI+">", "<"+peer+">", 1
+	ep := p.newSession(c)
+	if err := ep.listen(); err != nil {
+		return nil, err
+	}
+	c.swap(ep)
+	setup := "actpass"
+	if manner.Setup == "active" {
+		setup = "active"
+	}
+	m := p.inviteOf(c, p.sdp(ep, setup), first, id)
+	if setup == "actpass" && !manner.MuteMSRP {
+		ep.accept()
+	}
+	tx := p.send(context.WithoutCancel(ctx), m, p.core(), "")
+	res, err := p.outcome(ctx, tx)
+	if err != nil {
+		c.end()
+		p.spawn(func() { p.abandon(c, m, tx) })
+		return nil, err
+	}
+	if res.Status >= 300 {
+		p.settle(c, m, res, tx)
+		p.spawn(func() { p.afterwards(c, m, tx) })
+		c.end()
+		return nil, &Refusal{res.Status, res.Reason}
+	}
+	if err := p.confirm(c, res); err != nil {
+		return nil, err
+	}
+	p.spawn(func() { p.afterwards(c, m, tx) })
+	p.tell(PhoneEvent{Type: "call", Peer: c.peer, ID: c.callID})
+	if err := p.conclude(ctx, c, ep, res, "200 OK"); err != nil {
+		p.bye(c)
+		return nil, err
+	}
+	return c, nil
+}
+
+// outcome waits for the final response of an INVITE.
+func (p *Phone) outcome(ctx context.Context, tx *clientTx) (*Message, error) {
+	for {
+		select {
+		case res := <-tx.responses:
+			if res.Status >= 200 {
+				return res, nil
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-p.done:
+			return nil, errNoAnswer
+		}
+	}
+}
+
+// inviteOf makes the INVITE of a chat, alone or with a first message.
+func (p *Phone) inviteOf(c *phoneCall, sdp []byte, first, id string) *Message {
+	m := &Message{Method: "INVITE", URI: c.peer}
+	m.Add("Max-Forwards", "70").Add("From", c.local+";tag="+c.localTag).Add("To", c.remote).Add("Call-ID", c.callID).Add("CSeq", "1 INVITE").
+		Add("Contact", p.contact(true)).Add("Route", "<sip:"+p.opt.Core+";lr>").Add("Allow", phoneAllow).
+		Add("P-Preferred-Service", "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.session").
+		Add("Accept-Contact", `*;+g.3gpp.icsi-ref="urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session"`).
+		Add("Contribution-ID", token()).Add("Conversation-ID", token())
+	if first == "" {
+		m.Add("Content-Type", "application/sdp")
+		m.Body = sdp
+		return m
+	}
+	b := "boundary" + token()
+	m.Add("Content-Type", `multipart/mixed;boundary="`+b+`"`)
+	m.Body = fmt.Appendf(nil, "--%s\r\nContent-Type: application/sdp\r\n\r\n%s\r\n--%s\r\nContent-Type: message/cpim\r\n\r\n%s\r\n--%s--\r\n",
+		b, sdp, b, writeEnvelope(p.opt.URI, c.peer, id, "positive-delivery, display", "text/plain", first), b)
+	return m
+}
+
+// confirm makes a dialog of the 200 and sends its ACK.
+func (p *Phone) confirm(c *phoneCall, res *Message) error {
 	c.remoteTag = param(res.Get("To"), "tag")
-	c.target = uriOf(res.Get("Contact"))
+	c.target = uriOf(firstOf(res, "Contact"))
+	if len(res.All("Contact")) != 1 {
+		p.violation("200 to INVITE with %d Contacts (RFC 3261 §12.1.1)", len(res.All("Contact")))
+	}
 	rr := res.All("Record-Route")
 	for i := len(rr) - 1; i >= 0; i-- {
 		c.routes = append(c.routes, rr[i])
 	}
+	c.mu.Lock()
+	c.ack = p.within(c, "ACK", 1)
+	next := p.nextOf(c)
+	c.ack.Push("Via", p.via(next.network, "z9hG4bK"+token()))
+	ack := c.ack
+	c.mu.Unlock()
 	p.pmu.Lock()
 	p.dialogs[c.callID+" "+c.localTag] = c
 	p.calls[c.peer] = c
 	p.pmu.Unlock()
-	ack := p.within(c, "ACK", 1)
-	next := p.nextOf(c)
-	ack.Push("Via", p.via(next.network, "z9hG4bK"+token()))
-	if err := p.write(ack, next); err != nil {
-		return err
-	}
+	return p.write(ack, next)
+}
+
+// conclude reads an answer and brings MSRP up as it says.
+func (p *Phone) conclude(ctx context.Context, c *phoneCall, ep *endpoint, res *Message, what string) error {
 	media, err := readSDP(res.Body)
-	if err != nil {
-		p.violation("200 OK: %v", err)
-		return err
+	if err != nil || mediaType(res.Get("Content-Type")) != "application/sdp" {
+		p.violation("%s: %v, content type %q", what, err, res.Get("Content-Type"))
+		return errors.New("no answer in the response")
 	}
-	c.ep.setRemote(media.path)
-	p.tell(PhoneEvent{Type: "call", Peer: c.peer, ID: c.callID})
-	switch media.setup {
-	case "active":
+	p.checkSDP(what, media, res.Body)
+	manner := p.mannered()
+	if manner.NoCEMA && media.cema {
+		p.violation("%s has msrp-cema, the offer had none (RFC 6714 §4.3)", what)
+	}
+	ep.setRemote(media.path)
+	role := map[string]string{"active": "passive", "passive": "active"}[media.setup]
+	if role == "" || media.setup == "active" && manner.Setup == "active" {
+		p.violation("the answer's a=setup is %q (RFC 6135 §4.2.2)", media.setup)
+		return errors.New("no role in the answer")
+	}
+	if manner.MuteMSRP {
+		return nil
+	}
+	if role == "active" {
+		p.connectAs(c, ep, role, media)
 		select {
-		case <-c.ep.up:
+		case <-ep.up:
 			return nil
-		case <-ctx.Done():
-			return ctx.Err()
+		default:
+			return errors.New("msrp did not come up")
 		}
-	case "passive":
-		c.ep.ln.Close()
-		return c.ep.connect(media.addr)
 	}
-	p.violation("the answer's a=setup is %q (RFC 6135 §4.2)", media.setup)
-	return errors.New("no role in the answer")
+	select {
+	case <-ep.up:
+		p.tell(PhoneEvent{Type: "media", Peer: c.peer, ID: c.callID})
+		return nil
+	case <-c.over:
+		return errors.New("the peer hung up")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// afterwards takes what comes after the first final response: repeats, and 200s of other devices,
+// each of which is answered with ACK and BYE (RFC 3261 §13.2.2.4).
+func (p *Phone) afterwards(c *phoneCall, m *Message, tx *clientTx) {
+	limit := time.NewTimer(64 * t1)
+	defer limit.Stop()
+	for {
+		select {
+		case res := <-tx.responses:
+			p.settle(c, m, res, tx)
+		case <-limit.C:
+			return
+		case <-p.done:
+			return
+		}
+	}
+}
+
+// settle answers a final response of an INVITE by the ACK that is due.
+func (p *Phone) settle(c *phoneCall, m, res *Message, tx *clientTx) {
+	switch {
+	case res.Status < 200:
+	case res.Status >= 300:
+		_ = p.write(ackOf(m, res), tx.to)
+	case param(res.Get("To"), "tag") == c.remoteTag:
+		c.mu.Lock()
+		ack := c.ack
+		c.mu.Unlock()
+		if ack != nil {
+			_ = p.write(ack, p.nextOf(c))
+		}
+	default:
+		p.decline(c, res)
+	}
+}
+
+// decline ends a dialog that nobody wants: ACK and BYE.
+func (p *Phone) decline(c *phoneCall, res *Message) {
+	other := newPhoneCall(c.peer, c.callID)
+	other.localTag, other.local, other.remote = c.localTag, c.local, c.remote
+	other.remoteTag, other.target = param(res.Get("To"), "tag"), uriOf(firstOf(res, "Contact"))
+	rr := res.All("Record-Route")
+	for i := len(rr) - 1; i >= 0; i-- {
+		other.routes = append(other.routes, rr[i])
+	}
+	ack := p.within(other, "ACK", 1)
+	next := p.nextOf(other)
+	ack.Push("Via", p.via(next.network, "z9hG4bK"+token()))
+	_ = p.write(ack, next)
+	p.send(context.Background(), p.within(other, "BYE", 2), next, "")
+}
+
+// abandon cancels an INVITE, once a response came, and ends what crosses the CANCEL (F42).
+func (p *Phone) abandon(c *phoneCall, m *Message, tx *clientTx) {
+	c.end()
+	limit := time.NewTimer(64 * t1)
+	defer limit.Stop()
+	select {
+	case <-tx.seen:
+	case <-limit.C:
+		return
+	case <-p.done:
+		return
+	}
+	select {
+	case <-tx.final:
+	default:
+		p.send(context.Background(), cancelOf(m), tx.to, param(firstOf(m, "Via"), "branch"))
+	}
+	for {
+		select {
+		case res := <-tx.responses:
+			if res.Status >= 200 && res.Status < 300 {
+				p.decline(c, res)
+			} else {
+				p.settle(c, m, res, tx)
+			}
+		case <-limit.C:
+			return
+		case <-p.done:
+			return
+		}
+	}
 }
 
 // within makes a request of the dialog.
@@ -390,6 +299,49 @@ func (p *Phone) nextOf(c *phoneCall) source {
 	return source{network: network, addr: addr}
 }
 
+// Renew offers the peer of an open chat a new MSRP session in the same dialog, as a client does
+// whose connection broke (RFC 4975 §5.4, F38).
+func (p *Phone) Renew(ctx context.Context, peer string) error {
+	p.pmu.Lock()
+	c := p.calls[peer]
+	p.pmu.Unlock()
+	if c == nil {
+		return errors.New("no chat is open")
+	}
+	ep := p.newSession(c)
+	if err := ep.listen(); err != nil {
+		return err
+	}
+	m := p.within(c, "INVITE", c.nextSeq()).Add("Content-Type", "application/sdp")
+	setup := "actpass"
+	if p.mannered().Setup == "active" {
+		setup = "active"
+	}
+	m.Body = p.sdp(ep, setup)
+	if setup == "actpass" {
+		ep.accept()
+	}
+	next := p.nextOf(c)
+	tx := p.send(ctx, m, next, "")
+	res, err := p.outcome(ctx, tx)
+	if err != nil {
+		ep.close()
+		return err
+	}
+	if res.Status >= 300 {
+		ep.close()
+		_ = p.write(ackOf(m, res), tx.to)
+		return &Refusal{res.Status, res.Reason}
+	}
+	ack := p.within(c, "ACK", number(m))
+	ack.Push("Via", p.via(next.network, "z9hG4bK"+token()))
+	if err := p.write(ack, next); err != nil {
+		return err
+	}
+	c.swap(ep)
+	return p.conclude(ctx, c, ep, res, "200 to the re-INVITE")
+}
+
 // HangUp ends the chat with a peer by BYE.
 func (p *Phone) HangUp(ctx context.Context, peer string) error {
 	p.pmu.Lock()
@@ -398,13 +350,31 @@ func (p *Phone) HangUp(ctx context.Context, peer string) error {
 	if c == nil {
 		return errors.New("no chat is open")
 	}
-	c.seq++
-	res, err := p.do(ctx, p.within(c, "BYE", c.seq), p.nextOf(c))
-	p.forget(c)
+	defer p.forget(c)
+	res, err := p.do(ctx, p.within(c, "BYE", c.nextSeq()), p.nextOf(c))
 	if err == nil && res.Status != 200 {
-		return fmt.Errorf("bye: %d %s", res.Status, res.Reason)
+		p.violation("BYE was answered %d", res.Status)
+		return fmt.Errorf("bye: %w", &Refusal{res.Status, res.Reason})
 	}
 	return err
+}
+
+// bye ends a call that came to nothing.
+func (p *Phone) bye(c *phoneCall) {
+	select {
+	case <-c.over: // the peer said it already
+		return
+	default:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	p.pmu.Lock()
+	if p.calls[c.peer] == c {
+		delete(p.calls, c.peer)
+	}
+	p.pmu.Unlock()
+	_, _ = p.do(ctx, p.within(c, "BYE", c.nextSeq()), p.nextOf(c))
+	p.forget(c)
 }
 
 // Cut closes the chat's TCP connection without a word.
@@ -413,7 +383,7 @@ func (p *Phone) Cut(peer string) {
 	c := p.calls[peer]
 	p.pmu.Unlock()
 	if c != nil {
-		c.ep.close()
+		c.endpoint().close()
 	}
 }
 
@@ -422,4 +392,12 @@ func (p *Phone) Chatting(peer string) bool {
 	p.pmu.Lock()
 	defer p.pmu.Unlock()
 	return p.calls[peer] != nil
+}
+
+// Options asks the core about a peer and returns the final response.
+func (p *Phone) Options(ctx context.Context, peer string) (*Message, error) {
+	m := &Message{Method: "OPTIONS", URI: peer}
+	m.Add("Max-Forwards", "70").Add("From", "<"+p.opt.URI+">;tag="+token()).Add("To", "<"+peer+">").Add("Call-ID", token()).Add("CSeq", "1 OPTIONS").
+		Add("Contact", p.contact(true)).Add("Accept", "application/sdp").Add("Route", "<sip:"+p.opt.Core+";lr>")
+	return p.do(ctx, m, p.core())
 }

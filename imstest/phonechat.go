@@ -1,0 +1,213 @@
+package imstest
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$`)
+
+// arrived takes a message of the chat, and looks whether it keeps the rules.
+func (p *Phone) arrived(c *phoneCall, _, contentType string, body []byte) {
+	switch mediaType(contentType) {
+	case "application/im-iscomposing+xml":
+		p.composes(c.peer, body)
+	case "message/cpim":
+		p.opened(c.peer, body, c)
+	default:
+		p.violation("msrp: content type %q was not offered", contentType)
+	}
+}
+
+// opened reads a CPIM message. c is nil where it came outside of a chat.
+func (p *Phone) opened(peer string, body []byte, c *phoneCall) {
+	e, err := readEnvelope(body)
+	if err != nil {
+		p.violation("%v", err)
+		return
+	}
+	p.checkEnvelope(e)
+	switch e.mediaType() {
+	case "message/imdn+xml":
+		p.notified(peer, e)
+	case "application/im-iscomposing+xml":
+		p.composes(peer, e.body)
+	default:
+		p.read(peer, e, c)
+	}
+}
+
+// checkEnvelope notes what a CPIM message lacks (RFC 3862, RFC 5438 §7.1.1).
+func (p *Phone) checkEnvelope(e *envelope) {
+	for _, name := range []string{"From", "To"} {
+		if v := e.header[name]; !strings.Contains(v, "<") || !strings.HasSuffix(v, ">") {
+			p.violation("cpim: %s is %q (RFC 3862 §3.1)", name, v)
+		}
+	}
+	if d := e.header["DateTime"]; d != "" && !rfc3339.MatchString(d) {
+		p.violation("cpim: DateTime %q (RFC 3339 §5.6)", d)
+	}
+	if e.content["content-type"] == "" {
+		p.violation("cpim: the content has no Content-Type")
+	} else if t := e.mediaType(); !slices.Contains(wrappedTypes, t) {
+		p.violation("cpim: type %q is not in a=accept-wrapped-types (PROTOCOLS B5.06)", t)
+	}
+	if wants := e.header["imdn.Disposition-Notification"]; wants != "" {
+		if e.header["DateTime"] == "" || e.header["imdn.Message-ID"] == "" {
+			p.violation("cpim asks for IMDN without DateTime or Message-ID (RFC 5438 §7.1.1)")
+		}
+		for w := range strings.SplitSeq(wants, ",") {
+			if w = strings.TrimSpace(w); !slices.Contains([]string{"positive-delivery", "negative-delivery", "processing", "display"}, w) {
+				p.violation("cpim: disposition %q (RFC 5438 §6.3)", w)
+			}
+		}
+	}
+}
+
+// once reports whether something is seen for the first time.
+func (p *Phone) once(what string) bool {
+	p.pmu.Lock()
+	defer p.pmu.Unlock()
+	first := !p.noticed[what]
+	p.noticed[what] = true
+	return first
+}
+
+func (p *Phone) notified(peer string, e *envelope) {
+	id, status := imdnID.FindSubmatch(e.body), imdnStatus.FindSubmatch(e.body)
+	if id == nil || status == nil {
+		p.violation("imdn without message-id or status: %s", e.body)
+		return
+	}
+	if e.header["imdn.Disposition-Notification"] != "" {
+		p.violation("an IMDN asks for an IMDN (RFC 5438 §7.2.1)")
+	}
+	if !strings.EqualFold(e.content["content-disposition"], "notification") {
+		p.violation("imdn without Content-Disposition: notification (RFC 5438 §7.2.1.1)")
+	}
+	if !strings.Contains(string(e.body), "urn:ietf:params:xml:ns:imdn") {
+		p.violation("imdn without its XML namespace: %s", e.body)
+	}
+	if !p.once("receipt " + peer + " " + string(status[1]) + " " + string(id[1])) {
+		p.violation("%s was notified twice for %s (RFC 5438 §7.2.1)", status[1], id[1])
+	}
+	p.tell(PhoneEvent{Type: "receipt", Peer: peer, ID: string(id[1]), Status: string(status[1])})
+}
+
+func (p *Phone) read(peer string, e *envelope, c *phoneCall) {
+	id, wants := e.header["imdn.Message-ID"], e.header["imdn.Disposition-Notification"]
+	if !utf8.Valid(e.body) {
+		p.violation("cpim: text is not UTF-8")
+	}
+	event := PhoneEvent{Type: "message", Peer: peer, ID: id, Text: string(e.body), Wants: wants}
+	if id != "" && !p.once("message "+peer+" "+id) {
+		event.Type = "repeat" // RFC 4975 §5.4: sent again after a failure, the same Message-ID says so
+		p.tell(event)
+		return
+	}
+	p.tell(event)
+	if strings.Contains(wants, "positive-delivery") && !p.mannered().NoReceipts {
+		p.spawn(func() { _ = p.receipt(c, peer, id, "delivery", "delivered") })
+	}
+}
+
+func (p *Phone) composes(peer string, body []byte) {
+	state := stateOf.FindSubmatch(body)
+	if state == nil || !strings.Contains(string(body), "urn:ietf:params:xml:ns:im-iscomposing") {
+		p.violation("is-composing without state or namespace: %s", body)
+		return
+	}
+	p.tell(PhoneEvent{Type: "composing", Peer: peer, Active: string(state[1]) == "active"})
+}
+
+// receipt sends an IMDN in the chat, or in a MESSAGE where none is open (RFC 5438 §13, PROTOCOLS B5.07).
+func (p *Phone) receipt(c *phoneCall, peer, id, kind, status string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	body := writeEnvelope(p.opt.URI, peer, token(), "", "message/imdn+xml", imdnDocument(id, p.opt.URI, kind, status))
+	if c != nil {
+		if err := c.endpoint().send(ctx, token(), "message/cpim", body); err == nil {
+			return nil
+		}
+	}
+	return p.Page(ctx, peer, "message/cpim", body)
+}
+
+// Page sends a SIP MESSAGE outside of any chat (RFC 3428).
+func (p *Phone) Page(ctx context.Context, peer, contentType string, body []byte) error {
+	m := &Message{Method: "MESSAGE", URI: peer, Body: body}
+	m.Add("Max-Forwards", "70").Add("From", "<"+p.opt.URI+">;tag="+token()).Add("To", "<"+peer+">").Add("Call-ID", token()).Add("CSeq", "1 MESSAGE").
+		Add("Content-Type", contentType).Add("Route", "<sip:"+p.opt.Core+";lr>")
+	res, err := p.do(ctx, m, p.core())
+	if err == nil && res.Status >= 300 {
+		return &Refusal{res.Status, res.Reason}
+	}
+	return err
+}
+
+// paged takes a SIP MESSAGE.
+func (p *Phone) paged(m *Message, src source) {
+	peer := aor(uriOf(m.Get("From")))
+	if pai := firstOf(m, "P-Asserted-Identity"); pai != "" {
+		peer = aor(uriOf(pai))
+	}
+	switch mediaType(m.Get("Content-Type")) {
+	case "message/cpim":
+		p.respond(m, src, reply(m, 200, "OK", token()))
+		p.opened(peer, m.Body, nil)
+	case "text/plain":
+		p.respond(m, src, reply(m, 200, "OK", token()))
+		p.tell(PhoneEvent{Type: "message", Peer: peer, Text: string(m.Body)})
+	default:
+		p.respond(m, src, reply(m, 415, "Unsupported Media Type", token()).Add("Accept", "message/cpim, text/plain"))
+	}
+}
+
+// Display says that the user has read a message of the peer (a displayed IMDN).
+func (p *Phone) Display(peer, id string) {
+	p.pmu.Lock()
+	c := p.calls[peer]
+	p.pmu.Unlock()
+	if err := p.receipt(c, peer, id, "display", "displayed"); err != nil {
+		p.log.Debug("displayed notification not sent", "error", err)
+	}
+}
+
+// Deliver says that a message of the peer has come (a delivered IMDN), for phones with NoReceipts.
+func (p *Phone) Deliver(peer, id string) error {
+	p.pmu.Lock()
+	c := p.calls[peer]
+	p.pmu.Unlock()
+	return p.receipt(c, peer, id, "delivery", "delivered")
+}
+
+// Send sends a text to a peer, opening the chat if need be, and returns its imdn.Message-ID.
+func (p *Phone) Send(ctx context.Context, peer, text string) (string, error) {
+	return p.SendAs(ctx, peer, text, token())
+}
+
+// SendAs is Send under a given imdn.Message-ID.
+func (p *Phone) SendAs(ctx context.Context, peer, text, id string) (string, error) {
+	c, err := p.Call(ctx, peer)
+	if err != nil {
+		return "", err
+	}
+	body := writeEnvelope(p.opt.URI, peer, id, "positive-delivery, display", "text/plain; charset=utf-8", text)
+	return id, c.endpoint().send(ctx, token(), "message/cpim", body)
+}
+
+// Composing tells the peer of an open chat whether the user is typing.
+func (p *Phone) Composing(ctx context.Context, peer string, active bool) error {
+	p.pmu.Lock()
+	c := p.calls[peer]
+	p.pmu.Unlock()
+	if c == nil {
+		return errors.New("no chat is open")
+	}
+	return c.endpoint().send(ctx, token(), "application/im-iscomposing+xml", []byte(composingDocument(active)))
+}
