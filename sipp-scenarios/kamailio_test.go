@@ -1,0 +1,213 @@
+package scenarios
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"latchkey/imstest"
+)
+
+const patience = 20 * time.Second
+
+// core is a Kamailio that the test started.
+type core struct {
+	t      *testing.T
+	port   int
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when the process is gone
+	log    *output
+}
+
+// startCore runs Kamailio with deploy/kamailio/kamailio.cfg until the test ends. Each define is a
+// setting from the head of that file, such as `AUTH_SHARED="s3cret"`.
+func startCore(t *testing.T, defines ...string) *core {
+	t.Helper()
+	program := need(t, "kamailio", "apt-get install kamailio kamailio-extra-modules kamailio-autheph-modules")
+	config, err := filepath.Abs("../deploy/kamailio/kamailio.cfg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	c := &core{t: t, port: freePort(t), exited: make(chan struct{}), log: &output{}}
+	args := []string{
+		"-f", config, "-DD", "-E", "-m", "64", "-M", "8", "-P", filepath.Join(dir, "kamailio.pid"), "-Y", dir, "-w", dir,
+		"-A", fmt.Sprintf("CORE_PORT=%d", c.port),
+	}
+	for _, d := range defines {
+		args = append(args, "-A", d)
+	}
+	c.cmd = exec.Command(program, args...)
+	c.cmd.Stdout, c.cmd.Stderr = c.log, c.log
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	if err := c.cmd.Start(); err != nil {
+		t.Fatalf("start kamailio: %v", err)
+	}
+	go func() { // ends with the process, which stop ends
+		_ = c.cmd.Wait()
+		close(c.exited)
+	}()
+	t.Cleanup(c.stop)
+	imstest.Eventually(t, patience, func() bool {
+		select {
+		case <-c.exited:
+			t.Fatalf("kamailio ended:\n%s", c.log)
+		default:
+		}
+		var version string
+		return c.call("core.version", &version) == nil
+	})
+	return c
+}
+
+// stop ends Kamailio and its children, which are a process group of their own.
+func (c *core) stop() {
+	_ = c.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-c.exited:
+	case <-time.After(patience):
+		_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
+		<-c.exited
+		c.t.Error("kamailio did not end by itself")
+	}
+	if c.t.Failed() {
+		c.t.Logf("kamailio said:\n%s", c.log)
+	}
+}
+
+func (c *core) uri() string { return fmt.Sprintf("sip:127.0.0.1:%d", c.port) }
+
+// hostport is where phones send to.
+func (c *core) hostport() string { return fmt.Sprintf("127.0.0.1:%d", c.port) }
+
+// call runs one of Kamailio's RPC commands over HTTP.
+func (c *core) call(method string, result any, params ...any) error {
+	body, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": 1, "method": method, "params": append([]any{}, params...)})
+	if err != nil {
+		return err
+	}
+	client := http.Client{Timeout: patience}
+	defer client.CloseIdleConnections()
+	res, err := client.Post("http://"+c.hostport()+"/RPC", "application/json", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	var answer struct {
+		Result json.RawMessage
+		Error  *struct {
+			Code    int
+			Message string
+		}
+	}
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		return fmt.Errorf("%s: %s: %w", method, res.Status, err)
+	}
+	if answer.Error != nil {
+		return &rpcError{answer.Error.Code, answer.Error.Message}
+	}
+	return json.Unmarshal(answer.Result, result)
+}
+
+type rpcError struct {
+	code    int
+	message string
+}
+
+func (e *rpcError) Error() string { return fmt.Sprintf("rpc: %d %s", e.code, e.message) }
+
+// contact is what Kamailio keeps of one registered contact.
+type contact struct {
+	Address   string
+	Expires   int
+	CallID    string `json:"Call-ID"`
+	CSeq      int
+	UserAgent string `json:"User-Agent"`
+}
+
+// registered lists the contacts of an account, as Kamailio's `ul.lookup` shows them.
+func (c *core) registered(aor string) []contact {
+	c.t.Helper()
+	var found struct {
+		Contacts []struct{ Contact contact }
+	}
+	err := c.call("ul.lookup", &found, "location", aor)
+	if rpc, ok := errors.AsType[*rpcError](err); ok && rpc.code == 500 && strings.Contains(rpc.message, "not found") {
+		return nil
+	}
+	if err != nil {
+		c.t.Fatalf("ul.lookup %s: %v", aor, err)
+	}
+	all := make([]contact, len(found.Contacts))
+	for i, x := range found.Contacts {
+		all[i] = x.Contact
+	}
+	return all
+}
+
+// need finds a program. A missing one fails the test under CI and else skips it.
+func need(t *testing.T, name, how string) string {
+	t.Helper()
+	for _, candidate := range []string{name, "/usr/sbin/" + name, "/usr/bin/" + name} {
+		if path, err := exec.LookPath(candidate); err == nil {
+			return path
+		}
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is not installed; get it by: %s", name, how)
+	}
+	t.Skipf("%s is not installed; get it by: %s", name, how)
+	return ""
+}
+
+// freePort finds a port of 127.0.0.1 that is free for UDP and TCP.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for range 100 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := ln.Addr().(*net.TCPAddr).Port
+		conn, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
+		_ = ln.Close()
+		if err == nil {
+			_ = conn.Close()
+			return port
+		}
+	}
+	t.Fatal("no free port")
+	return 0
+}
+
+// output collects what a program prints.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+// String is the end of it.
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	const most = 20000
+	b := o.text.Bytes()
+	return string(b[max(0, len(b)-most):])
+}

@@ -1,0 +1,127 @@
+package scenarios
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"latchkey/imstest"
+)
+
+// phone is SIPp in the part of A: one address, on which scenarios run one after another.
+type phone struct {
+	t    *testing.T
+	core *core
+	user string // of cc.com
+	port int
+}
+
+func newPhone(t *testing.T, c *core, user string) *phone {
+	t.Helper()
+	need(t, "sipp", "apt-get install sip-tester")
+	return &phone{t: t, core: c, user: user, port: freePort(t)}
+}
+
+// register registers the phone at the core, by register.xml.
+func (p *phone) register() {
+	p.t.Helper()
+	p.start("register.xml").wait()
+	if got := p.core.registered(p.user + "@cc.com"); len(got) != 1 {
+		p.t.Fatalf("%s has %d contacts, want 1", p.user, len(got))
+	}
+}
+
+// run is one SIPp under way.
+type run struct {
+	t        *testing.T
+	name     string
+	cmd      *exec.Cmd
+	dir      string
+	out      *output
+	finished chan struct{} // closed when the process is gone
+	err      error
+}
+
+// start runs a scenario for one call. Pairs of key and value replace [key] in it. A scenario that waits
+// for a request is ready when start returns.
+func (p *phone) start(scenario string, keys ...string) *run {
+	p.t.Helper()
+	program := need(p.t, "sipp", "apt-get install sip-tester")
+	file, err := filepath.Abs(scenario)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	dir := p.t.TempDir()
+	args := []string{
+		p.core.hostport(), "-sf", file, "-i", "127.0.0.1", "-p", fmt.Sprint(p.port), "-m", "1", "-nostdin", "-timeout", "30s", "-timeout_error",
+		"-trace_msg", "-message_file", "messages", "-trace_err", "-error_file", "errors", "-key", "user", p.user, "-key", "domain", "cc.com",
+	}
+	for i := 0; i < len(keys); i += 2 {
+		args = append(args, "-key", keys[i], keys[i+1])
+	}
+	r := &run{t: p.t, name: scenario, dir: dir, out: &output{}, finished: make(chan struct{})}
+	r.cmd = exec.Command(program, args...)
+	r.cmd.Dir, r.cmd.Stdout, r.cmd.Stderr = dir, r.out, r.out
+	r.cmd.Env = append(os.Environ(), "TERM=dumb")
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := r.cmd.Start(); err != nil {
+		p.t.Fatalf("start sipp: %v", err)
+	}
+	go func() { // ends with the process, which -timeout or stop ends
+		r.err = r.cmd.Wait()
+		close(r.finished)
+	}()
+	p.t.Cleanup(r.stop)
+	imstest.Eventually(p.t, patience, func() bool {
+		select {
+		case <-r.finished:
+			return true
+		default:
+			return bound(p.t, p.port)
+		}
+	})
+	return r
+}
+
+// wait waits for the end of the scenario, which must be the good one.
+func (r *run) wait() {
+	r.t.Helper()
+	<-r.finished
+	if r.err != nil {
+		r.t.Errorf("%s: %v\n%s\n%s", r.name, r.err, r.file("errors"), r.messages())
+	}
+}
+
+// messages is what SIPp sent and received.
+func (r *run) messages() string { return r.file("messages") }
+
+func (r *run) file(name string) string {
+	b, err := os.ReadFile(filepath.Join(r.dir, name))
+	if err != nil {
+		return fmt.Sprintf("(no %s of %s: %v)", name, r.name, err)
+	}
+	return string(b)
+}
+
+func (r *run) stop() {
+	select {
+	case <-r.finished:
+	default:
+		_ = r.cmd.Process.Kill()
+		<-r.finished
+		r.t.Errorf("%s was not over:\n%s", r.name, r.messages())
+	}
+}
+
+// bound reports whether somebody has the UDP port.
+func bound(t *testing.T, port int) bool {
+	table, err := os.ReadFile("/proc/net/udp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(string(table), fmt.Sprintf(" 0100007F:%04X ", port))
+}
