@@ -1,0 +1,11 @@
+// Runs before anything else is loaded: the password leaves the address bar, where it would
+// end up in the history and on screenshots. It stays in memory until the guest has opened the chat.
+(() => {
+  const part = [location.search.slice(1), location.hash.slice(1)].join('&').split('&').find((p) => p.startsWith('passwd='));
+  if (part) {
+    try { window.passwd = decodeURIComponent(part.slice('passwd='.length)); } catch { /* cut in the middle of an escape: as good as none */ }
+  }
+  if (location.search || location.hash) history.replaceState(null, '', location.pathname);
+  // The link opened once more in this tab changes only the fragment; begin anew with it.
+  addEventListener('hashchange', () => location.reload());
+})();
