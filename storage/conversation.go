@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"latchkey"
@@ -15,7 +14,7 @@ import (
 
 const messageColumns = `id, relation, account, inviter, direction, content_type, text, state, reason, client_id, remote_id, want_delivered, want_displayed, time`
 
-func scanMessage(row interface{ Scan(...any) error }) (latchkey.Message, error) {
+func scanMessage(row scanner) (latchkey.Message, error) {
 	var m latchkey.Message
 	var at int64
 	err := row.Scan(&m.ID, &m.Relation, &m.Account, &m.Inviter, &m.Direction, &m.ContentType, (*string)(&m.Text), &m.State, &m.Reason,
@@ -49,7 +48,7 @@ func (db *DB) AddToInviter(ctx context.Context, m latchkey.Message) (stored latc
 			return err
 		}
 		if m.ClientID != "" {
-			was, err := scanMessage(tx.QueryRow(`SELECT `+messageColumns+` FROM message WHERE account = ? AND client_id = ?`, m.Account, m.ClientID))
+			was, err := scanMessage(tx.QueryRow(`SELECT `+messageColumns+` FROM message WHERE account = ? AND client_id = ? AND client_id <> ''`, m.Account, m.ClientID))
 			switch {
 			case errors.Is(err, sql.ErrNoRows):
 			case err != nil:
@@ -75,7 +74,7 @@ func (db *DB) AddToGuest(ctx context.Context, m latchkey.Message, e latchkey.Eve
 		}
 		if m.RemoteID != "" {
 			var one int
-			err := tx.QueryRow(`SELECT 1 FROM message WHERE relation = ? AND remote_id = ? AND direction = 'in'`, m.Relation, m.RemoteID).Scan(&one)
+			err := tx.QueryRow(`SELECT 1 FROM message WHERE relation = ? AND remote_id = ? AND remote_id <> '' AND direction = 'in'`, m.Relation, m.RemoteID).Scan(&one)
 			if err == nil {
 				repeated = true
 				return nil
@@ -93,11 +92,11 @@ func (db *DB) AddToGuest(ctx context.Context, m latchkey.Message, e latchkey.Eve
 	return repeated, err
 }
 
-// Move takes a message forward and adds the delivery event; a message that may not go there stays.
-func (db *DB) Move(ctx context.Context, id latchkey.MessageID, to latchkey.MessageState, reason string) (moved bool, err error) {
+// Move takes a guest's message in a relation forward and adds the delivery event; one that may not go there stays.
+func (db *DB) Move(ctx context.Context, relation latchkey.RelationID, id latchkey.MessageID, to latchkey.MessageState, reason string) (moved bool, err error) {
 	err = db.Write(ctx, func(tx *sql.Tx) error {
 		moved = false
-		m, err := scanMessage(tx.QueryRow(`SELECT `+messageColumns+` FROM message WHERE id = ? AND direction = 'out'`, id))
+		m, err := scanMessage(tx.QueryRow(`SELECT `+messageColumns+` FROM message WHERE id = ? AND relation = ? AND direction = 'out'`, id, relation))
 		if errors.Is(err, sql.ErrNoRows) {
 			return latchkey.Errorf(latchkey.KindNotFound, "No such message.")
 		}
@@ -122,61 +121,28 @@ func (db *DB) Move(ctx context.Context, id latchkey.MessageID, to latchkey.Messa
 
 // Waiting lists what a relation has to send to its inviter, oldest first.
 func (db *DB) Waiting(ctx context.Context, id latchkey.RelationID) ([]latchkey.Message, []latchkey.Receipt, error) {
-	messages, err := collect(ctx, db.read, scanMessage,
+	messages, err := gather(ctx, db.read, scanMessage,
 		`SELECT `+messageColumns+` FROM message WHERE relation = ? AND direction = 'out' AND state = 'accepted' ORDER BY seq LIMIT 100`, id)
 	if err != nil {
 		return nil, nil, fmt.Errorf("waiting messages: %w", err)
 	}
-	receipts, err := collect(ctx, db.read, func(row interface{ Scan(...any) error }) (latchkey.Receipt, error) {
+	receipts, err := gather(ctx, db.read, func(row scanner) (latchkey.Receipt, error) {
 		var r latchkey.Receipt
 		var at int64
 		err := row.Scan(&r.Message, &r.RemoteID, &r.Displayed, &at)
 		r.Time = time.UnixMicro(at).UTC()
 		return r, err
-	}, `SELECT message, remote_id, displayed, time FROM receipt WHERE relation = ? AND sent = 0 ORDER BY time, displayed LIMIT 100`, id)
+	}, `SELECT message, remote_id, displayed, time FROM receipt WHERE relation = ? AND sent = 0 ORDER BY rowid LIMIT 100`, id)
 	if err != nil {
 		return nil, nil, fmt.Errorf("waiting receipts: %w", err)
 	}
 	return messages, receipts, nil
 }
 
-// collect reads all rows of a query.
-func collect[T any](ctx context.Context, db *sql.DB, scan func(interface{ Scan(...any) error }) (T, error), query string, args ...any) ([]T, error) {
-	rows, err := db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var all []T
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, v)
-	}
-	return all, rows.Err()
-}
-
-const talkColumns = `r.id, r.account, r.inviter, r.inviter_uid, r.inviter_name, r.inviter_tel, r.interactions, r.note, r.created, r.expires, r.state`
-
-func scanTalk(row interface{ Scan(...any) error }) (latchkey.Relation, error) {
-	var r latchkey.Relation
-	var interactions string
-	var created, expires int64
-	err := row.Scan(&r.ID, &r.Account, &r.Inviter, &r.InviterUID, &r.InviterName, &r.InviterTel, &interactions, &r.Note, &created, &expires, &r.State)
-	for i := range strings.SplitSeq(interactions, ",") {
-		r.Interactions = append(r.Interactions, latchkey.Interaction(i))
-	}
-	r.Created, r.Expires = time.UnixMicro(created).UTC(), time.UnixMicro(expires).UTC()
-	return r, err
-}
-
 // Busy lists the live relations that have something to send.
 func (db *DB) Busy(ctx context.Context) ([]latchkey.Relation, error) {
-	return collect(ctx, db.read, scanTalk, `SELECT `+talkColumns+` FROM relation r WHERE r.state = 'live' AND (
-		EXISTS (SELECT 1 FROM message m WHERE m.relation = r.id AND m.direction = 'out' AND m.state = 'accepted') OR
-		EXISTS (SELECT 1 FROM receipt p WHERE p.relation = r.id AND p.sent = 0))`)
+	return gather(ctx, db.read, scanPlainRelation, `SELECT `+relationColumns+` FROM relation WHERE state = 'live' AND id IN (
+		SELECT relation FROM message WHERE direction = 'out' AND state = 'accepted' UNION SELECT relation FROM receipt WHERE sent = 0)`)
 }
 
 // ReceiptSent ticks off a receipt.
@@ -193,31 +159,22 @@ func oweReceipts(tx *sql.Tx, displayed bool, where string, args ...any) ([]latch
 	if displayed {
 		want, to, from = "want_displayed", latchkey.MessageDisplayed, "('accepted', 'delivered')"
 	}
-	var owed []latchkey.RelationID
-	rows, err := tx.Query(`SELECT DISTINCT relation FROM message WHERE direction = 'in' AND `+want+` = 1 AND state IN `+from+` AND `+where, args...)
+	which := ` FROM message WHERE direction = 'in' AND state <> 'displayed' AND state IN ` + from + ` AND ` + where
+	owed, err := gather(context.Background(), tx, func(row scanner) (id latchkey.RelationID, err error) { return id, row.Scan(&id) },
+		`SELECT DISTINCT relation`+which+` AND `+want+` = 1`, args...)
 	if err != nil {
 		return nil, err
 	}
-	for rows.Next() {
-		var id latchkey.RelationID
-		if err := rows.Scan(&id); err != nil {
-			rows.Close()
-			return nil, err
-		}
-		owed = append(owed, id)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return nil, err
-	}
-	now := time.Now().UnixMicro()
 	if _, err := tx.Exec(`INSERT OR IGNORE INTO receipt (message, displayed, relation, remote_id, time)
-		SELECT id, ?, relation, remote_id, ? FROM message WHERE direction = 'in' AND `+want+` = 1 AND state IN `+from+` AND `+where,
-		append([]any{displayed, now}, args...)...); err != nil {
+		SELECT id, ?, relation, remote_id, ?`+which+` AND `+want+` = 1 ORDER BY seq`, append([]any{displayed, time.Now().UnixMicro()}, args...)...); err != nil {
 		return nil, err
 	}
-	_, err = tx.Exec(`UPDATE message SET state = ? WHERE direction = 'in' AND state IN `+from+` AND `+where, append([]any{to}, args...)...)
+	_, err = tx.Exec(`UPDATE message SET state = ? WHERE seq IN (SELECT seq`+which+`)`, append([]any{to}, args...)...)
 	return owed, err
 }
+
+// keptEvents is how many acknowledged events stay, for a second device of the guest that is behind (F25).
+const keptEvents = 1000
 
 // Acknowledge notes how far the guest's client has come; what it has of the inviters' messages is delivered.
 func (db *DB) Acknowledge(ctx context.Context, account latchkey.AccountID, upTo int64) ([]latchkey.Relation, error) {
@@ -246,7 +203,10 @@ func (db *DB) Acknowledge(ctx context.Context, account latchkey.AccountID, upTo 
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(`UPDATE stream SET acked = ? WHERE account = ?`, upTo, account)
+		if _, err := tx.Exec(`UPDATE stream SET acked = ? WHERE account = ?`, upTo, account); err != nil {
+			return err
+		}
+		_, err = tx.Exec(`DELETE FROM event WHERE account = ? AND number <= ?`, account, upTo-keptEvents)
 		return err
 	})
 	if err != nil || len(owed) == 0 {
@@ -258,7 +218,7 @@ func (db *DB) Acknowledge(ctx context.Context, account latchkey.AccountID, upTo 
 func (db *DB) talks(ctx context.Context, ids []latchkey.RelationID) ([]latchkey.Relation, error) {
 	var all []latchkey.Relation
 	for _, id := range ids {
-		one, err := collect(ctx, db.read, scanTalk, `SELECT `+talkColumns+` FROM relation r WHERE r.id = ? AND r.state = 'live'`, id)
+		one, err := gather(ctx, db.read, scanPlainRelation, `SELECT `+relationColumns+` FROM relation WHERE id = ? AND state = 'live'`, id)
 		if err != nil {
 			return nil, err
 		}
@@ -314,8 +274,41 @@ func addEvent(tx *sql.Tx, e latchkey.Event) (int64, error) {
 	if e.Type == latchkey.MessageEvent && e.Message != nil {
 		message = e.Message.ID
 	}
-	_, err = tx.Exec(`INSERT INTO event (account, number, message, body) VALUES (?, ?, ?, ?)`, e.Account, e.ID, message, string(body))
+	_, err = tx.Exec(`INSERT INTO event (account, number, message, lapses, body) VALUES (?, ?, ?, ?, ?)`, e.Account, e.ID, message, micros(e.Lapses), string(body))
 	return e.ID, err
+}
+
+// freshStream forgets the events of an account's life before this one. Numbers go on.
+func freshStream(tx *sql.Tx, account latchkey.AccountID) error {
+	if _, err := tx.Exec(`DELETE FROM event WHERE account = $1 AND EXISTS (SELECT 1 FROM stream WHERE account = $1 AND over > 0)`, account); err != nil {
+		return err
+	}
+	_, err := tx.Exec(`UPDATE stream SET over = 0, acked = last WHERE account = $1 AND over > 0`, account)
+	return err
+}
+
+// endStream notes that an account without a relation has nobody who may read its events. They stay for a
+// moment, so that a stream that is attached hears the last of them.
+func endStream(tx *sql.Tx, account latchkey.AccountID) error {
+	_, err := tx.Exec(`UPDATE stream SET over = $2 WHERE account = $1 AND NOT EXISTS (SELECT 1 FROM relation WHERE relation.account = $1)`, account, micros(time.Now()))
+	return err
+}
+
+// streamGrace is how long endStream's events stay.
+const streamGrace = time.Hour
+
+// purgeEvents deletes what has lapsed and what nobody may read any more.
+func purgeEvents(tx *sql.Tx, now time.Time) error {
+	if _, err := tx.Exec(`DELETE FROM event WHERE lapses > 0 AND lapses <= $1`, micros(now)); err != nil {
+		return err
+	}
+	before := micros(now.Add(-streamGrace))
+	if _, err := tx.Exec(`DELETE FROM event WHERE account IN (SELECT account FROM stream WHERE over > 0 AND over <= $1)`, before); err != nil {
+		return err
+	}
+	// The number of the last event is all that stays; it is not to be given again.
+	_, err := tx.Exec(`UPDATE stream SET over = 0, acked = last WHERE over > 0 AND over <= $1`, before)
+	return err
 }
 
 // AddEvent numbers and stores an event.
@@ -327,16 +320,16 @@ func (db *DB) AddEvent(ctx context.Context, e latchkey.Event) (number int64, err
 	return number, err
 }
 
-// Events lists events after a number, oldest first.
+// Events lists events after a number that haven't lapsed, oldest first.
 func (db *DB) Events(ctx context.Context, account latchkey.AccountID, after int64, limit int) ([]latchkey.Event, error) {
-	return collect(ctx, db.read, func(row interface{ Scan(...any) error }) (latchkey.Event, error) {
+	return gather(ctx, db.read, func(row scanner) (latchkey.Event, error) {
 		var body string
 		e := latchkey.Event{Account: account}
 		if err := row.Scan(&body); err != nil {
 			return e, err
 		}
 		return e, json.Unmarshal([]byte(body), &e)
-	}, `SELECT body FROM event WHERE account = ? AND number > ? ORDER BY number LIMIT ?`, account, after, limit)
+	}, `SELECT body FROM event WHERE account = ? AND number > ? AND (lapses = 0 OR lapses > ?) ORDER BY number LIMIT ?`, account, after, micros(time.Now()), limit)
 }
 
 // History lists the newest messages of a conversation before a message, oldest first.
@@ -347,36 +340,52 @@ func (db *DB) History(ctx context.Context, account latchkey.AccountID, with latc
 		query += ` AND seq < (SELECT seq FROM message WHERE id = ? AND account = ?)`
 		args = append(args, before, account)
 	}
-	all, err := collect(ctx, db.read, scanMessage, query+` ORDER BY seq DESC LIMIT ?`, append(args, limit)...)
+	all, err := gather(ctx, db.read, scanMessage, query+` ORDER BY seq DESC LIMIT ?`, append(args, limit)...)
 	slices.Reverse(all)
 	return all, err
 }
 
-// ConversationID gives the relation's Conversation-ID, made on first use.
+// ConversationID gives a live relation's Conversation-ID, made on first use; KindNoRelation where it isn't live.
 func (db *DB) ConversationID(ctx context.Context, id latchkey.RelationID) (name string, err error) {
-	err = db.read.QueryRowContext(ctx, `SELECT name FROM conversation WHERE relation = ?`, id).Scan(&name)
-	if !errors.Is(err, sql.ErrNoRows) {
+	err = db.read.QueryRowContext(ctx, `SELECT coalesce(conversation.name, '') FROM relation LEFT JOIN conversation ON conversation.relation = relation.id
+		WHERE relation.id = ? AND relation.state = 'live'`, id).Scan(&name)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) || name != "" {
 		return name, err
 	}
 	err = db.Write(ctx, func(tx *sql.Tx) error {
+		if err := liveRelation(tx, id); err != nil {
+			return err
+		}
 		return tx.QueryRow(`INSERT INTO conversation (relation, name) VALUES (?, ?)
 			ON CONFLICT (relation) DO UPDATE SET name = name RETURNING name`, id, latchkey.NewToken()).Scan(&name)
 	})
 	return name, err
 }
 
-// EndConversation deletes a relation's messages and receipts and tells the guest's stream, once.
+// EndConversation deletes a relation's messages and receipts and tells the guest's stream, once. A relation
+// whose row is gone has been told.
 func (db *DB) EndConversation(ctx context.Context, rel latchkey.Relation, e latchkey.Event) error {
 	return db.Write(ctx, func(tx *sql.Tx) error {
+		const talk = `FROM message WHERE account = ? AND inviter = ? AND relation = ?`
 		for _, q := range []string{
-			`DELETE FROM event WHERE message IN (SELECT id FROM message WHERE relation = ?)`,
-			`DELETE FROM receipt WHERE relation = ?`, `DELETE FROM message WHERE relation = ?`, `DELETE FROM conversation WHERE relation = ?`,
+			`DELETE FROM event WHERE message <> '' AND message IN (SELECT id ` + talk + `)`,
+			`DELETE FROM receipt WHERE message IN (SELECT id ` + talk + `)`,
+			`DELETE ` + talk,
 		} {
-			if _, err := tx.Exec(q, rel.ID); err != nil {
+			if _, err := tx.Exec(q, rel.Account, rel.Inviter, rel.ID); err != nil {
 				return err
 			}
 		}
-		_, err := addEvent(tx, e)
+		// The core may be down and the ending be tried for hours: the row remembers that the guest knows.
+		res, err := tx.Exec(`INSERT INTO conversation (relation, name, ended) SELECT id, '', 1 FROM relation WHERE id = ?
+			ON CONFLICT (relation) DO UPDATE SET ended = 1 WHERE ended = 0`, rel.ID)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return err
+		}
+		_, err = addEvent(tx, e)
 		return err
 	})
 }

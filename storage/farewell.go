@@ -63,14 +63,14 @@ func (db *DB) Unsettled(ctx context.Context, account latchkey.AccountID) (relati
 		r, err := scanRelation(s, &cause)
 		causes = append(causes, cause)
 		return r, err
-	}, `SELECT `+relationColumns+`, relation.cause FROM relation WHERE account = $1 AND state <> $2 ORDER BY created, id`, account, latchkey.Live)
+	}, `SELECT `+relationColumns+`, relation.cause FROM relation WHERE account = $1 AND state <> 'live' ORDER BY created, id`, account)
 	return relations, causes, err
 }
 
 // UnsettledAccounts lists the accounts that Unsettled has something for.
 func (db *DB) UnsettledAccounts(ctx context.Context) ([]latchkey.AccountID, error) {
 	return gather(ctx, db.read, func(s scanner) (id latchkey.AccountID, err error) { return id, s.Scan(&id) },
-		`SELECT DISTINCT account FROM relation WHERE state IN ($1, $2)`, latchkey.Asked, latchkey.Ending)
+		`SELECT DISTINCT account FROM relation WHERE state <> 'live'`)
 }
 
 // End deletes relations. If remove, it also deletes the accounts that have no relation any
@@ -78,12 +78,14 @@ func (db *DB) UnsettledAccounts(ctx context.Context) ([]latchkey.AccountID, erro
 func (db *DB) End(ctx context.Context, account latchkey.AccountID, ids []latchkey.RelationID, remove bool) error {
 	err := db.Write(ctx, func(tx *sql.Tx) error {
 		for _, id := range ids {
-			if _, err := tx.Exec(`DELETE FROM relation WHERE id = $1`, id); err != nil {
-				return err
+			for _, q := range []string{`DELETE FROM relation WHERE id = $1`, `DELETE FROM outbox WHERE relation = $1`, `DELETE FROM conversation WHERE relation = $1`} {
+				if _, err := tx.Exec(q, id); err != nil {
+					return err
+				}
 			}
-			if _, err := tx.Exec(`DELETE FROM outbox WHERE relation = $1`, id); err != nil {
-				return err
-			}
+		}
+		if err := endStream(tx, account); err != nil {
+			return err
 		}
 		if !remove {
 			return nil
@@ -103,7 +105,7 @@ func (db *DB) End(ctx context.Context, account latchkey.AccountID, ids []latchke
 
 // Expired lists live relations whose validity is over, the longest first.
 func (db *DB) Expired(ctx context.Context, now time.Time, limit int) ([]latchkey.Relation, error) {
-	return gather(ctx, db.read, func(s scanner) (latchkey.Relation, error) { return scanRelation(s) },
+	return gather(ctx, db.read, scanPlainRelation,
 		`SELECT `+relationColumns+` FROM relation WHERE state = $1 AND expires <= $2 ORDER BY expires LIMIT $3`, latchkey.Live, micros(now), limit)
 }
 
@@ -114,8 +116,8 @@ func (db *DB) NextExpiry(ctx context.Context) (time.Time, error) {
 	return moment(us), err
 }
 
-// Purge forgets logins that are over at now, and what quotas and expired passwords no longer
-// need after keep.
+// Purge forgets logins and events that are over at now, and what quotas and expired passwords no longer
+// need after keep. What was erased since the last time is then gone from the write-ahead log, too.
 func (db *DB) Purge(ctx context.Context, now time.Time, keep time.Duration) error {
 	err := db.Write(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.Exec(`DELETE FROM login WHERE expires <= $1`, micros(now)); err != nil {
@@ -125,9 +127,15 @@ func (db *DB) Purge(ctx context.Context, now time.Time, keep time.Duration) erro
 		if _, err := tx.Exec(`DELETE FROM allowance WHERE time <= $1`, before); err != nil {
 			return err
 		}
+		if err := purgeEvents(tx, now); err != nil {
+			return err
+		}
 		_, err := tx.Exec(`DELETE FROM secret WHERE created <= $1 AND NOT EXISTS (SELECT 1 FROM relation WHERE relation.id = secret.relation)`, before)
 		return err
 	})
+	if err == nil {
+		err = db.truncateLog(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("purge: %w", err)
 	}

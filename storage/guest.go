@@ -111,6 +111,8 @@ func scanRelation(s scanner, more ...any) (latchkey.Relation, error) {
 	return r, err
 }
 
+func scanPlainRelation(s scanner) (latchkey.Relation, error) { return scanRelation(s) }
+
 func joinInteractions(all []latchkey.Interaction) string {
 	names := make([]string, len(all))
 	for i, v := range all {
@@ -150,6 +152,9 @@ func (db *DB) Ask(ctx context.Context, g latchkey.Guest, r latchkey.Relation) (l
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (account, inviter) DO NOTHING`,
 			r.ID, guest.Account, r.Inviter, r.InviterUID, r.InviterName, r.InviterTel, joinInteractions(r.Interactions), r.Note,
 			micros(r.Created), micros(r.Expires), latchkey.Asked); err != nil {
+			return err
+		}
+		if err := freshStream(tx, guest.Account); err != nil {
 			return err
 		}
 		relation, err = scanRelation(tx.QueryRow(`SELECT `+relationColumns+` FROM relation WHERE account = $1 AND inviter = $2`, guest.Account, r.Inviter))
@@ -223,7 +228,7 @@ func renew(tx *sql.Tx, r latchkey.Relation) error {
 
 // Relations lists the live relations of an account, oldest first.
 func (db *DB) Relations(ctx context.Context, account latchkey.AccountID) ([]latchkey.Relation, error) {
-	return gather(ctx, db.read, func(s scanner) (latchkey.Relation, error) { return scanRelation(s) },
+	return gather(ctx, db.read, scanPlainRelation,
 		`SELECT `+relationColumns+` FROM relation WHERE account = $1 AND state = $2 ORDER BY created, id`, account, latchkey.Live)
 }
 

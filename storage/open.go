@@ -105,6 +105,24 @@ func (db *DB) Close() error {
 	return errors.Join(db.read.Close(), db.write.Close())
 }
 
+// truncateLog moves the write-ahead log into the file and empties it: pages with an erased password would stand
+// in it until they are overwritten. It waits for nobody; while others read, the next call does it.
+func (db *DB) truncateLog(ctx context.Context) error {
+	aside, err := sql.Open("sqlite", dsn(db.path, 0))
+	if err != nil {
+		return err
+	}
+	defer aside.Close()
+	var busy, pages, moved int
+	if err := aside.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if busy != 0 {
+		db.log.Debug("write-ahead log is in use and stays", "pages", pages)
+	}
+	return nil
+}
+
 // ownFile makes the file readable by its owner only: it holds mailboxes, messages and, for
 // a short time, the passwords of invitations. SQLite gives -wal and -shm the same mode.
 func ownFile(path string) error {

@@ -20,7 +20,7 @@ func (db *DB) SaveRegistration(ctx context.Context, reg latchkey.Registration) e
 			min_expires = excluded.min_expires, expires = excluded.expires, held = excluded.held, due = excluded.due,
 			failures = excluded.failures, service_route = excluded.service_route, associated = excluded.associated`,
 			string(reg.Account), string(reg.Server), string(reg.State), reg.CallID, int64(reg.CSeq), reg.MinExpires.Microseconds(),
-			registrationMicros(reg.Expires), registrationMicros(reg.Held), registrationMicros(reg.Due), reg.Failures,
+			micros(reg.Expires), micros(reg.Held), micros(reg.Due), reg.Failures,
 			strings.Join(reg.ServiceRoute, " "), strings.Join(reg.Associated, " "))
 		return err
 	})
@@ -73,7 +73,7 @@ func (db *DB) registrations(ctx context.Context, f func(latchkey.Registration) e
 			return fmt.Errorf("read registrations: %w", err)
 		}
 		reg.MinExpires = time.Duration(minExpires) * time.Microsecond
-		reg.Expires, reg.Held, reg.Due = registrationTime(expires), registrationTime(held), registrationTime(due)
+		reg.Expires, reg.Held, reg.Due = moment(expires), moment(held), moment(due)
 		reg.ServiceRoute, reg.Associated = strings.Fields(route), strings.Fields(associated)
 		if err := f(reg); err != nil {
 			return err
@@ -83,19 +83,4 @@ func (db *DB) registrations(ctx context.Context, f func(latchkey.Registration) e
 		return fmt.Errorf("read registrations: %w", err)
 	}
 	return nil
-}
-
-// registrationMicros is t as a column; the zero time is 0.
-func registrationMicros(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMicro()
-}
-
-func registrationTime(micros int64) time.Time {
-	if micros == 0 {
-		return time.Time{}
-	}
-	return time.UnixMicro(micros)
 }

@@ -22,7 +22,7 @@ func TestRegistrationsSurviveARestart(t *testing.T) {
 		return db
 	}
 	db := open()
-	now := time.Now().Truncate(time.Microsecond)
+	now := time.Now().UTC().Truncate(time.Microsecond)
 	core := latchkey.Registration{
 		Account: "sip:b_at_cc.com@guest.example", Server: latchkey.CoreServer, State: latchkey.Registered, CallID: "abc", CSeq: 1<<31 - 1,
 		MinExpires: 90 * time.Second, Expires: now.Add(time.Hour), Held: now.Add(2 * time.Hour), Due: now.Add(-time.Minute), Failures: 3,

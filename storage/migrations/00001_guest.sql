@@ -27,7 +27,7 @@ CREATE TABLE relation (
 );
 CREATE INDEX relation_inviter ON relation (inviter, created);
 CREATE INDEX relation_expires ON relation (expires);
-CREATE INDEX relation_unsettled ON relation (state) WHERE state <> 'live';
+CREATE INDEX relation_unsettled ON relation (account) WHERE state <> 'live';
 
 -- A secret outlives its relation only where that expired, to say so at the door.
 CREATE TABLE secret (
@@ -39,6 +39,7 @@ CREATE TABLE secret (
     PRIMARY KEY (relation, salt)
 );
 CREATE INDEX secret_account ON secret (account);
+CREATE INDEX secret_created ON secret (created);
 
 CREATE TABLE login (
     hash    TEXT   NOT NULL PRIMARY KEY,

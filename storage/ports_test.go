@@ -1,0 +1,15 @@
+package storage_test
+
+import (
+	"latchkey/conversation"
+	"latchkey/guest"
+	"latchkey/registrar"
+	"latchkey/storage"
+)
+
+// One DB is the store of every room.
+var (
+	_ guest.Store        = (*storage.DB)(nil)
+	_ conversation.Store = (*storage.DB)(nil)
+	_ registrar.Store    = (*storage.DB)(nil)
+)
