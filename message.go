@@ -72,12 +72,14 @@ const (
 )
 
 // Event is one entry in a guest's numbered stream. Its JSON is both what is
-// stored and what clients read. Events of type composing are told live, too, but lapse.
+// stored and what clients read. Events of type composing are told live, but lapse: who comes back
+// later must not see somebody typing who has long stopped.
 type Event struct {
 	ID      int64         `json:"id"`
 	Type    EventType     `json:"type"`
 	Time    time.Time     `json:"time"`
 	Account AccountID     `json:"-"`
+	Lapses  time.Time     `json:"-"` // not told any more from then on; zero: never
 	From    string        `json:"from,omitempty"`
 	URI     string        `json:"uri,omitempty"`
 	Status  string        `json:"status,omitempty"`

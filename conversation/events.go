@@ -53,8 +53,8 @@ func (h *Hall) Wait(ctx context.Context, account latchkey.AccountID, after int64
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-h.ctx.Done():
-		return latchkey.Errorf(latchkey.KindUnavailable, "The service is restarting.")
+	case <-h.draining:
+		return errRestarting()
 	}
 }
 
@@ -121,13 +121,6 @@ func (h *Hall) Read(ctx context.Context, account latchkey.AccountID, id latchkey
 		h.nudge(rel)
 	}
 	return err
-}
-
-// nudge lets a room look at the store. A busy room looks anyway, later.
-func (h *Hall) nudge(rel latchkey.Relation) {
-	if err := h.post(rel, (*room).wake); err != nil {
-		h.log.Debug("room not woken", latchkey.LogRelation, rel.ID, latchkey.LogError, err)
-	}
 }
 
 // History lists the newest messages between the two before a message, oldest first.

@@ -40,9 +40,10 @@ type Hall struct {
 	streams map[latchkey.AccountID]*audience
 	closed  bool
 
-	running sync.WaitGroup // rooms' loops and what they started
-	ctx     context.Context
-	stop    context.CancelFunc
+	running  sync.WaitGroup  // rooms' loops and what they started
+	draining chan struct{}   // closed by Shutdown: nothing new begins
+	ctx      context.Context // of all that is in flight
+	stop     context.CancelFunc
 }
 
 // New makes a hall. Nothing runs until it is used; Resume takes up what waits in the store.
@@ -65,17 +66,15 @@ func New(store Store, dialer Dialer, registrar Registrar, presence Presence, opt
 	ctx, stop := context.WithCancel(context.Background())
 	return &Hall{
 		store: store, dialer: dialer, registrar: registrar, presence: presence, opt: opt, log: opt.Log,
-		rooms: map[latchkey.RelationID]*room{}, streams: map[latchkey.AccountID]*audience{}, ctx: ctx, stop: stop,
+		rooms: map[latchkey.RelationID]*room{}, streams: map[latchkey.AccountID]*audience{},
+		draining: make(chan struct{}), ctx: ctx, stop: stop,
 	}
 }
 
-// post hands work to a relation's loop, which is started if need be. A full mailbox is KindBusy; the
-// caller never waits for the loop.
-func (h *Hall) post(rel latchkey.Relation, f func(*room)) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+// room finds a relation's room, whose loop is started if need be. It needs h.mu.
+func (h *Hall) room(rel latchkey.Relation) (*room, error) {
 	if h.closed {
-		return latchkey.Errorf(latchkey.KindUnavailable, "The service is restarting.")
+		return nil, errRestarting()
 	}
 	r := h.rooms[rel.ID]
 	if r == nil {
@@ -83,6 +82,39 @@ func (h *Hall) post(rel latchkey.Relation, f func(*room)) error {
 		h.rooms[rel.ID] = r
 		h.running.Go(r.loop) // ends when idle, when the relation ends, or with Shutdown
 	}
+	return r, nil
+}
+
+func errRestarting() error {
+	return latchkey.Errorf(latchkey.KindUnavailable, "The service is restarting.")
+}
+
+// post hands work to a relation's loop, which does it in any case once post has returned without an error. A
+// full mailbox is KindBusy; the caller never waits for the loop.
+func (h *Hall) post(rel latchkey.Relation, f func(*room)) (*room, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r, err := h.room(rel)
+	if err == nil {
+		err = r.offer(f)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// visit is post where a loop isn't worth starting: without one, nothing happens.
+func (h *Hall) visit(rel latchkey.Relation, f func(*room)) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r := h.rooms[rel.ID]; r != nil && !h.closed {
+		return r.offer(f)
+	}
+	return nil
+}
+
+func (r *room) offer(f func(*room)) error {
 	select {
 	case r.inbox <- f:
 		return nil
@@ -91,11 +123,25 @@ func (h *Hall) post(rel latchkey.Relation, f func(*room)) error {
 	}
 }
 
-// leave takes a room with an empty mailbox off the list. False: there is more to do.
+// nudge lets a room look at the store, however full its mailbox is.
+func (h *Hall) nudge(rel latchkey.Relation) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r, err := h.room(rel)
+	if err != nil {
+		return // what waits is taken up after the restart
+	}
+	select {
+	case r.more <- struct{}{}:
+	default: // one look is as good as many
+	}
+}
+
+// leave takes a room that nobody has written to off the list. False: there is more to do.
 func (h *Hall) leave(r *room) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(r.inbox) > 0 {
+	if len(r.inbox) > 0 || len(r.more) > 0 && !r.ending {
 		return false
 	}
 	if h.rooms[r.rel.ID] == r {
@@ -107,15 +153,10 @@ func (h *Hall) leave(r *room) bool {
 // Resume takes up what a restart interrupted: all that waits goes out, under the ids that it had.
 func (h *Hall) Resume(ctx context.Context) error {
 	relations, err := h.store.Busy(ctx)
-	if err != nil {
-		return err
-	}
 	for _, rel := range relations {
-		if err := h.post(rel, (*room).wake); err != nil {
-			return err
-		}
+		h.nudge(rel)
 	}
-	return nil
+	return err
 }
 
 // Open tells the guest's stream that an inviter was added.
@@ -128,17 +169,23 @@ func (h *Hall) Open(ctx context.Context, rel latchkey.Relation) error {
 // Close ends a relation's conversation: BYE, what is undelivered is dropped, and the guest is told. It
 // returns when the channel is closed. Calling it again does no harm.
 func (h *Hall) Close(ctx context.Context, rel latchkey.Relation, cause latchkey.Cause) error {
-	h.mu.Lock()
-	r := h.rooms[rel.ID]
-	h.mu.Unlock()
-	if r != nil {
-		done := make(chan struct{})
-		if err := h.post(rel, func(r *room) { r.end(done) }); err == nil {
-			select {
-			case <-done:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+	for {
+		h.mu.Lock()
+		r := h.rooms[rel.ID]
+		h.mu.Unlock()
+		if r == nil {
+			break
+		}
+		select { // waits for a full mailbox: nothing may be left open
+		case r.inbox <- (*room).end:
+		case <-r.left:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		select {
+		case <-r.left:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 	err := h.store.EndConversation(ctx, rel, latchkey.Event{
@@ -148,12 +195,20 @@ func (h *Hall) Close(ctx context.Context, rel latchkey.Relation, cause latchkey.
 	return err
 }
 
-// Shutdown closes all channels and waits for the loops. It is not a logout: what waits stays in the store.
+// drainGrace is how long Shutdown lets messages that are being sent finish.
+const drainGrace = 5 * time.Second
+
+// Shutdown closes all channels and waits for the loops. Messages that are being sent may finish, for a moment and
+// while ctx lasts. It is not a logout: what waits stays in the store.
 func (h *Hall) Shutdown(ctx context.Context) error {
 	h.mu.Lock()
-	h.closed = true
+	if !h.closed {
+		h.closed = true
+		close(h.draining)
+	}
 	h.mu.Unlock()
-	h.stop()
+	defer h.stop()
+	defer time.AfterFunc(drainGrace, h.stop).Stop()
 	done := make(chan struct{})
 	go func() { // ends with the loops
 		h.running.Wait()

@@ -15,8 +15,8 @@ type Store interface {
 	AddToInviter(ctx context.Context, m latchkey.Message) (stored latchkey.Message, repeated bool, err error)
 	// AddToGuest stores an inviter's message and its event. repeated: the RemoteID was taken before.
 	AddToGuest(ctx context.Context, m latchkey.Message, e latchkey.Event) (repeated bool, err error)
-	// Move takes a message to a state if it may go there, and adds the delivery event.
-	Move(ctx context.Context, id latchkey.MessageID, to latchkey.MessageState, reason string) (moved bool, err error)
+	// Move takes a guest's message in the relation to a state if it may go there, and adds the delivery event.
+	Move(ctx context.Context, relation latchkey.RelationID, id latchkey.MessageID, to latchkey.MessageState, reason string) (moved bool, err error)
 	// Waiting lists what a relation still has to send to its inviter, oldest first.
 	Waiting(ctx context.Context, id latchkey.RelationID) ([]latchkey.Message, []latchkey.Receipt, error)
 	// Busy lists the live relations for which Waiting is not empty.
@@ -30,13 +30,14 @@ type Store interface {
 	Displayed(ctx context.Context, account latchkey.AccountID, id latchkey.MessageID) (latchkey.Relation, error)
 	// AddEvent numbers and stores an event.
 	AddEvent(ctx context.Context, e latchkey.Event) (int64, error)
-	// Events lists events after a number, oldest first.
+	// Events lists events after a number that haven't lapsed, oldest first.
 	Events(ctx context.Context, account latchkey.AccountID, after int64, limit int) ([]latchkey.Event, error)
 	// History lists the newest messages between the two before a message, oldest first; before may be "".
 	History(ctx context.Context, account latchkey.AccountID, with latchkey.InviterID, before latchkey.MessageID, limit int) ([]latchkey.Message, error)
-	// ConversationID gives the relation's Conversation-ID, made on first use (PROTOCOLS B3.04).
+	// ConversationID gives a live relation's Conversation-ID, made on first use (PROTOCOLS B3.04); KindNoRelation
+	// where the relation isn't live.
 	ConversationID(ctx context.Context, id latchkey.RelationID) (string, error)
-	// EndConversation deletes a relation's messages and receipts and adds the event.
+	// EndConversation deletes a relation's messages and receipts and adds the event, the first time.
 	EndConversation(ctx context.Context, rel latchkey.Relation, e latchkey.Event) error
 }
 
@@ -56,7 +57,9 @@ type Channel interface {
 	// Send returns when the peer has answered 200 to all of the message. *MSRPRefused: it
 	// answered something else. Any other error: the channel is of no use.
 	Send(ctx context.Context, id, contentType string, body []byte) error
+	// Close hangs up. reason is a Reason field value (RFC 3326), or "".
 	Close(ctx context.Context, reason string) error
+	// Done is closed when the channel can carry nothing more.
 	Done() <-chan struct{}
 	MaxSize() int64 // 0: no limit known
 	AcceptsWrapped(contentType string) bool
@@ -64,6 +67,7 @@ type Channel interface {
 
 // Receiver takes what an inviter sends on a channel. nil: it is on disk.
 type Receiver interface {
+	// Receive may be called before Dial or Accept has returned its channel.
 	Receive(ctx context.Context, ch Channel, contentType string, body []byte) error
 }
 
@@ -72,6 +76,7 @@ type IncomingCall interface {
 	Context() context.Context // ends when the inviter cancels
 	CallID() string
 	FirstMessage() (contentType string, body []byte) // beside the offer; nil: none
+	// Accept answers the call and returns when messages can pass. It gives up when ctx ends.
 	Accept(ctx context.Context, to Receiver) (Channel, error)
 	Refuse(code int, reason string) error
 }

@@ -92,7 +92,7 @@ func (v *receiver) notified(ctx context.Context, body []byte) error {
 		default:
 			continue
 		}
-		moved, err := v.hall.store.Move(ctx, latchkey.MessageID(n.MessageID), to, reason)
+		moved, err := v.hall.store.Move(ctx, v.rel.ID, latchkey.MessageID(n.MessageID), to, reason)
 		if err != nil && !latchkey.Is(err, latchkey.KindNotFound) {
 			return err
 		}
@@ -108,13 +108,13 @@ func (v *receiver) composing(body []byte) error {
 	if err != nil {
 		return latchkey.Wrap(latchkey.KindBadRequest, err, "")
 	}
-	v.hall.tell(v.rel, func(r *room) { r.composes(c) })
+	v.hall.tell(v.rel, func(r *room) { r.composes(c.Active, c.Lapse()) })
 	return nil
 }
 
 // tell is post where it does no harm if the room is too busy.
 func (h *Hall) tell(rel latchkey.Relation, f func(*room)) {
-	if err := h.post(rel, f); err != nil {
+	if _, err := h.post(rel, f); err != nil {
 		h.log.Debug("room not told", latchkey.LogRelation, rel.ID, latchkey.LogError, err)
 	}
 }
@@ -122,42 +122,4 @@ func (h *Hall) tell(rel latchkey.Relation, f func(*room)) {
 func media(contentType string) string {
 	t, _, _ := strings.Cut(contentType, ";")
 	return strings.ToLower(strings.TrimSpace(t))
-}
-
-// ServeCall takes an inviter's INVITE for a relation that the caller has authorized (F31). It returns when the
-// call is up or refused. On glare, the inviter's call wins and ours is given up (F36).
-func (h *Hall) ServeCall(ctx context.Context, rel latchkey.Relation, call IncomingCall) {
-	v := &receiver{h, rel}
-	refuse := func(err error) {
-		h.log.Info("call not taken", latchkey.LogRelation, rel.ID, latchkey.LogCallID, call.CallID(), latchkey.LogError, err)
-		_ = call.Refuse(latchkey.KindOf(err).Row().SIP, "")
-	}
-	if err := h.post(rel, (*room).yield); err != nil {
-		refuse(err)
-		return
-	}
-	// B3.04: a first message beside the offer is delivered once, before the 200 promises it.
-	if contentType, body := call.FirstMessage(); len(body) > 0 {
-		if err := v.Receive(ctx, nil, contentType, body); err != nil {
-			h.tell(rel, func(r *room) { r.taken(nil) })
-			refuse(err)
-			return
-		}
-	}
-	ch, err := call.Accept(ctx, v)
-	if err != nil {
-		h.tell(rel, func(r *room) { r.taken(nil) })
-		refuse(err)
-		return
-	}
-	if err := h.post(rel, func(r *room) { r.taken(ch) }); err != nil {
-		closing, cancel := context.WithTimeout(context.Background(), closeTimeout)
-		defer cancel()
-		_ = ch.Close(closing, "")
-	}
-}
-
-// Composing tells the inviter that the guest is typing, if a channel is open. It opens none.
-func (h *Hall) Composing(_ context.Context, rel latchkey.Relation, active bool) error {
-	return h.post(rel, func(r *room) { r.typing(active) })
 }

@@ -78,7 +78,11 @@ func notification(rel latchkey.Relation, r latchkey.Receipt) (id string, body []
 		n.Kind, n.Status = cpim.DisplayNotification, cpim.Displayed
 	}
 	e := wrap(rel, cpim.IMDNType, n.XML())
-	e.MessageID = string(latchkey.NewMessageID())
+	// The receipt's own id is made from the message's, so that a repeat after a crash is a repeat.
+	e.MessageID = string(r.Message) + ".d"
+	if r.Displayed {
+		e.MessageID = string(r.Message) + ".r"
+	}
 	e.ContentHeaders = []cpim.Header{{Name: "Content-Disposition", Value: "notification"}}
 	body, err = e.Bytes()
 	return e.MessageID, body, err

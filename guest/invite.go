@@ -62,6 +62,10 @@ func (d *Desk) Invite(ctx context.Context, req InviteRequest) (Invited, error) {
 		e.URI = b.URI.String()
 		return Invited{}, e
 	}
+	// Whoever is registered needs no channel (R10), so this comes second.
+	if !slices.Contains(d.opt.Channels, req.Channel) {
+		return Invited{}, latchkey.Errorf(latchkey.KindBadRequest, "channel: invitations by %s are not set up here", req.Channel)
+	}
 	release, err := d.turns.take(ctx, req.Identifier.Value)
 	if err != nil {
 		return Invited{}, err
@@ -111,9 +115,6 @@ func (d *Desk) check(req InviteRequest) (InviteRequest, error) {
 		req.Channel = latchkey.ByMail
 	case (req.Channel == latchkey.ByMail) != (req.Identifier.Kind == latchkey.Mail):
 		return req, latchkey.Errorf(latchkey.KindBadRequest, "channel: %s does not reach %s", req.Channel, req.Identifier)
-	}
-	if !slices.Contains(d.opt.Channels, req.Channel) {
-		return req, latchkey.Errorf(latchkey.KindBadRequest, "channel: invitations by %s are not set up here", req.Channel)
 	}
 	return req, nil
 }
@@ -185,7 +186,7 @@ func relationOf(req InviteRequest, account latchkey.AccountID, now time.Time, li
 // begin registers the account of a relation that is asked for and makes it live.
 func (d *Desk) begin(ctx context.Context, rel latchkey.Relation, req InviteRequest) (Invited, error) {
 	fresh := relationOf(req, rel.Account, time.Now(), d.opt.Lifetime)
-	fresh.ID = rel.ID // a crash may have left this one; what it asked for is out of date
+	fresh.ID, fresh.Created = rel.ID, rel.Created // a crash may have left this one; what it asked for is out of date
 	n, err := d.notify(ctx, fresh, req)
 	if err != nil {
 		return Invited{}, errors.Join(err, d.undo(ctx, rel, n.ID))

@@ -1,0 +1,149 @@
+package conversation
+
+import (
+	"context"
+	"errors"
+
+	"latchkey"
+	"latchkey/cpim"
+)
+
+// delivery is what a worker comes back with.
+type delivery struct {
+	needChannel bool
+	sent        bool  // something went out
+	spoke       bool  // a message of the guest did
+	broken      bool  // the channel is of no use any more
+	err         error // the channel's or the store's
+}
+
+// deliver sends all that waits on the channel, in order. It runs beside the loop.
+func (r *room) deliver(w *worker, ch Channel) delivery {
+	var d delivery
+	for {
+		messages, receipts, err := r.waiting()
+		if err != nil {
+			d.err = err
+			return d
+		}
+		if len(messages) == 0 && len(receipts) == 0 {
+			return d
+		}
+		if ch == nil {
+			d.needChannel = true
+			return d
+		}
+		// Receipts first: they are about what came before what the guest wrote.
+		for _, receipt := range receipts {
+			if r.sendReceipt(w, ch, receipt, &d); d.err != nil || w.stopped() {
+				return d
+			}
+		}
+		for _, m := range messages {
+			if r.sendMessage(w, ch, m, &d); d.err != nil || w.stopped() {
+				return d
+			}
+		}
+	}
+}
+
+func (w *worker) stopped() bool {
+	select {
+	case <-w.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+func (r *room) waiting() ([]latchkey.Message, []latchkey.Receipt, error) {
+	ctx, cancel := context.WithTimeout(r.hall.ctx, storeTimeout)
+	defer cancel()
+	return r.hall.store.Waiting(ctx, r.rel.ID)
+}
+
+func (r *room) sendMessage(w *worker, ch Channel, m latchkey.Message, d *delivery) {
+	if w.stopped() {
+		return
+	}
+	body, err := envelope(r.rel, m)
+	if err != nil {
+		d.err = r.move(m.ID, latchkey.MessageFailed, "It can't be written as a message.")
+		return
+	}
+	if limit := ch.MaxSize(); limit > 0 && int64(len(body)) > limit {
+		d.err = r.move(m.ID, latchkey.MessageFailed, "It is too long for the inviter's phone.")
+		return
+	}
+	switch taken, err := r.send(ch, string(m.ID), body); {
+	case err != nil:
+		d.err, d.broken = err, true
+	case !taken:
+		d.err = r.move(m.ID, latchkey.MessageFailed, "The inviter's phone did not take it.")
+	default:
+		d.sent, d.spoke = true, true
+		d.err = r.move(m.ID, latchkey.MessageSent, "")
+	}
+}
+
+func (r *room) sendReceipt(w *worker, ch Channel, receipt latchkey.Receipt, d *delivery) {
+	if w.stopped() {
+		return
+	}
+	id, body, err := notification(r.rel, receipt)
+	// B5.06: a type that the peer did not list is not sent.
+	if err == nil && ch.AcceptsWrapped(cpim.IMDNType) {
+		if _, err := r.send(ch, id, body); err != nil {
+			d.err, d.broken = err, true
+			return
+		}
+		d.sent = true
+	}
+	// Taken or not, it does not go twice.
+	ctx, cancel := context.WithTimeout(r.hall.ctx, storeTimeout)
+	defer cancel()
+	d.err = r.hall.store.ReceiptSent(ctx, receipt)
+}
+
+// send sends one CPIM message. Not taken: the peer does not want this one, and the session goes on (RFC 4975
+// §10). An error means that the channel is broken.
+func (r *room) send(ch Channel, id string, body []byte) (taken bool, err error) {
+	ctx, cancel := context.WithTimeout(r.hall.ctx, sendTimeout)
+	defer cancel()
+	err = ch.Send(ctx, id, cpim.Type, body)
+	if refused, ok := errors.AsType[*MSRPRefused](err); ok {
+		switch refused.Code {
+		case 400, 403, 413, 415:
+			return false, nil
+		}
+	}
+	return err == nil, err
+}
+
+func (r *room) move(id latchkey.MessageID, to latchkey.MessageState, reason string) error {
+	ctx, cancel := context.WithTimeout(r.hall.ctx, storeTimeout)
+	defer cancel()
+	_, err := r.hall.store.Move(ctx, r.rel.ID, id, to, reason)
+	r.hall.wakeStreams(r.rel.Account)
+	return err
+}
+
+// fail gives up the messages that wait: each is told as failed, with the reason. Receipts stay for the next
+// channel, since nobody waits for them.
+func (r *room) fail(reason string) {
+	r.work(nil, func(w *worker) (d delivery) {
+		for !w.stopped() {
+			messages, _, err := r.waiting()
+			if err != nil || len(messages) == 0 {
+				d.err = err
+				return d
+			}
+			for _, m := range messages {
+				if d.err = r.move(m.ID, latchkey.MessageFailed, reason); d.err != nil {
+					return d
+				}
+			}
+		}
+		return d
+	})
+}
