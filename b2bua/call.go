@@ -1,10 +1,10 @@
 package b2bua
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +18,17 @@ import (
 // Field is a header field to put into a request or response.
 type Field struct{ Name, Value string }
 
+// addFields appends fields, none of which may hold a line end: it would begin another one (S7).
+func addFields(m interface{ AppendHeader(sip.Header) }, fields []Field) error {
+	for _, f := range fields {
+		if !sipua.Clean(f.Name) || !sipua.Clean(f.Value) {
+			return fmt.Errorf("header field %q: a line end in it", f.Name)
+		}
+		m.AppendHeader(sip.NewHeader(f.Name, f.Value))
+	}
+	return nil
+}
+
 // Invite is what a call is made of.
 type Invite struct {
 	From        string   // our URI
@@ -27,6 +38,7 @@ type Invite struct {
 	ContentType string
 	Body        []byte // the offer
 	Credentials sipua.Credentials
+	OnOffer     func(offer []byte) (answer []byte, err error) // where Body is empty: answers the offer of the 2xx, in the ACK
 	OnReoffer   func(offer []byte) (answer []byte, err error) // a peer's re-INVITE; runs in the leg's loop and must not block
 	OnProgress  func(code int)                                // each 1xx above 100
 }
@@ -60,6 +72,9 @@ func refusedBy(res *sip.Response) *Refused {
 // gives a Leg; anything from 300 is a *Refused. When ctx ends first, the INVITE is cancelled; a 2xx
 // that crosses the CANCEL is acknowledged and hung up (F42). Of several 2xx (a fork) the first is kept (F41).
 func (g *Engine) Call(ctx context.Context, inv Invite) (*Leg, error) {
+	if len(inv.Body) == 0 && inv.OnOffer == nil {
+		return nil, errors.New("call: neither an offer nor a way to answer one")
+	}
 	req, err := sipua.NewRequest(sip.INVITE, inv.To, inv.From, inv.To)
 	if err != nil {
 		return nil, err
@@ -69,31 +84,37 @@ func (g *Engine) Call(ctx context.Context, inv Invite) (*Leg, error) {
 		sipua.AddRoute(req, r)
 	}
 	req.AppendHeader(sip.NewHeader("Allow", allow))
-	req.AppendHeader(sip.NewHeader("Supported", "100rel"))
-	for _, f := range inv.Header {
-		req.AppendHeader(sip.NewHeader(f.Name, f.Value))
-	}
 	if len(inv.Body) > 0 {
+		// Without an offer of ours the peer's could come in a reliable 1xx, to be answered
+		// by PRACK (RFC 3262 §5); it waits for the 2xx where we don't support that.
+		req.AppendHeader(sip.NewHeader("Supported", "100rel"))
 		req.AppendHeader(sip.NewHeader("Content-Type", inv.ContentType))
+	}
+	if err := addFields(req, inv.Header); err != nil {
+		return nil, err
 	}
 	req.SetBody(inv.Body)
 	g.contact(req, req.From().Address)
-	for try := 0; ; try++ {
-		c := &call{engine: g, inv: inv, req: req, result: make(chan outcome, 1), early: map[string]*early{}}
-		leg, res, err := c.run(ctx)
+	if !g.begin() {
+		return nil, errShutDown
+	}
+	defer g.calls.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(g.stopped, cancel)()
+	for ch := (sipua.Challenges{}); ; {
+		leg, res, err := g.callOnce(ctx, inv, sipua.Clone(req))
 		if err != nil || leg != nil {
 			return leg, err
 		}
-		if try == 0 {
-			again, err := sipua.Answer(req, res, inv.Credentials)
-			if err != nil {
-				return nil, err
-			}
-			if again {
-				continue
-			}
+		again, err := ch.Answer(req, res, inv.Credentials)
+		if err != nil {
+			return nil, err
 		}
-		return nil, refusedBy(res)
+		if !again {
+			return nil, refusedBy(res)
+		}
+		req.CSeq().SeqNo++ // RFC 3261 §22.2
 	}
 }
 
@@ -109,19 +130,19 @@ func (g *Engine) contact(req *sip.Request, user sip.Uri) {
 
 // contactHeader is the Contact of our responses within a dialog: the listener of the transport that req came by.
 func (g *Engine) contactHeader(user sip.Uri, req *sip.Request) *sip.ContactHeader {
-	hop := sip.Uri{UriParams: sip.NewParams()}
+	host, _, _ := net.SplitHostPort(req.Source())
+	hop := sip.Uri{Host: host, UriParams: sip.NewParams()}
 	hop.UriParams.Add("transport", strings.ToLower(req.Transport()))
 	return &sip.ContactHeader{Address: g.sip.Contact(user.User, hop)}
 }
 
-// call is one INVITE transaction. run's goroutine reads it to its end.
+// call is one INVITE that shall open a dialog. All fields but result are its reader's own.
 type call struct {
-	engine *Engine
+	*invitation
 	inv    Invite
-	req    *sip.Request
 	result chan outcome
-	early  map[string]*early // early dialogs by To tag; the reader's own
-	kept   *Leg              // the first 2xx's; the reader's own until result is sent
+	early  map[string]*early       // early dialogs by To tag
+	acks   map[string]*sip.Request // of the 2xx kept and those of forks, by To tag
 }
 
 type outcome struct {
@@ -130,176 +151,113 @@ type outcome struct {
 	err error
 }
 
-// early is an early dialog: what PRACK needs.
-type early struct {
-	state *dialog.State
-	rseq  uint32 // the last one acknowledged
-}
-
-func (c *call) run(ctx context.Context) (*Leg, *sip.Response, error) {
-	tx, err := c.engine.sip.Start(ctx, c.req)
-	if err != nil {
+func (g *Engine) callOnce(ctx context.Context, inv Invite, req *sip.Request) (*Leg, *sip.Response, error) {
+	c := &call{inv: inv, result: make(chan outcome), early: map[string]*early{}, acks: map[string]*sip.Request{}}
+	c.invitation = &invitation{engine: g, req: req, gone: make(chan struct{}), progress: c.progress, final: c.final, repeated: c.repeated}
+	g.mu.Lock()
+	g.calls.Add(1) // Call's own count is there, so this one is not the first
+	g.mu.Unlock()
+	if err := c.send(ctx); err != nil {
+		g.calls.Done()
 		return nil, nil, err
 	}
-	cancelled := make(chan struct{})
-	// Ends with the transaction: by a final response and its timers, or timer B.
-	c.engine.running.Go(func() { c.read(tx, cancelled) })
 	select {
 	case o := <-c.result:
 		return o.leg, o.res, o.err
 	case <-ctx.Done():
-		close(cancelled)
+		close(c.gone)
 		return nil, nil, fmt.Errorf("call cancelled: %w", ctx.Err())
 	}
 }
 
-// read handles all responses of the transaction until it is gone.
-func (c *call) read(tx *sip.ClientTx, cancelled <-chan struct{}) {
-	var dead bool        // the caller gave up
-	var provisional bool // CANCEL may go only after a 1xx (RFC 3261 §9.1)
-	var giveUp <-chan time.Time
-	finished := false
-	finish := func(o outcome) {
-		if !finished {
-			finished = true
-			c.result <- o
-		}
+func (c *call) final(res *sip.Response, lost error) {
+	defer c.engine.calls.Done()
+	o := outcome{res: res, err: lost}
+	if res != nil && res.IsSuccess() {
+		leg, err := c.accept(res)
+		o = outcome{leg: leg, err: err}
 	}
-	// 2xx after the first come by this hook: repeats of the first are acknowledged again (RFC 6026 §7.2).
-	var acks ackStore
-	tx.OnRetransmission(func(res *sip.Response) {
-		if res.IsSuccess() && !acks.repeat(c.engine, res) {
-			c.engine.running.Go(func() { c.hangUpFork(res) })
-		}
-	})
-	for {
-		select {
-		case res := <-tx.Responses():
-			switch {
-			case res.IsProvisional():
-				provisional = true
-				c.progress(res)
-				if dead {
-					c.cancel()
-				}
-			case res.IsSuccess():
-				leg, ack, err := c.accept(res)
-				if ack != nil {
-					acks.add(res, ack)
-				}
-				if dead && leg != nil {
-					c.engine.running.Go(func() { _ = leg.Bye(context.Background(), "") })
-				}
-				finish(outcome{leg: leg, err: err})
-			default:
-				finish(outcome{res: res})
-			}
-		case <-cancelled:
-			cancelled, dead = nil, true
-			if finished {
-				// The result crossed the caller's leaving: nobody takes it.
-				select {
-				case o := <-c.result:
-					if o.leg != nil {
-						c.engine.running.Go(func() { _ = o.leg.Bye(context.Background(), "") })
-					}
-				default:
-				}
-			} else if provisional {
-				c.cancel()
-			}
-			giveUp = time.After(timerH) // RFC 3261 §9.1: then the INVITE counts as cancelled
-		case <-giveUp:
-			tx.Terminate()
-		case <-tx.Done():
-			err := tx.Err()
-			if err == nil {
-				err = sipua.ErrTimeout
-			} else if errors.Is(err, sip.ErrTransactionTimeout) {
-				err = fmt.Errorf("%w: %w", sipua.ErrTimeout, err)
-			} else {
-				err = fmt.Errorf("%w: %w", sipua.ErrTransport, err)
-			}
-			finish(outcome{err: err})
-			return
+	c.engine.forgetEarly(c.early)
+	// The one who waits takes the result, or it is gone: never both.
+	select {
+	case c.result <- o:
+	case <-c.gone:
+		if o.leg != nil {
+			c.engine.calls.Go(o.leg.hangUp) // not the first count: Done comes after
 		}
 	}
 }
 
 // accept makes a leg of the first 2xx and acknowledges it.
-func (c *call) accept(res *sip.Response) (*Leg, *sip.Request, error) {
-	state, err := dialog.FromResponse(c.req, res)
+func (c *call) accept(res *sip.Response) (*Leg, error) {
+	state, sdp, err := c.open(res)
 	if err != nil {
-		return nil, nil, err
-	}
-	tag, _ := res.To().Params.Get("tag")
-	if e := c.early[tag]; e != nil {
-		state.LocalSeq = e.state.LocalSeq // PRACKs have used numbers of this dialog
+		return nil, err
 	}
 	ack := state.ACK(c.req.CSeq().SeqNo)
-	leg := c.engine.newLeg(state, c.inv.Body, bytes.Clone(res.Body()), c.inv.Credentials)
-	leg.post(func() { leg.reoffer = c.inv.OnReoffer })
-	if err := c.engine.sip.SendACK(ack, false); err != nil {
-		leg.end("error")
+	local := c.inv.Body
+	var unanswered error
+	if len(local) == 0 { // RFC 3261 §13.2.2.4: the offer is in the 2xx, the answer goes in the ACK
+		if local, unanswered = c.inv.OnOffer(sdp); unanswered == nil {
+			ack.AppendHeader(sip.NewHeader("Content-Type", sdpType))
+			ack.SetBody(local)
+		}
+	}
+	leg := c.engine.newLeg(state, legParts{caller: true, local: local, remote: sdp, reoffer: c.inv.OnReoffer, creds: c.inv.Credentials})
+	c.acks[state.RemoteTag] = ack
+	err = c.engine.sip.SendACK(ack, false)
+	if err == nil {
+		err = unanswered
+	}
+	if err != nil { // not the session that either wanted: the dialog is closed at once
+		c.engine.calls.Go(leg.hangUp)
+		return nil, err
+	}
+	return leg, nil
+}
+
+// open makes the dialog of a 2xx, which goes on where its early dialog was. sdp is the answer: the first
+// one counts, be it in a reliable 1xx (RFC 3261 §13.2.1).
+func (c *call) open(res *sip.Response) (state *dialog.State, sdp []byte, err error) {
+	if state, err = dialog.FromResponse(c.req, res); err != nil {
 		return nil, nil, err
 	}
-	return leg, ack, nil
-}
-
-// hangUpFork ends a dialog that another branch of the same INVITE opened (F41).
-func (c *call) hangUpFork(res *sip.Response) {
-	state, err := dialog.FromResponse(c.req, res)
-	if err != nil {
-		return
-	}
-	if err := c.engine.sip.SendACK(state.ACK(c.req.CSeq().SeqNo), false); err != nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), timerH)
-	defer cancel()
-	_, _ = c.engine.sip.DoAuth(ctx, state.Request(sip.BYE), c.inv.Credentials)
-}
-
-func (c *call) cancel() {
-	ctx, done := context.WithTimeout(context.Background(), timerH)
-	tx, err := c.engine.sip.StartCancel(ctx, dialog.Cancel(c.req))
-	if err != nil {
-		done()
-		return // a CANCEL with this branch is out already
-	}
-	c.engine.running.Go(func() {
-		defer done()
-		drain(tx)
-	})
-}
-
-// progress acknowledges reliable provisional responses in their order (RFC 3262 §4).
-func (c *call) progress(res *sip.Response) {
-	if res.StatusCode > 100 && c.inv.OnProgress != nil {
-		c.inv.OnProgress(res.StatusCode)
-	}
-	rseq := dialog.RSeq(res)
-	if rseq == 0 {
-		return
-	}
-	tag, _ := res.To().Params.Get("tag")
-	e := c.early[tag]
-	if e == nil {
-		state, err := dialog.FromResponse(c.req, res)
-		if err != nil || state.Target.Host == "" {
-			return
+	sdp = bodyPart(res, sdpType)
+	if e := c.early[state.RemoteTag]; e != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		state.LocalSeq, state.RemoteSeq = e.state.LocalSeq, e.state.RemoteSeq
+		if len(e.sdp) > 0 {
+			sdp = e.sdp
 		}
-		e = &early{state: state}
-		c.early[tag] = e
-	} else if rseq != e.rseq+1 {
-		return // a repeat, or out of order: it will come again
 	}
-	e.rseq = rseq
-	prack := e.state.Request(sip.PRACK)
-	prack.AppendHeader(sip.NewHeader("RAck", dialog.RAck(rseq, c.req.CSeq().SeqNo, sip.INVITE)))
-	c.engine.running.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), timerH)
+	return state, sdp, nil
+}
+
+// repeated acknowledges a repeat of a 2xx again. The first 2xx of another branch of the same INVITE opens a dialog that
+// nobody wants; it is acknowledged and hung up (F41).
+func (c *call) repeated(res *sip.Response) {
+	tag, _ := res.To().Params.Get("tag")
+	if ack := c.acks[tag]; ack != nil {
+		_ = c.engine.sip.SendACK(ack, true)
+		return
+	}
+	state, _, err := c.open(res)
+	if err != nil || len(c.acks) >= maxForks {
+		return
+	}
+	ack := state.ACK(c.req.CSeq().SeqNo)
+	c.acks[tag] = ack
+	c.engine.mu.Lock()
+	c.engine.over[state.Key()] = true // a BYE of the other side may cross ours (B5.09)
+	c.engine.later(c.engine.over, state.Key())
+	c.engine.mu.Unlock()
+	if err := c.engine.sip.SendACK(ack, false); err != nil {
+		return
+	}
+	c.engine.running.Go(func() { // ends with its request
+		ctx, cancel := context.WithTimeout(context.Background(), c.engine.h())
 		defer cancel()
-		_, _ = c.engine.sip.DoAuth(ctx, prack, c.inv.Credentials)
+		_, _ = c.engine.sip.DoAuth(ctx, state.Request(sip.BYE), c.inv.Credentials)
 	})
 }

@@ -9,8 +9,12 @@ package b2bua
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,15 +25,19 @@ import (
 	"latchkey/internal/sipua"
 )
 
-// Timers of RFC 3261 §17.1.1.1; Timer H and the life of a cancelled INVITE are 64*T1.
-const (
-	t1     = 500 * time.Millisecond
-	t2     = 4 * time.Second
-	timerH = 64 * t1
-)
+// timers are those of RFC 3261 §17.1.1.1. They are the transaction layer's own, so that both agree.
+type timers struct{ t1, t2 time.Duration }
+
+// h is 64*T1: Timer H, the time for an ACK or PRACK, and the life of a cancelled INVITE.
+func (t timers) h() time.Duration { return 64 * t.t1 }
 
 // allow lists what a dialog of ours takes (RFC 3261 §20.5).
-const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, MESSAGE"
+const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE"
+
+// supported lists the option tags that we understand (RFC 3261 §8.2.2.3).
+var supported = []string{"100rel", "path"}
+
+var errShutDown = errors.New("engine is shut down")
 
 // Options of an Engine.
 type Options struct {
@@ -44,15 +52,23 @@ type Engine struct {
 	core    string
 	trusted map[string]bool
 	log     *slog.Logger
+	timers
 
 	mu       sync.Mutex // guards the fields below
 	legs     map[string]*Leg
-	pending  map[string]*Incoming // INVITEs without a final response, by dialog key
+	over     map[string]bool      // dialogs that ended less than 64*T1 ago
+	incoming map[string]*Incoming // INVITEs without a final response, by dialog
+	early    map[string]*early    // dialogs of our own INVITEs without a final response
+	taken    map[string]bool      // INVITEs being served or answered less than 64*T1 ago
 	methods  map[sip.RequestMethod]func(*sipua.Transaction)
 	handler  Handler
 	draining bool
+	closed   bool
 
-	running sync.WaitGroup // calls' own goroutines
+	stopped context.Context // ends by stop, in Shutdown
+	stop    context.CancelFunc
+	calls   sync.WaitGroup // calls under way in either direction; grows under mu and not after closed
+	running sync.WaitGroup // goroutines that outlive their caller; they end with their transaction or leg
 }
 
 // Handler takes the INVITEs that open dialogs. ServeInvite runs on a goroutine of its own and must
@@ -67,14 +83,16 @@ func New(e *sipua.Endpoint, opt Options) *Engine {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	g := &Engine{
-		sip: e, core: sipua.LooseRoute(opt.Core), log: opt.Log, trusted: map[string]bool{},
-		legs: map[string]*Leg{}, pending: map[string]*Incoming{}, methods: map[sip.RequestMethod]func(*sipua.Transaction){},
+		sip: e, core: sipua.LooseRoute(opt.Core), log: opt.Log, trusted: map[string]bool{}, timers: timers{sip.T1, sip.T2},
+		legs: map[string]*Leg{}, over: map[string]bool{}, incoming: map[string]*Incoming{}, early: map[string]*early{},
+		taken: map[string]bool{}, methods: map[sip.RequestMethod]func(*sipua.Transaction){},
 	}
+	g.stopped, g.stop = context.WithCancel(context.Background())
 	for _, h := range opt.Trusted {
-		g.trusted[strings.ToLower(h)] = true
+		g.trusted[canonicalHost(h)] = true
 		if ips, err := net.LookupHost(h); err == nil {
 			for _, ip := range ips {
-				g.trusted[ip] = true
+				g.trusted[canonicalHost(ip)] = true
 			}
 		}
 	}
@@ -99,22 +117,38 @@ func (g *Engine) On(method sip.RequestMethod, f func(*sipua.Transaction)) {
 // Trusts reports whether the request came from a host whose assertions are believed.
 func (g *Engine) Trusts(req *sip.Request) bool {
 	host, _, err := net.SplitHostPort(req.Source())
-	return err == nil && g.trusted[strings.ToLower(host)]
+	return err == nil && g.trusted[canonicalHost(host)]
+}
+
+// canonicalHost writes an address in one way only; names in lower case.
+func canonicalHost(host string) string {
+	if a, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return a.Unmap().WithZone("").String()
+	}
+	return strings.ToLower(host)
 }
 
 // serve sorts a request: to the leg of its dialog, to the handler, or to a refusal.
 func (g *Engine) serve(t *sipua.Transaction) {
 	req := t.Request
-	if tag, _ := req.To().Params.Get("tag"); tag != "" {
-		g.serveInDialog(t, dialog.Key(req.CallID().Value(), tag))
+	if req.Method == sip.CANCEL {
+		_ = t.Respond(481, "") // RFC 3261 §9.2: sipgo has matched those that match
+		return
+	}
+	if unknown := unsupported(req); len(unknown) > 0 && req.Method != sip.ACK {
+		// RFC 3261 §8.2.2.3: what we can't do must be said.
+		_ = t.Respond(420, "", sip.NewHeader("Unsupported", strings.Join(unknown, ", ")))
+		return
+	}
+	if local, _ := req.To().Params.Get("tag"); local != "" {
+		remote, _ := req.From().Params.Get("tag")
+		g.serveInDialog(t, dialog.Key(req.CallID().Value(), local, remote))
 		return
 	}
 	switch req.Method {
 	case sip.INVITE:
 		g.serveInvite(t)
 	case sip.ACK:
-	case sip.CANCEL:
-		_ = t.Respond(481, "") // RFC 3261 §9.2: sipgo has matched those that match
 	default:
 		g.mu.Lock()
 		f := g.methods[req.Method]
@@ -127,40 +161,84 @@ func (g *Engine) serve(t *sipua.Transaction) {
 		case sip.BYE, sip.PRACK, sip.UPDATE:
 			_ = t.Respond(481, "")
 		default:
-			_ = t.Respond(405, "", sip.NewHeader("Allow", allow)) // RFC 3261 §8.2.1
+			_ = t.Respond(405, "", sip.NewHeader("Allow", g.allowed())) // RFC 3261 §8.2.1
 		}
 	}
 }
 
+// unsupported lists the required option tags that we don't understand.
+func unsupported(req *sip.Request) []string {
+	return slices.DeleteFunc(dialog.Tokens(req, "Require"), func(o string) bool {
+		return slices.Contains(supported, strings.ToLower(o))
+	})
+}
+
+// allowed is Allow outside of dialogs.
+func (g *Engine) allowed() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var more []string
+	for m := range g.methods {
+		if !strings.Contains(allow, string(m)) {
+			more = append(more, string(m))
+		}
+	}
+	slices.Sort(more)
+	return strings.Join(append([]string{allow}, more...), ", ")
+}
+
 func (g *Engine) serveInDialog(t *sipua.Transaction, key string) {
 	g.mu.Lock()
-	leg, in := g.legs[key], g.pending[key]
+	leg, in, e, over := g.legs[key], g.incoming[key], g.early[key], g.over[key]
 	g.mu.Unlock()
 	switch {
 	case leg != nil:
 		leg.serve(t)
-	case in != nil && t.Request.Method == sip.PRACK:
-		in.servePRACK(t)
+	case in != nil:
+		in.serve(t)
+	case e != nil:
+		e.serve(t)
+	case over:
+		answerAfterEnd(t)
 	case t.Request.Method == sip.ACK:
-	case t.Request.Method == sip.BYE && in != nil:
-		// RFC 3261 §15.1.2: BYE in an early dialog ends it; the INVITE gets 487.
-		_ = t.Respond(200, "")
-		in.cancel()
 	default:
 		_ = t.Respond(481, "")
 	}
 }
 
+// add makes a leg known.
 func (g *Engine) add(l *Leg) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.legs[l.state.Key()] = l
+	g.legs[l.key] = l
 }
 
+// drop forgets a leg, but not at once that there was one.
 func (g *Engine) drop(l *Leg) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.legs, l.key)
+	g.over[l.key] = true
+	g.later(g.over, l.key)
+}
+
+// later deletes a key after 64*T1, when its peer has no transaction left. g.mu is held.
+func (g *Engine) later(m map[string]bool, key string) {
+	time.AfterFunc(g.h(), func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(m, key)
+	})
+}
+
+// begin counts a call that starts. False: the engine is shut down.
+func (g *Engine) begin() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.calls.Add(1)
+	}
+	return !g.closed
 }
 
 // Legs is the number of standing dialogs.
@@ -177,19 +255,52 @@ func (g *Engine) Drain() {
 	g.draining = true
 }
 
-// Shutdown drains, hangs up what stands and waits until all calls are over or ctx is.
+// Shutdown drains, cancels what rings, hangs up what stands and waits until all calls are over or ctx is.
+// What sipgo still repeats then ends with the endpoint.
 func (g *Engine) Shutdown(ctx context.Context) error {
 	g.Drain()
 	g.mu.Lock()
+	g.closed = true
+	ringing := make([]*Incoming, 0, len(g.incoming))
+	for _, in := range g.incoming {
+		ringing = append(ringing, in)
+	}
+	g.mu.Unlock()
+	g.stop()
+	for _, in := range ringing {
+		_ = in.Refuse(503, "", Field{"Retry-After", "5"})
+		in.cancel()
+	}
+	over := make(chan struct{})
+	go func() { // ends with the last call, each of which has a timer
+		g.calls.Wait()
+		close(over)
+	}()
+	var byes sync.WaitGroup
+	for _, l := range g.standing() {
+		byes.Go(func() { _ = l.Bye(ctx, "") })
+	}
+	byes.Wait()
+	select {
+	case <-over:
+	case <-ctx.Done():
+	}
+	for _, l := range g.standing() { // answered while we hung up the others
+		byes.Go(func() { _ = l.Bye(ctx, "") })
+	}
+	byes.Wait()
+	if n := g.Legs(); n > 0 {
+		return fmt.Errorf("%d calls are left: %w", n, ctx.Err())
+	}
+	return ctx.Err()
+}
+
+func (g *Engine) standing() []*Leg {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	legs := make([]*Leg, 0, len(g.legs))
 	for _, l := range g.legs {
 		legs = append(legs, l)
 	}
-	g.mu.Unlock()
-	var byes sync.WaitGroup
-	for _, l := range legs {
-		byes.Go(func() { _ = l.Bye(ctx, "") })
-	}
-	byes.Wait()
-	return ctx.Err()
+	return legs
 }

@@ -1,16 +1,12 @@
 package b2bua
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"mime"
-	"mime/multipart"
-	"slices"
-	"strings"
+	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -19,21 +15,30 @@ import (
 	"latchkey/internal/sipua"
 )
 
-// supported lists the option tags that we understand (RFC 3261 §8.2.2.3).
-var supported = []string{"100rel", "path"}
+var (
+	errCancelled = errors.New("the caller has cancelled")
+	errAnswered  = errors.New("answered already")
+)
 
 // Incoming is an INVITE that asks for a dialog and has no final answer yet.
 type Incoming struct {
 	engine *Engine
 	t      *sipua.Transaction
+	key    string // of the dialog
 	tag    string // our To tag
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu     sync.Mutex
-	final  bool
-	rseq   uint32
-	pracks map[uint32]chan struct{} // open reliable responses
+	// cancelled is set under sipgo's lock, which every response takes; so no lock of ours may be taken there.
+	cancelled atomic.Bool
+
+	mu      sync.Mutex
+	state   *dialog.State // until leg has it
+	leg     *Leg          // once answered
+	final   bool
+	rseq    uint32
+	unacked chan struct{}            // of the last reliable response; closed by its PRACK
+	pracks  map[uint32]chan struct{} // reliable responses that wait for one
 }
 
 func (g *Engine) serveInvite(t *sipua.Transaction) {
@@ -41,52 +46,58 @@ func (g *Engine) serveInvite(t *sipua.Transaction) {
 	g.mu.Lock()
 	h, draining := g.handler, g.draining
 	g.mu.Unlock()
-	if h == nil || draining {
+	if h == nil || draining || !g.begin() {
 		_ = t.Respond(503, "", sip.NewHeader("Retry-After", "5"))
 		return
 	}
-	// RFC 3261 §8.2.2.3: what we can't do must be said.
-	var unknown []string
-	for _, o := range dialog.Tokens(req, "Require") {
-		if !slices.Contains(supported, strings.ToLower(o)) {
-			unknown = append(unknown, o)
-		}
-	}
-	if len(unknown) > 0 {
-		_ = t.Respond(420, "", sip.NewHeader("Unsupported", strings.Join(unknown, ", ")))
+	defer g.calls.Done()
+	if !understood(req) {
+		_ = t.Respond(415, "", notUnderstood()...)
 		return
 	}
-	_ = t.Respond(100, "") // at once: an S-CSCF waits 5 s only (B1.04)
+	remote, _ := req.From().Params.Get("tag")
+	merged := fmt.Sprint(req.CallID().Value(), "\x00", remote, "\x00", req.CSeq().SeqNo)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	in := &Incoming{engine: g, t: t, tag: sipua.NewToken(), ctx: ctx, cancel: cancel, pracks: map[uint32]chan struct{}{}}
-	if !t.OnCancel(func(*sip.Request) { in.cancelled() }) {
+	in.state = dialog.FromRequest(req, in.tag)
+	in.key = in.state.Key()
+	g.mu.Lock()
+	seen := g.taken[merged]
+	if !seen {
+		g.taken[merged], g.incoming[in.key] = true, in
+	}
+	g.mu.Unlock()
+	if seen {
+		_ = t.Respond(482, "") // RFC 3261 §8.2.2.2: the same INVITE came by another way, too
 		return
 	}
-	key := dialog.Key(req.CallID().Value(), in.tag)
-	g.mu.Lock()
-	g.pending[key] = in
-	g.mu.Unlock()
 	defer func() {
+		in.mu.Lock()
+		answered := in.leg != nil
+		in.mu.Unlock() // before g.mu, which Answer takes within in.mu
 		g.mu.Lock()
-		delete(g.pending, key)
-		g.mu.Unlock()
+		defer g.mu.Unlock()
+		delete(g.incoming, in.key)
+		if !answered {
+			delete(g.taken, merged)
+		} else {
+			g.later(g.taken, merged)
+		}
 	}()
+	t.SetTag(in.tag)
+	if !t.OnCancel(func() { in.cancelled.Store(true); cancel() }) || !t.OnEnd(cancel) {
+		return
+	}
+	_ = t.Respond(100, "") // at once: an S-CSCF waits 5 s only (B1.04)
 	h.ServeInvite(in)
 	_ = in.Refuse(500, "") // a handler that forgot; no-op otherwise
-}
-
-func (in *Incoming) cancelled() {
-	in.mu.Lock()
-	in.final = true // sipgo has sent the 487
-	in.mu.Unlock()
-	in.cancel()
 }
 
 // Request is the INVITE.
 func (in *Incoming) Request() *sip.Request { return in.t.Request }
 
-// Context ends when the caller cancels.
+// Context ends when the caller cancels, hangs up or loses its connection.
 func (in *Incoming) Context() context.Context { return in.ctx }
 
 // CallID is the INVITE's Call-ID.
@@ -100,158 +111,150 @@ func (in *Incoming) Header(name string) string {
 	return ""
 }
 
-// Asserted lists the caller's identities that a trusted neighbour asserts (RFC 3325 §5). It is empty
-// when the INVITE came from anybody else, whatever it says.
-func (in *Incoming) Asserted() []string { return in.engine.Asserted(in.t.Request) }
-
-// Asserted lists the URIs of P-Asserted-Identity of a request from a trusted host.
-func (g *Engine) Asserted(req *sip.Request) []string {
-	if !g.Trusts(req) {
-		return nil
-	}
-	var uris []string
-	for _, h := range req.GetHeaders("P-Asserted-Identity") {
-		for v := range strings.SplitSeq(h.Value(), ",") {
-			if u := uriOf(v); u != "" {
-				uris = append(uris, u)
-			}
-		}
-	}
-	return uris
-}
-
-// uriOf takes the URI out of a name-addr or addr-spec.
-func uriOf(value string) string {
-	value = strings.TrimSpace(value)
-	if i := strings.LastIndexByte(value, '<'); i >= 0 {
-		value = value[i+1:]
-		end := strings.IndexByte(value, '>')
-		if end < 0 {
-			return ""
-		}
-		return value[:end]
-	}
-	uri, _, _ := strings.Cut(value, ";")
-	return uri
-}
-
-// Called lists the URIs that may name the one who is called, most telling first: P-Called-Party-ID
-// of a trusted neighbour (RFC 7315 §4.2: the R-URI before the registrar changed it), the R-URI and To.
-func (in *Incoming) Called() []string { return in.engine.Called(in.t.Request) }
-
-// Called is Incoming.Called for any request.
-func (g *Engine) Called(req *sip.Request) []string {
-	var uris []string
-	if h := req.GetHeader("P-Called-Party-ID"); h != nil && g.Trusts(req) {
-		uris = append(uris, uriOf(h.Value()))
-	}
-	return append(uris, req.Recipient.String(), req.To().Address.String())
-}
-
 // Offer is the INVITE's session description, nil if it has none (a late offer).
-func (in *Incoming) Offer() []byte { return in.BodyPart("application/sdp") }
+func (in *Incoming) Offer() []byte { return in.BodyPart(sdpType) }
 
-// BodyPart is the first body part of the type; nil if there is none. multipart/mixed is
+// BodyPart is the first body part of the type; nil if there is none. multipart is
 // searched one level deep (RFC 5621 §3.1).
-func (in *Incoming) BodyPart(contentType string) []byte {
-	h := in.t.Request.GetHeader("Content-Type")
-	if h == nil {
-		return nil
+func (in *Incoming) BodyPart(contentType string) []byte { return bodyPart(in.t.Request, contentType) }
+
+// send sends a response unless the caller has cancelled. sipgo keeps whatever it got last for its repeats, even
+// if that came too late to be sent; then the 487 is put back.
+func (in *Incoming) send(res *sip.Response) error {
+	if in.cancelled.Load() {
+		return errCancelled
 	}
-	body := in.t.Request.Body()
-	t, params, err := mime.ParseMediaType(h.Value())
-	switch {
-	case err != nil:
-		return nil
-	case strings.EqualFold(t, contentType):
-		return bytes.Clone(body)
-	case !strings.HasPrefix(t, "multipart/"):
-		return nil
+	err := in.t.Send(res)
+	if in.cancelled.Load() {
+		_ = in.t.Respond(487, "")
+		return errCancelled
 	}
-	parts := multipart.NewReader(bytes.NewReader(body), params["boundary"])
-	for range 16 {
-		p, err := parts.NextRawPart()
-		if err != nil {
-			return nil
-		}
-		if t, _, err := mime.ParseMediaType(p.Header.Get("Content-Type")); err == nil && strings.EqualFold(t, contentType) {
-			b, err := io.ReadAll(p)
-			if err != nil {
-				return nil
-			}
-			return b
-		}
-	}
-	return nil
+	return err
 }
 
-func (in *Incoming) response(code int, reason string) *sip.Response {
-	res := in.t.Response(code, reason)
-	to := res.To()
-	to.Params.Remove("tag")
-	to.Params.Add("tag", in.tag)
-	return res
-}
-
-// Progress sends a 1xx, reliably if the caller requires that (RFC 3262 §3).
+// Progress sends a 1xx, reliably if the caller requires that (RFC 3262 §3). A reliable one waits until the
+// one before it is acknowledged.
 func (in *Incoming) Progress(code int) error {
+	res := in.t.Response(code, "")
+	res.AppendHeader(in.engine.contactHeader(in.t.Request.To().Address, in.t.Request))
+	if !dialog.HasToken(in.t.Request, "Require", "100rel") {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		if in.final {
+			return fmt.Errorf("progress: %w", errAnswered)
+		}
+		return in.send(res)
+	}
+	in.mu.Lock()
+	before := in.unacked
+	in.mu.Unlock()
+	if before != nil {
+		select {
+		case <-before:
+		case <-in.ctx.Done():
+			return fmt.Errorf("progress: %w", in.ctx.Err())
+		}
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.final {
-		return errors.New("progress: answered already")
+		return fmt.Errorf("progress: %w", errAnswered)
 	}
-	res := in.response(code, "")
-	res.AppendHeader(in.engine.contactHeader(in.t.Request.To().Address, in.t.Request))
-	if !dialog.HasToken(in.t.Request, "Require", "100rel") {
-		return in.t.Send(res)
+	if in.rseq == 0 {
+		in.rseq = rand.Uint32N(1 << 30) // RFC 3262 §3: from 1 to 2^31-1, at random
 	}
 	in.rseq++
 	res.AppendHeader(sip.NewHeader("Require", "100rel"))
 	res.AppendHeader(sip.NewHeader("RSeq", fmt.Sprint(in.rseq)))
-	acked := make(chan struct{})
-	in.pracks[in.rseq] = acked
-	if err := in.t.Send(res); err != nil {
+	in.unacked = make(chan struct{})
+	in.pracks[in.rseq] = in.unacked
+	if err := in.send(res); err != nil {
 		return err
 	}
-	in.engine.running.Go(func() { // until the PRACK, the final response or the caller's leaving
-		for wait, end := t1, time.After(timerH); ; wait *= 2 {
-			select {
-			case <-acked:
-				return
-			case <-in.ctx.Done():
-				return
-			case <-end:
-				return
-			case <-time.After(wait):
-				in.mu.Lock()
-				if !in.final {
-					_ = in.t.Send(res)
-				}
-				in.mu.Unlock()
-			}
-		}
-	})
+	acked := in.unacked
+	in.engine.running.Go(func() { in.repeat(res, acked) }) // ends by the PRACK, the final response or the caller's leaving
 	return nil
 }
 
+// repeat sends a reliable response again until its PRACK is there. Without one in 64*T1 the INVITE
+// is refused (RFC 3262 §3).
+func (in *Incoming) repeat(res *sip.Response, acked <-chan struct{}) {
+	end := time.After(in.engine.h())
+	for wait := in.engine.t1; ; wait *= 2 {
+		select {
+		case <-acked:
+			return
+		case <-in.ctx.Done():
+			return
+		case <-end:
+			_ = in.Refuse(504, "")
+			in.cancel()
+			return
+		case <-time.After(wait):
+			in.mu.Lock()
+			if !in.final {
+				_ = in.send(res)
+			}
+			in.mu.Unlock()
+		}
+	}
+}
+
+// serve takes a request within the dialog that our 1xx made.
+func (in *Incoming) serve(t *sipua.Transaction) {
+	if t.Request.Method == sip.ACK {
+		return
+	}
+	in.mu.Lock()
+	if in.leg != nil { // answered in between
+		in.mu.Unlock()
+		in.leg.serve(t)
+		return
+	}
+	err := in.state.Take(t.Request)
+	local := in.state.Local
+	in.mu.Unlock()
+	switch {
+	case err != nil:
+		answerOutOfOrder(t)
+	case t.Request.Method == sip.PRACK:
+		in.servePRACK(t)
+	case t.Request.Method == sip.BYE:
+		// RFC 3261 §15.1.2: BYE ends an early dialog, too; the INVITE gets 487.
+		_ = t.Respond(200, "")
+		_ = in.Refuse(487, "")
+		in.cancel()
+	case t.Request.Method == sip.OPTIONS:
+		answerOptions(t)
+	case t.Request.Method == sip.UPDATE && len(t.Request.Body()) == 0:
+		_ = t.Respond(200, "", in.engine.contactHeader(local, t.Request), sip.NewHeader("Allow", allow))
+	case t.Request.Method == sip.UPDATE, t.Request.Method == sip.INVITE:
+		// RFC 3311 §5.2, RFC 3261 §14.2: the first offer has no answer yet.
+		_ = t.Respond(500, "", sip.NewHeader("Retry-After", fmt.Sprint(rand.IntN(10))))
+	default:
+		_ = t.Respond(405, "", sip.NewHeader("Allow", allow))
+	}
+}
+
+// servePRACK answers a PRACK, also one that comes after the final response (RFC 3262 §3).
 func (in *Incoming) servePRACK(t *sipua.Transaction) {
-	var rseq, cseq uint32
-	var method string
 	h := t.Request.GetHeader("RAck")
 	if h == nil {
 		_ = t.Respond(400, "Bad Request - no RAck")
 		return
 	}
-	if _, err := fmt.Sscan(h.Value(), &rseq, &cseq, &method); err != nil {
+	rseq, cseq, method, ok := dialog.ParseRAck(h.Value())
+	if !ok {
 		_ = t.Respond(400, "Bad Request - RAck")
 		return
 	}
 	in.mu.Lock()
 	acked := in.pracks[rseq]
-	if cseq != in.t.Request.CSeq().SeqNo || method != string(sip.INVITE) {
+	if cseq != in.t.Request.CSeq().SeqNo || method != sip.INVITE {
 		acked = nil
+	} else {
+		delete(in.pracks, rseq)
 	}
-	delete(in.pracks, rseq)
 	in.mu.Unlock()
 	if acked == nil {
 		_ = t.Respond(481, "") // RFC 3262 §3: matches nothing
@@ -263,17 +266,20 @@ func (in *Incoming) servePRACK(t *sipua.Transaction) {
 
 // Refuse sends a final response of 300 and up. After an answer or a CANCEL it does nothing.
 func (in *Incoming) Refuse(code int, reason string, header ...Field) error {
+	res := in.t.Response(code, reason)
+	if err := addFields(res, header); err != nil {
+		return err
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.final {
 		return nil
 	}
 	in.final = true
-	res := in.response(code, reason)
-	for _, f := range header {
-		res.AppendHeader(sip.NewHeader(f.Name, f.Value))
+	if err := in.send(res); !errors.Is(err, errCancelled) {
+		return err
 	}
-	return in.t.Send(res)
+	return nil
 }
 
 // AnswerOptions are what a 200 carries.
@@ -285,54 +291,47 @@ type AnswerOptions struct {
 }
 
 // Answer accepts the call. It repeats the 200 until the ACK is there (RFC 3261 §13.3.1.4) and
-// returns the leg; without an ACK in 64*T1 it hangs up and returns an error.
+// returns the leg; without an ACK in 64*T1 it hangs up and returns an error. When ctx ends first,
+// the leg is hung up as soon as that is allowed.
 func (in *Incoming) Answer(ctx context.Context, opt AnswerOptions) (*Leg, error) {
-	in.mu.Lock()
-	if in.final {
-		in.mu.Unlock()
-		return nil, errors.New("answer: cancelled or answered already")
-	}
-	in.final = true
 	req := in.t.Request
-	res := in.response(200, "")
+	res := in.t.Response(200, "")
 	res.AppendHeader(in.engine.contactHeader(req.To().Address, req))
 	res.AppendHeader(sip.NewHeader("Allow", allow))
-	for _, f := range opt.Header {
-		res.AppendHeader(sip.NewHeader(f.Name, f.Value))
+	if err := addFields(res, opt.Header); err != nil {
+		return nil, err
 	}
 	if len(opt.Body) > 0 {
 		res.AppendHeader(sip.NewHeader("Content-Type", opt.ContentType))
 	}
 	res.SetBody(opt.Body)
-	offer := in.Offer()
-	leg := in.engine.newLeg(dialog.FromRequest(req, in.tag), opt.Body, offer, sipua.Credentials{})
-	leg.post(func() { leg.reoffer = opt.OnReoffer })
-	err := in.t.Send(res)
-	in.mu.Unlock()
-	if err != nil {
-		leg.end("error")
-		return nil, err
+	in.mu.Lock()
+	if in.final || in.cancelled.Load() {
+		in.mu.Unlock()
+		return nil, fmt.Errorf("answer: %w", errAnswered)
 	}
-	end := time.NewTimer(timerH)
-	defer end.Stop()
-	for wait := t1; ; wait = min(2*wait, t2) {
-		select {
-		case sdp := <-leg.acked:
-			if offer == nil {
-				leg.post(func() { leg.remote = sdp })
-			}
-			return leg, nil
-		case <-leg.Done():
-			return nil, errors.New("answer: the caller hung up")
-		case <-ctx.Done():
-			// The caller of Answer gives up: the dialog stands, so it is hung up.
-			in.engine.running.Go(func() { _ = leg.Bye(context.Background(), "") })
-			return nil, ctx.Err()
-		case <-end.C:
-			in.engine.running.Go(func() { _ = leg.Bye(context.Background(), "") })
-			return nil, fmt.Errorf("answer: no ACK: %w", sipua.ErrTimeout)
-		case <-time.After(wait):
-			_ = in.t.Send(res)
+	in.final = true
+	leg := in.engine.newLeg(in.state, legParts{
+		local: opt.Body, remote: in.Offer(), reoffer: opt.OnReoffer, prack: in.servePRACK,
+	})
+	in.leg = leg
+	u := &unacked{late: in.Offer() == nil, acked: make(chan struct{})}
+	leg.post(func() { leg.acks[req.CSeq().SeqNo], leg.offering = u, u.late })
+	in.mu.Unlock()
+	if err := in.send(res); err != nil {
+		leg.end("peer")
+		return nil, fmt.Errorf("answer: %w", err)
+	}
+	acked := make(chan error, 1)
+	in.engine.running.Go(func() { acked <- leg.repeat(in.t, res, u) }) // ends by the ACK, 64*T1 or the leg's end
+	select {
+	case err := <-acked:
+		if err != nil {
+			return nil, fmt.Errorf("answer: %w", err)
 		}
+		return leg, nil
+	case <-ctx.Done():
+		in.engine.running.Go(leg.hangUp)
+		return nil, ctx.Err()
 	}
 }

@@ -2,13 +2,22 @@ package b2bua
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 
+	"latchkey"
 	"latchkey/internal/sipua"
 )
+
+// gapWait is how long a request waits for one that was sent before it: sipgo hands over each message
+// on a goroutine of its own, so neighbours may overtake each other.
+const gapWait = 50 * time.Millisecond
 
 // inDialog is a request of the peer on its way through the leg's loop. Its sipgo goroutine waits
 // for done, because the transaction ends when the handler returns.
@@ -20,94 +29,103 @@ type inDialog struct {
 // serve takes a request of this dialog. It returns when the request is answered.
 func (l *Leg) serve(t *sipua.Transaction) {
 	if t.Request.Method == sip.ACK {
-		select {
-		case l.acked <- bytes.Clone(t.Request.Body()):
-		default:
-		}
+		l.ack(t.Request)
 		return
 	}
 	r := &inDialog{t: t, done: make(chan struct{})}
 	if !l.post(func() { l.order(r) }) {
-		l.answerAfterEnd(t)
+		answerAfterEnd(t)
 		return
 	}
-	select {
-	case <-r.done:
-	case <-time.After(timerH):
-	}
+	<-r.done
 }
 
 // answerAfterEnd answers what comes for a dialog that is over: a BYE that crossed ours is 200 (B5.09).
-func (l *Leg) answerAfterEnd(t *sipua.Transaction) {
-	if t.Request.Method == sip.BYE {
+func answerAfterEnd(t *sipua.Transaction) {
+	switch t.Request.Method {
+	case sip.ACK:
+	case sip.BYE:
 		_ = t.Respond(200, "")
-		return
+	default:
+		_ = t.Respond(481, "")
 	}
-	_ = t.Respond(481, "")
+}
+
+func answerOutOfOrder(t *sipua.Transaction) {
+	_ = t.Respond(500, "CSeq Out Of Order", sip.NewHeader("Retry-After", "1")) // RFC 3261 §12.2.2
+}
+
+func answerOptions(t *sipua.Transaction) {
+	_ = t.Respond(200, "", sip.NewHeader("Allow", allow), sip.NewHeader("Accept", sdpType))
 }
 
 // order brings requests back into the order of their CSeq (RFC 3261 §12.2.2).
 func (l *Leg) order(r *inDialog) {
 	if l.state.Gap(r.t.Request) {
 		l.waiting = append(l.waiting, r)
+		slices.SortFunc(l.waiting, func(a, b *inDialog) int {
+			return cmp.Compare(a.t.Request.CSeq().SeqNo, b.t.Request.CSeq().SeqNo)
+		})
 		time.AfterFunc(gapWait, func() { l.post(func() { l.release(r) }) })
 		return
 	}
 	l.take(r)
-	for {
-		i := slices.IndexFunc(l.waiting, func(w *inDialog) bool { return !l.state.Gap(w.t.Request) })
-		if i < 0 {
-			return
-		}
-		next := l.waiting[i]
-		l.waiting = slices.Delete(l.waiting, i, i+1)
-		l.take(next)
+	l.follow()
+}
+
+// follow takes those that waited for the one just taken.
+func (l *Leg) follow() {
+	for len(l.waiting) > 0 && !l.state.Gap(l.waiting[0].t.Request) {
+		l.next()
 	}
 }
 
 // release takes a request whose predecessor did not come in time: gaps are legal. Those with
 // lower numbers that wait, too, go first.
 func (l *Leg) release(r *inDialog) {
-	if !slices.Contains(l.waiting, r) {
-		return
+	for slices.Contains(l.waiting, r) {
+		l.next()
 	}
-	slices.SortFunc(l.waiting, func(a, b *inDialog) int {
-		return int(a.t.Request.CSeq().SeqNo) - int(b.t.Request.CSeq().SeqNo)
-	})
-	for len(l.waiting) > 0 {
-		w := l.waiting[0]
-		l.waiting = l.waiting[1:]
-		l.take(w)
-		if w == r {
-			return
-		}
-	}
+	l.follow()
+}
+
+func (l *Leg) next() {
+	r := l.waiting[0]
+	l.waiting = l.waiting[1:]
+	l.take(r)
 }
 
 func (l *Leg) take(r *inDialog) {
 	defer close(r.done)
+	// A panic here would end the process, since the goroutine is the leg's.
+	defer func() {
+		if p := recover(); p != nil {
+			l.engine.log.Error("leg panicked", "method", r.t.Request.Method, "panic", p, "stack", string(debug.Stack()))
+			_ = r.t.Respond(500, "")
+		}
+	}()
 	req := r.t.Request
-	select {
-	case <-l.done:
-		l.answerAfterEnd(r.t)
+	if l.Cause() != "" {
+		answerAfterEnd(r.t)
 		return
-	default:
 	}
 	if err := l.state.Take(req); err != nil {
-		_ = r.t.Respond(500, "CSeq Out Of Order", sip.NewHeader("Retry-After", "1"))
+		answerOutOfOrder(r.t)
 		return
 	}
 	switch req.Method {
 	case sip.BYE:
 		_ = r.t.Respond(200, "")
 		l.end("peer")
-	case sip.INVITE:
-		l.takeOffer(r.t, true)
-	case sip.UPDATE:
-		l.takeOffer(r.t, false)
+	case sip.INVITE, sip.UPDATE:
+		l.takeOffer(r.t)
 	case sip.OPTIONS:
-		_ = r.t.Respond(200, "", sip.NewHeader("Allow", allow), sip.NewHeader("Accept", "application/sdp"))
+		answerOptions(r.t)
 	case sip.PRACK:
+		if l.prack != nil {
+			l.prack(r.t)
+			return
+		}
 		_ = r.t.Respond(481, "") // RFC 3262 §3: no reliable response of ours is open
 	default:
 		_ = r.t.Respond(405, "", sip.NewHeader("Allow", allow))
@@ -117,69 +135,60 @@ func (l *Leg) take(r *inDialog) {
 // takeOffer answers a re-INVITE or UPDATE. Without a hook the standing session is confirmed
 // where the peer offers what it offered before, and anything else is 488, which leaves
 // the session as it is (RFC 3261 §14.2).
-func (l *Leg) takeOffer(t *sipua.Transaction, invite bool) {
-	if l.inviting {
-		_ = t.Respond(491, "")
+func (l *Leg) takeOffer(t *sipua.Transaction) {
+	invite := t.Request.Method == sip.INVITE
+	if !understood(t.Request) {
+		_ = t.Respond(415, "", notUnderstood()...)
 		return
 	}
-	offer := bytes.Clone(t.Request.Body())
+	offer := bodyPart(t.Request, sdpType)
+	if l.offering && (invite || len(offer) > 0) {
+		_ = t.Respond(491, "") // RFC 3261 §14.2, RFC 3311 §5.2
+		return
+	}
 	var answer []byte
 	switch {
 	case len(offer) == 0 && !invite: // UPDATE without offer refreshes the target only
 	case len(offer) == 0, sameSession(offer, l.remote):
 		answer = l.local
-	case l.reoffer != nil:
-		a, err := l.reoffer(offer)
+	default:
+		a, err := l.answer(offer)
 		if err != nil {
+			l.engine.log.Info("new offer refused", latchkey.LogCallID, l.callID, latchkey.LogError, err)
 			_ = t.Respond(488, "")
 			return
 		}
 		answer, l.local, l.remote = a, a, offer
-	default:
-		_ = t.Respond(488, "")
-		return
 	}
 	res := t.Response(200, "")
-	contactHeader := l.engine.contactHeader(l.state.Local, t.Request)
-	res.AppendHeader(contactHeader)
+	res.AppendHeader(l.engine.contactHeader(l.state.Local, t.Request))
 	res.AppendHeader(sip.NewHeader("Allow", allow))
 	if len(answer) > 0 {
-		res.AppendHeader(sip.NewHeader("Content-Type", "application/sdp"))
+		res.AppendHeader(sip.NewHeader("Content-Type", sdpType))
 		res.SetBody(answer)
 	}
+	if !invite {
+		_ = t.Send(res)
+		return
+	}
+	u := &unacked{late: len(offer) == 0, acked: make(chan struct{})}
+	l.acks[t.Request.CSeq().SeqNo], l.offering = u, u.late
 	_ = t.Send(res)
-	if invite {
-		l.retransmit(t, res)
-	}
+	l.engine.running.Go(func() { _ = l.repeat(t, res, u) }) // ends by the ACK, 64*T1 or the leg's end
 }
 
-// retransmit repeats a 2xx to a re-INVITE until its ACK (RFC 3261 §13.3.1.4), beside the loop.
-func (l *Leg) retransmit(t *sipua.Transaction, res *sip.Response) {
-	select {
-	case <-l.acked: // left over from an earlier INVITE
-	default:
+func (l *Leg) answer(offer []byte) ([]byte, error) {
+	if l.reoffer == nil {
+		return nil, errors.New("nothing else than the standing session")
 	}
-	l.engine.running.Go(func() {
-		wait, end := t1, time.After(timerH)
-		for {
-			select {
-			case <-l.acked:
-				return
-			case <-l.done:
-				return
-			case <-t.Done():
-				return // the transaction is gone, and with it the way to repeat
-			case <-end:
-				return
-			case <-time.After(wait):
-				_ = t.Send(res)
-				wait = min(2*wait, t2)
-			}
-		}
-	})
+	a, err := l.reoffer(offer)
+	if err == nil && len(a) == 0 {
+		err = fmt.Errorf("an empty answer")
+	}
+	return a, err
 }
 
-// sameSession reports whether two descriptions differ in nothing but their o= version.
+// sameSession reports whether two descriptions differ in nothing but their o= line.
 func sameSession(a, b []byte) bool {
 	return bytes.Equal(withoutOrigin(a), withoutOrigin(b))
 }

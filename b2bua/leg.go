@@ -1,9 +1,9 @@
 package b2bua
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -13,95 +13,121 @@ import (
 	"latchkey/internal/sipua"
 )
 
-// gapWait is how long a request waits for one that was sent before it: sipgo hands over each message
-// on a goroutine of its own, so neighbours may overtake each other.
-const gapWait = 50 * time.Millisecond
+var errOver = errors.New("the peer hung up")
 
 // Leg is one confirmed dialog. Its state is touched by its loop alone.
 type Leg struct {
 	engine *Engine
 	key    string
 	callID string
+	caller bool // the dialog's INVITE was ours
 	creds  sipua.Credentials
+	prack  func(*sipua.Transaction) // takes what acknowledges a 1xx of ours; may be nil
 
-	inbox chan func()   // work for the loop; closed by nobody, the loop leaves on done
-	done  chan struct{} // closed once, by end
-	once  sync.Once
+	mu    sync.Mutex // guards what others may read
+	queue []func()   // work for the loop
+	left  bool       // the loop takes no more
+	cause string
+
+	wake chan struct{} // of size 1; closed by nobody
+	done chan struct{} // closed once, by end
+	once sync.Once
+
+	// confirmed is closed, by confirm, when our 2xx has its ACK or won't get one; at once for a caller.
+	confirmed chan struct{}
+	confirm   func()
 
 	// The loop's own.
 	state    *dialog.State
 	local    []byte // SDP that we sent last
 	remote   []byte // SDP that the peer sent last
 	reoffer  func(offer []byte) (answer []byte, err error)
-	waiting  []*inDialog // requests behind a gap in CSeq
-	inviting bool        // a re-INVITE of ours is out (RFC 3261 §14.2: theirs gets 491)
-
-	mu    sync.Mutex // guards what others may read
-	cause string
-
-	acked chan []byte // bodies of ACKs, for Answer
+	waiting  []*inDialog         // requests behind a gap in CSeq
+	acks     map[uint32]*unacked // 2xx of ours, by CSeq number
+	offering bool                // an offer of ours is out (RFC 3261 §14.2: theirs gets 491)
 }
 
-func (g *Engine) newLeg(s *dialog.State, local, remote []byte, creds sipua.Credentials) *Leg {
+// unacked is a 2xx of ours to an INVITE that waits for its ACK.
+type unacked struct {
+	late  bool          // it holds an offer, and the ACK the answer
+	acked chan struct{} // closed by the ACK
+}
+
+// legParts is what a leg is made of, beside its dialog.
+type legParts struct {
+	caller        bool
+	local, remote []byte
+	reoffer       func(offer []byte) (answer []byte, err error)
+	creds         sipua.Credentials
+	prack         func(*sipua.Transaction)
+}
+
+func (g *Engine) newLeg(s *dialog.State, p legParts) *Leg {
 	l := &Leg{
-		engine: g, key: s.Key(), callID: s.CallID, creds: creds, state: s, local: local, remote: remote,
-		inbox: make(chan func(), 8), done: make(chan struct{}), acked: make(chan []byte, 1),
+		engine: g, key: s.Key(), callID: s.CallID, caller: p.caller, creds: p.creds, prack: p.prack,
+		wake: make(chan struct{}, 1), done: make(chan struct{}), confirmed: make(chan struct{}),
+		state: s, local: p.local, remote: p.remote, reoffer: p.reoffer, acks: map[uint32]*unacked{},
+	}
+	l.confirm = sync.OnceFunc(func() { close(l.confirmed) })
+	if p.caller {
+		l.confirm()
 	}
 	g.add(l)
 	g.running.Go(l.loop) // ends when the dialog does
 	return l
 }
 
+// loop does what was posted, to the last of it: who got true from post may wait for its work.
 func (l *Leg) loop() {
 	for {
-		select {
-		case f := <-l.inbox:
+		l.mu.Lock()
+		work := l.queue
+		l.queue = nil
+		if len(work) == 0 && l.cause != "" {
+			l.left = true
+			l.mu.Unlock()
+			break
+		}
+		l.mu.Unlock()
+		for _, f := range work {
 			f()
-		case <-l.done:
-			for {
-				select {
-				case f := <-l.inbox: // what was posted before the end is still answered
-					f()
-				default:
-					return
-				}
+		}
+		if len(work) == 0 {
+			select {
+			case <-l.wake:
+			case <-l.done:
 			}
 		}
 	}
+	for _, r := range l.waiting {
+		answerAfterEnd(r.t)
+		close(r.done)
+	}
 }
 
-// post hands work to the loop. It reports false when the dialog is over.
+// post hands work to the loop. It reports false when the dialog is over and its loop has left.
 func (l *Leg) post(f func()) bool {
-	select {
-	case <-l.done:
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.left {
 		return false
+	}
+	l.queue = append(l.queue, f)
+	select {
+	case l.wake <- struct{}{}:
 	default:
 	}
-	select {
-	case l.inbox <- f:
-		return true
-	case <-l.done:
-		return false
-	}
+	return true
 }
 
-// do runs f in the loop and waits for it.
+// do runs f in the loop and waits for it. The loop itself must not call it.
 func (l *Leg) do(f func()) bool {
 	ran := make(chan struct{})
-	if !l.post(func() { f(); close(ran) }) {
+	if !l.post(func() { defer close(ran); f() }) {
 		return false
 	}
-	select {
-	case <-ran:
-		return true
-	case <-l.done:
-		select {
-		case <-ran:
-			return true
-		case <-time.After(100 * time.Millisecond):
-			return false
-		}
-	}
+	<-ran
+	return true
 }
 
 // CallID is the dialog's Call-ID.
@@ -117,32 +143,54 @@ func (l *Leg) Cause() string {
 	return l.cause
 }
 
-// RemoteSDP is the session description that the peer sent last.
+// RemoteSDP is the session description that the peer sent last, also when the dialog is over.
 func (l *Leg) RemoteSDP() []byte {
 	var b []byte
 	if !l.do(func() { b = l.remote }) {
-		return nil
+		return l.remote // the loop has left
 	}
 	return b
 }
 
 func (l *Leg) end(cause string) {
 	l.once.Do(func() {
+		l.engine.drop(l)
 		l.mu.Lock()
 		l.cause = cause
 		l.mu.Unlock()
-		l.engine.drop(l)
 		close(l.done)
 	})
 }
 
 // Bye hangs up and waits for the answer. It may be called often; only the first one sends.
 // reason is a Reason field value (RFC 3326), or "".
-func (l *Leg) Bye(ctx context.Context, reason string) error {
+func (l *Leg) Bye(ctx context.Context, reason string) error { return l.bye(ctx, reason, "bye") }
+
+// hangUp is Bye for those who can't wait.
+func (l *Leg) hangUp() { _ = l.Bye(context.Background(), "") }
+
+func (l *Leg) bye(ctx context.Context, reason, cause string) error {
+	if !sipua.Clean(reason) {
+		return errors.New("bye: a line end in the reason")
+	}
+	select {
+	case <-l.confirmed:
+	default:
+		// RFC 3261 §15: the callee sends no BYE before the ACK is there or its time is over.
+		select {
+		case <-l.confirmed:
+		case <-l.done:
+			return nil
+		case <-ctx.Done():
+			l.engine.running.Go(func() { _ = l.bye(context.Background(), reason, cause) }) // ends by 64*T1 at last
+			return ctx.Err()
+		}
+	}
 	var bye *sip.Request
 	if !l.do(func() {
 		if l.Cause() == "" {
 			bye = l.state.Request(sip.BYE)
+			l.end(cause)
 		}
 	}) || bye == nil {
 		return nil
@@ -150,78 +198,49 @@ func (l *Leg) Bye(ctx context.Context, reason string) error {
 	if reason != "" {
 		bye.AppendHeader(sip.NewHeader("Reason", reason))
 	}
-	l.end("bye")
-	ctx, cancel := context.WithTimeout(ctx, timerH)
+	ctx, cancel := context.WithTimeout(ctx, l.engine.h())
 	defer cancel()
 	_, err := l.engine.sip.DoAuth(ctx, bye, l.creds)
 	return err // RFC 3261 §15.1.1: over in any case, whatever was answered
 }
 
-// Reoffer sends a re-INVITE with a new offer and returns the answer. errPending (491) may be tried again later.
-func (l *Leg) Reoffer(ctx context.Context, sdp []byte) ([]byte, error) {
-	var req *sip.Request
-	if !l.do(func() {
-		if l.inviting {
-			return
-		}
-		l.inviting = true
-		req = l.state.Request(sip.INVITE)
-	}) {
-		return nil, errors.New("reoffer: dialog is over")
-	}
-	if req == nil {
-		return nil, errors.New("reoffer: one is under way")
-	}
-	defer l.post(func() { l.inviting = false })
-	l.engine.contact(req, l.state.Local)
-	req.AppendHeader(sip.NewHeader("Content-Type", "application/sdp"))
-	req.SetBody(sdp)
-	tx, err := l.engine.sip.Start(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	for {
+// repeat sends a 2xx of ours again until its ACK is there (RFC 3261 §13.3.1.4). Without an ACK in 64*T1
+// the dialog is hung up.
+func (l *Leg) repeat(t *sipua.Transaction, res *sip.Response, u *unacked) error {
+	end := time.NewTimer(l.engine.h())
+	defer end.Stop()
+	for wait := l.engine.t1; ; wait = min(2*wait, l.engine.t2) {
 		select {
-		case res := <-tx.Responses():
-			if res.IsProvisional() {
-				continue
-			}
-			if !res.IsSuccess() {
-				if res.StatusCode == 481 || res.StatusCode == 408 {
-					l.end("error") // RFC 3261 §12.2.1.2
-				}
-				return nil, refusedBy(res)
-			}
-			answer := bytes.Clone(res.Body())
-			var ack *sip.Request
-			l.do(func() {
-				l.state.Refresh(res)
-				l.local, l.remote = sdp, answer
-				ack = l.state.ACK(req.CSeq().SeqNo)
-			})
-			if ack == nil {
-				return nil, errors.New("reoffer: dialog is over")
-			}
-			err := l.engine.sip.SendACK(ack, false)
-			tx.OnRetransmission(func(*sip.Response) { _ = l.engine.sip.SendACK(ack, true) })
-			l.engine.running.Go(func() { drain(tx) })
-			return answer, err
-		case <-tx.Done():
-			return nil, tx.Err()
-		case <-ctx.Done():
-			l.engine.running.Go(func() { drain(tx) })
-			return nil, ctx.Err()
+		case <-u.acked:
+			l.confirm()
+			return nil
+		case <-l.done:
+			return errOver
+		case <-end.C:
+			l.confirm()
+			l.engine.running.Go(func() { _ = l.bye(context.Background(), "", "timeout") })
+			return fmt.Errorf("no ACK: %w", sipua.ErrTimeout)
+		case <-time.After(wait):
+			_ = t.Send(res)
 		}
 	}
 }
 
-// drain reads a client transaction to its end, since sipgo blocks on whom it hands responses.
-func drain(tx *sip.ClientTx) {
-	for {
-		select {
-		case <-tx.Responses():
-		case <-tx.Done():
+// ack takes an ACK; one that nothing waits for acknowledges a repeat.
+func (l *Leg) ack(req *sip.Request) {
+	l.post(func() {
+		seq := req.CSeq().SeqNo
+		u := l.acks[seq]
+		if u == nil {
 			return
 		}
-	}
+		delete(l.acks, seq)
+		if u.late {
+			l.offering = false
+			if sdp := bodyPart(req, sdpType); len(sdp) > 0 {
+				l.remote = sdp
+			}
+		}
+		close(u.acked)
+	})
 }

@@ -6,15 +6,19 @@ package dialog
 
 import (
 	"errors"
-	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
 )
 
-// ErrOrder is returned for a request whose CSeq is not above the last one (RFC 3261 §12.2.2: answered 500).
-var ErrOrder = errors.New("cseq out of order")
+// Errors of messages that a dialog can't take.
+var (
+	ErrOrder  = errors.New("cseq out of order")                       // RFC 3261 §12.2.2: answered 500
+	ErrNoPeer = errors.New("response creates no dialog: no To in it") // RFC 3261 §12.1.2
+)
 
 // State is one dialog as one of its two ends sees it.
 type State struct {
@@ -29,65 +33,56 @@ type State struct {
 	RemoteSeq uint32 // 0: none received yet
 }
 
-// Key names a dialog among ours: our tags are random, so Call-ID and own tag suffice.
-func Key(callID, localTag string) string { return callID + "\x00" + localTag }
+// Key names a dialog (RFC 3261 §12). Our tags are random, but the forks of one INVITE share
+// ours, so the peer's belongs to the name.
+func Key(callID, localTag, remoteTag string) string {
+	return callID + "\x00" + localTag + "\x00" + remoteTag
+}
 
 // Key names the dialog.
-func (s *State) Key() string { return Key(s.CallID, s.LocalTag) }
+func (s *State) Key() string { return Key(s.CallID, s.LocalTag, s.RemoteTag) }
 
-// FromResponse makes the dialog that a response to our INVITE creates (RFC 3261 §12.1.2).
+// FromResponse makes the dialog that a response to our INVITE creates (RFC 3261 §12.1.2). Where the
+// Contact is missing the INVITE's own target stays, so that a 2xx can at least be acknowledged.
 func FromResponse(req *sip.Request, res *sip.Response) (*State, error) {
 	to, from := res.To(), req.From()
-	if to == nil || res.Contact() == nil && res.StatusCode >= 200 {
-		return nil, fmt.Errorf("response %d creates no dialog: To or Contact is missing", res.StatusCode)
+	if to == nil {
+		return nil, ErrNoPeer
 	}
 	s := &State{
 		CallID: req.CallID().Value(), LocalTag: tag(from.Params), RemoteTag: tag(to.Params),
-		Local: from.Address, Remote: to.Address, LocalSeq: req.CSeq().SeqNo,
+		Local: from.Address, Remote: to.Address, Target: req.Recipient, LocalSeq: req.CSeq().SeqNo,
 	}
-	if c := res.Contact(); c != nil {
-		s.Target = c.Address
-	}
+	s.retarget(res.Contact())
 	// The route set is taken in reverse order.
 	s.Routes = recorded(res)
 	slices.Reverse(s.Routes)
 	return s, nil
 }
 
-// FromRequest makes the dialog that our 2xx to an INVITE creates (RFC 3261 §12.1.1).
+// FromRequest makes the dialog that our 1xx or 2xx to an INVITE creates (RFC 3261 §12.1.1).
 func FromRequest(req *sip.Request, localTag string) *State {
 	s := &State{
 		CallID: req.CallID().Value(), LocalTag: localTag, RemoteTag: tag(req.From().Params),
 		Local: req.To().Address, Remote: req.From().Address, RemoteSeq: req.CSeq().SeqNo,
 	}
-	if c := req.Contact(); c != nil {
-		s.Target = c.Address
-	}
+	s.retarget(req.Contact())
 	s.Routes = recorded(req)
 	return s
 }
 
+func (s *State) retarget(c *sip.ContactHeader) {
+	if c != nil && !c.Address.Wildcard && (c.Address.Host != "" || c.Address.Raw() != "") {
+		s.Target = c.Address
+	}
+}
+
 // recorded lists the Record-Route values in order, also where several stand in one field
-// (RFC 3261 §7.3.1). Commas inside quotes and angle brackets don't divide.
-func recorded(m interface{ GetHeaders(string) []sip.Header }) []string {
+// (RFC 3261 §7.3.1).
+func recorded(m fields) []string {
 	var all []string
 	for _, h := range m.GetHeaders("Record-Route") {
-		v, start, depth, quoted := h.Value(), 0, 0, false
-		for i := range len(v) {
-			switch c := v[i]; {
-			case c == '"':
-				quoted = !quoted
-			case quoted:
-			case c == '<':
-				depth++
-			case c == '>':
-				depth--
-			case c == ',' && depth == 0:
-				all = append(all, strings.TrimSpace(v[start:i]))
-				start = i + 1
-			}
-		}
-		all = append(all, strings.TrimSpace(v[start:]))
+		all = append(all, Split(h.Value())...)
 	}
 	return all
 }
@@ -108,16 +103,25 @@ func (s *State) Request(method sip.RequestMethod) *sip.Request {
 func (s *State) ACK(seq uint32) *sip.Request { return s.request(sip.ACK, seq) }
 
 func (s *State) request(method sip.RequestMethod, seq uint32) *sip.Request {
-	target, routes := s.Target, s.Routes
+	target, routes, strict := s.Target, s.Routes, false
 	// §12.2.1.1: a first route without lr is a strict router; it takes the R-URI's place.
 	if len(routes) > 0 {
-		var first sip.RouteHeader
-		if err := parseRoute(routes[0], &first); err == nil && !first.Address.UriParams.Has("lr") {
-			routes = append(append([]string{}, routes[1:]...), "<"+target.String()+">")
-			target = first.Address
+		var first sip.Uri
+		if _, err := sip.ParseAddressValue(routes[0], &first, nil); err == nil && !first.UriParams.Has("lr") {
+			routes = append(slices.Clone(routes[1:]), "<"+target.String()+">")
+			target, strict = first, true
 		}
 	}
 	req := sip.NewRequest(method, *target.Clone())
+	if strict {
+		// The next hop is the R-URI then, whatever the Route says: a destination without
+		// a transport tells it to sipua.
+		port := target.Port
+		if port == 0 {
+			port = sip.DefaultUdpPort
+		}
+		req.SetDestination(net.JoinHostPort(strings.Trim(target.Host, "[]"), strconv.Itoa(port)))
+	}
 	for _, r := range routes {
 		req.AppendHeader(sip.NewHeader("Route", r))
 	}
@@ -137,21 +141,16 @@ func (s *State) request(method sip.RequestMethod, seq uint32) *sip.Request {
 	return req
 }
 
-func parseRoute(value string, r *sip.RouteHeader) error {
-	_, err := sip.ParseAddressValue(value, &r.Address, &sip.HeaderParams{})
-	return err
-}
-
 // Take notes a request that arrived within the dialog. ErrOrder: it is older than
-// one that was taken already.
+// one that was taken already, or its number is none (RFC 3261 §8.1.1.5: below 2^31).
 func (s *State) Take(req *sip.Request) error {
 	seq := req.CSeq().SeqNo
-	if s.RemoteSeq != 0 && seq <= s.RemoteSeq {
+	if s.RemoteSeq != 0 && seq <= s.RemoteSeq || seq >= 1<<31 {
 		return ErrOrder
 	}
 	s.RemoteSeq = seq
-	if (req.Method == sip.INVITE || req.Method == sip.UPDATE) && req.Contact() != nil {
-		s.Target = req.Contact().Address // §12.2.2: a target refresh
+	if req.Method == sip.INVITE || req.Method == sip.UPDATE {
+		s.retarget(req.Contact()) // §12.2.2: a target refresh
 	}
 	return nil
 }
@@ -163,11 +162,7 @@ func (s *State) Gap(req *sip.Request) bool {
 }
 
 // Refresh notes the target of a 2xx to our re-INVITE or UPDATE (RFC 3261 §12.2.1.2).
-func (s *State) Refresh(res *sip.Response) {
-	if c := res.Contact(); c != nil {
-		s.Target = c.Address
-	}
-}
+func (s *State) Refresh(res *sip.Response) { s.retarget(res.Contact()) }
 
 // Cancel makes the CANCEL of an INVITE that was sent: same R-URI, Call-ID, To, From, Route,
 // CSeq number and topmost Via (RFC 3261 §9.1).

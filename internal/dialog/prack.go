@@ -2,7 +2,6 @@ package dialog
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -31,20 +30,19 @@ func RAck(rseq, cseq uint32, method sip.RequestMethod) string {
 	return fmt.Sprintf("%d %d %s", rseq, cseq, method)
 }
 
-// HasToken reports whether the comma-separated fields called name hold token, in any case.
-func HasToken(m interface{ GetHeaders(string) []sip.Header }, name, token string) bool {
-	return slices.ContainsFunc(Tokens(m, name), func(t string) bool { return strings.EqualFold(t, token) })
-}
-
-// Tokens lists the comma-separated values of all fields called name.
-func Tokens(m interface{ GetHeaders(string) []sip.Header }, name string) []string {
-	var all []string
-	for _, h := range m.GetHeaders(name) {
-		for t := range strings.SplitSeq(h.Value(), ",") {
-			if t = strings.TrimSpace(t); t != "" {
-				all = append(all, t)
-			}
-		}
+// ParseRAck reads what RAck writes (RFC 3262 §7.2). White space may be more than one blank.
+func ParseRAck(value string) (rseq, cseq uint32, method sip.RequestMethod, ok bool) {
+	f := strings.Fields(value)
+	if len(f) != 3 {
+		return 0, 0, "", false
 	}
-	return all
+	r, err := strconv.ParseUint(f[0], 10, 32)
+	if err != nil || r == 0 {
+		return 0, 0, "", false
+	}
+	c, err := strconv.ParseUint(f[1], 10, 32)
+	if err != nil {
+		return 0, 0, "", false
+	}
+	return uint32(r), uint32(c), sip.RequestMethod(f[2]), true
 }

@@ -1,8 +1,10 @@
 package sipua
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -15,29 +17,57 @@ type Credentials struct {
 	Password string
 }
 
-// DoAuth is Do with digest authentication (RFC 3261 §22, RFC 8760). A second challenge
-// for the same credentials is final unless it says stale=true, which is granted once (F14).
+// DoAuth is Do with digest authentication (RFC 3261 §22, RFC 8760). The CSeq of req grows with each repeat.
 func (e *Endpoint) DoAuth(ctx context.Context, req *sip.Request, c Credentials) (*sip.Response, error) {
-	stale := 0
-	for try := 0; ; try++ {
+	return e.DoAuthNext(ctx, req, c, func() uint32 { return req.CSeq().SeqNo + 1 })
+}
+
+// DoAuthNext is DoAuth within a dialog, whose next CSeq number next gives to a repeat.
+func (e *Endpoint) DoAuthNext(ctx context.Context, req *sip.Request, c Credentials, next func() uint32) (*sip.Response, error) {
+	for ch := (Challenges{}); ; {
 		res, err := e.Do(ctx, req)
-		if err != nil || res.StatusCode != 401 && res.StatusCode != 407 || c.Username == "" {
-			return res, err
-		}
-		ch := pickChallenge(res)
-		if ch == nil {
-			return res, nil
-		}
-		if try > 0 {
-			if !ch.Stale || stale > 0 {
-				return res, nil
-			}
-			stale++
-		}
-		if err := authorize(req, res.StatusCode, ch, c); err != nil {
+		if err != nil {
 			return nil, err
 		}
+		again, err := ch.Answer(req, res, c)
+		if err != nil || !again {
+			return res, err
+		}
+		req.CSeq().SeqNo = next() // RFC 3261 §22.2
 	}
+}
+
+// Challenges counts those of one request. The registrar and a proxy may challenge it once each; one more for
+// the same credentials is final unless it says stale=true, which is granted once (F14).
+type Challenges struct{ origin, proxy, stale int }
+
+// maxChallenges bounds the repeats of a request. registrar sets CSeq numbers aside for so many.
+const maxChallenges = 2
+
+// Answer puts credentials into req where res challenges it in a way that we can answer, and reports
+// whether a repeat makes sense. The repeat takes the next CSeq number.
+func (h *Challenges) Answer(req *sip.Request, res *sip.Response, c Credentials) (bool, error) {
+	n := &h.origin
+	switch {
+	case c.Username == "":
+		return false, nil
+	case res.StatusCode == 407:
+		n = &h.proxy
+	case res.StatusCode != 401:
+		return false, nil
+	}
+	ch := pickChallenge(res)
+	if ch == nil || h.origin+h.proxy >= maxChallenges {
+		return false, nil
+	}
+	if *n > 0 {
+		if !ch.Stale || h.stale > 0 {
+			return false, nil
+		}
+		h.stale++
+	}
+	*n++
+	return true, authorize(req, res.StatusCode, ch, c)
 }
 
 // pickChallenge takes the topmost challenge whose algorithm we know (RFC 8760 §2.4).
@@ -61,10 +91,12 @@ func pickChallenge(res *sip.Response) *digest.Challenge {
 	return nil
 }
 
-// authorize puts the answer to ch into req, whose CSeq grows by one (RFC 3261 §22.2).
+// authorize puts the answer to ch into req.
 func authorize(req *sip.Request, code int, ch *digest.Challenge, c Credentials) error {
-	uri := req.Recipient.String()
-	cred, err := digest.Digest(ch, digest.Options{Method: string(req.Method), URI: uri, Username: c.Username, Password: c.Password})
+	body := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(req.Body())), nil }
+	cred, err := digest.Digest(ch, digest.Options{
+		Method: string(req.Method), URI: req.Recipient.String(), GetBody: body, Username: c.Username, Password: c.Password,
+	})
 	if err != nil {
 		return fmt.Errorf("digest: %w", err)
 	}
@@ -74,20 +106,5 @@ func authorize(req *sip.Request, code int, ch *digest.Challenge, c Credentials) 
 	}
 	req.RemoveHeader(name)
 	req.AppendHeader(sip.NewHeader(name, cred.String()))
-	req.CSeq().SeqNo++
 	return nil
-}
-
-// Answer prepares req for a repeat with credentials, where res challenges it in a way that
-// we can answer. It reports whether a repeat makes sense. Used for INVITE, whose
-// transactions b2bua runs itself.
-func Answer(req *sip.Request, res *sip.Response, c Credentials) (bool, error) {
-	if c.Username == "" || res.StatusCode != 401 && res.StatusCode != 407 {
-		return false, nil
-	}
-	ch := pickChallenge(res)
-	if ch == nil {
-		return false, nil
-	}
-	return true, authorize(req, res.StatusCode, ch, c)
 }

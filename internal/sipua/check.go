@@ -15,8 +15,8 @@ func Check(req *sip.Request) (code int, reason string) {
 		return 505, "Version Not Supported" // §21.5.7
 	}
 	// §8.1.1: the fields that every request has, each once.
-	for _, name := range []string{"From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "Contact"} {
-		if n := len(req.GetHeaders(name)); n > 1 && name != "Contact" {
+	for _, name := range []string{"From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "Content-Type"} {
+		if len(req.GetHeaders(name)) > 1 {
 			return bad("more than one " + name)
 		}
 	}
@@ -33,14 +33,18 @@ func Check(req *sip.Request) (code int, reason string) {
 	case cseq == nil:
 		return bad("no CSeq")
 	}
-	if cseq.MethodName != req.Method {
+	if strings.TrimSpace(string(cseq.MethodName)) != string(req.Method) {
 		return bad("CSeq method differs") // §8.1.1.5
 	}
 	if cseq.SeqNo >= 1<<31 {
 		return bad("CSeq too large") // §8.1.1.5
 	}
-	switch req.Recipient.Scheme {
-	case "sip", "sips", "tel":
+	switch scheme := req.Recipient.Scheme; {
+	case scheme == "sip", scheme == "sips":
+		if req.Recipient.Host == "" {
+			return bad("R-URI without host")
+		}
+	case scheme == "tel":
 	default:
 		return 416, "Unsupported URI Scheme" // §8.2.2.1
 	}
@@ -50,7 +54,7 @@ func Check(req *sip.Request) (code int, reason string) {
 	if tag, ok := from.Params.Get("tag"); !ok || tag == "" {
 		return bad("From without tag") // §8.1.1.3
 	}
-	if branch, _ := via.Params.Get("branch"); strings.HasPrefix(branch, "z9hG4bK") && branch == "z9hG4bK" {
+	if branch, _ := via.Params.Get("branch"); branch == "z9hG4bK" {
 		return bad("empty branch")
 	}
 	if mf := req.MaxForwards(); mf == nil {
@@ -73,4 +77,16 @@ func Check(req *sip.Request) (code int, reason string) {
 		return bad("INVITE without Contact") // §8.1.1.8
 	}
 	return 0, ""
+}
+
+// Fits is the strict look at a response that sipgo found a transaction for. A response that does not
+// belong to the request is as good as none (RFC 3261 §8.1.3.3: more than one Via means a misrouted one).
+func Fits(req *sip.Request, res *sip.Response) bool {
+	from, to, callID := res.From(), res.To(), res.CallID()
+	if from == nil || to == nil || callID == nil || len(res.GetHeaders("Via")) != 1 {
+		return false
+	}
+	ours, _ := req.From().Params.Get("tag")
+	theirs, _ := from.Params.Get("tag")
+	return ours == theirs && callID.Value() == req.CallID().Value()
 }

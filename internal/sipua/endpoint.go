@@ -16,15 +16,27 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 )
 
+func init() {
+	// sipgo refuses datagrams above this less 200, responses too. But a response goes the way its request came
+	// (RFC 3261 §18.2.2), however long it is, and so does a request to a peer without TCP. IP fragments them.
+	sip.UDPMTUSize = 65507 + 200
+	sip.SetDefaultLogger(quiet)
+}
+
+// quiet is for sipgo, which logs whole messages, with what people write.
+var quiet = slog.New(slog.DiscardHandler)
+
 // Errors of requests that got no response.
 var (
 	ErrTimeout   = errors.New("no response")     // RFC 3261 timer B or F, or the caller's deadline
 	ErrTransport = errors.New("transport error") // the message could not be sent
+	ErrMisfit    = fmt.Errorf("%w: the response belongs to something else", ErrTransport)
 )
 
 // Options of an Endpoint.
@@ -57,7 +69,6 @@ func Listen(opt Options) (*Endpoint, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	quiet := slog.New(slog.DiscardHandler) // sipgo logs whole messages, with what people write
 	ua, err := sipgo.NewUA(
 		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(quiet)),
 		sipgo.WithUserAgentTransactionLayerOptions(sip.WithTransactionLayerLogger(quiet), sip.WithTransactionLayerTerminateOnConnClose(),
@@ -95,6 +106,10 @@ func (e *Endpoint) bind(listen string) error {
 		e.addrs = append(e.addrs, Addr{network, conn.LocalAddr().String()})
 		e.closers = append(e.closers, conn.Close)
 		serve(func() error { return e.ua.TransportLayer().ServeUDP(conn) })
+		// Until sipgo knows the socket a request would want one of its own on the same address.
+		for known := (sip.Connection)(nil); known == nil; time.Sleep(50 * time.Microsecond) {
+			known, _ = e.ua.TransportLayer().GetConnection("udp", conn.LocalAddr().String())
+		}
 	case "tcp":
 		ln, err := net.Listen("tcp", hostport)
 		if err != nil {
@@ -124,7 +139,7 @@ func (e *Endpoint) serve(req *sip.Request, tx *sip.ServerTx) {
 	defer func() {
 		if p := recover(); p != nil {
 			e.log.Error("sip handler panicked", "method", req.Method, "panic", p, "stack", string(debug.Stack()))
-			if !req.IsAck() {
+			if !req.IsAck() && !t.final.Load() {
 				_ = t.Respond(500, "Server Internal Error")
 			}
 		}
@@ -151,26 +166,42 @@ func (e *Endpoint) Close() error {
 	if e.closed.Swap(true) {
 		return nil
 	}
-	err := e.ua.Close()
+	var err error
 	for _, c := range e.closers {
 		if cerr := c(); cerr != nil && !errors.Is(cerr, net.ErrClosed) {
 			err = errors.Join(err, cerr)
 		}
 	}
-	e.running.Wait()
-	return err
+	e.running.Wait() // now no connection comes in behind the next line's back
+	return errors.Join(err, e.ua.Close())
 }
 
 // Contact is the URI under which the endpoint is reached by way of hop: the listener of hop's
 // transport, the first one if there is none. user may be empty.
 func (e *Endpoint) Contact(user string, hop sip.Uri) sip.Uri {
 	a := e.listener(transportOf(hop))
-	host, port := splitHostPort(a.HostPort)
+	host, port := e.reachable(a, hop)
 	u := sip.Uri{Scheme: "sip", User: user, Host: bracket(host), Port: port, UriParams: sip.NewParams()}
 	if a.Network != "udp" {
 		u.UriParams.Add("transport", a.Network)
 	}
 	return u
+}
+
+// reachable is a listener's host and port for peers in hop's direction. A listener on all addresses
+// has none of its own to tell; the one that leads to hop stands for it.
+func (e *Endpoint) reachable(a Addr, hop sip.Uri) (host string, port int) {
+	host, port = splitHostPort(a.HostPort)
+	if ip := net.ParseIP(host); ip == nil || !ip.IsUnspecified() || hop.Host == "" {
+		return host, port
+	}
+	route, err := net.Dial("udp", net.JoinHostPort(unbracket(hop.Host), "5060")) // sends nothing
+	if err != nil {
+		return host, port
+	}
+	defer route.Close()
+	host, _ = splitHostPort(route.LocalAddr().String())
+	return host, port
 }
 
 // listener is the bound address for a transport, or the first one.
@@ -195,8 +226,11 @@ func (e *Endpoint) has(network string) bool {
 	return false
 }
 
-// transportOf is the URI's transport parameter, udp by default (RFC 3263 §4.1).
+// transportOf is the URI's transport parameter, udp by default, tls for sips (RFC 3263 §4.1).
 func transportOf(u sip.Uri) string {
+	if u.Scheme == "sips" {
+		return "tls"
+	}
 	if t, ok := u.UriParams.Get("transport"); ok && t != "" {
 		return strings.ToLower(t)
 	}
@@ -226,7 +260,7 @@ func asError(err error) error {
 		return nil
 	case errors.Is(err, sip.ErrTransactionTimeout), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w: %w", ErrTimeout, err)
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.Is(err, ErrTransport):
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrTransport, err)

@@ -6,6 +6,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -29,6 +32,9 @@ func NewRequest(method sip.RequestMethod, target, from, to string) (*sip.Request
 		uri  *sip.Uri
 		text string
 	}{{&r, target}, {&f, from}, {&t, to}} {
+		if !Clean(p.text) || strings.ContainsAny(p.text, " <>\"") {
+			return nil, fmt.Errorf("uri %q: not a character of a URI", p.text)
+		}
 		if err := sip.ParseUri(p.text, p.uri); err != nil {
 			return nil, fmt.Errorf("uri %q: %w", p.text, err)
 		}
@@ -45,6 +51,9 @@ func NewRequest(method sip.RequestMethod, target, from, to string) (*sip.Request
 	req.AppendHeader(&maxForwards)
 	return req, nil
 }
+
+// Clean reports whether a text may stand in a header field: a line end in it would begin another field (S7).
+func Clean(text string) bool { return !strings.ContainsAny(text, "\r\n\x00") }
 
 // AddRoute appends a Route; uri may stand with or without angle brackets.
 func AddRoute(req *sip.Request, uri string) {
@@ -69,30 +78,58 @@ func LooseRoute(uri string) string {
 	return u.String()
 }
 
-// Prepare gives a request its Via, next hop and transport. Do and Start call it.
-// A fresh branch is set each time.
-func (e *Endpoint) Prepare(req *sip.Request) error {
-	hop := req.Recipient
-	if r := req.Route(); r != nil {
-		hop = r.Address
+// Clone copies a request that is not prepared yet. What was sent belongs to sipgo, which repeats it and
+// copies its fields into ACKs, so a changed repeat starts from a copy.
+func Clone(req *sip.Request) *sip.Request {
+	c := sip.NewRequest(req.Method, *req.Recipient.Clone())
+	for _, h := range req.CloneHeaders() {
+		c.AppendHeader(h)
 	}
+	c.SetBody(slices.Clone(req.Body()))
+	c.SetDestination(req.MessageData.Destination())
+	return c
+}
+
+// nextHop is where a request goes: its first Route, or its R-URI (RFC 3261 §8.1.2). The R-URI of one with
+// a destination, but no transport, is a strict router (dialog.State.Request).
+func nextHop(req *sip.Request) sip.Uri {
+	strict := req.MessageData.Destination() != "" && req.MessageData.Transport() == ""
+	if r := req.Route(); r != nil && !strict {
+		return r.Address
+	}
+	return req.Recipient
+}
+
+// prepare gives a request its Via with a fresh branch, next hop and transport. Large ones go over TCP where we
+// listen for it, unless datagram is set; moved reports that. A request is prepared once.
+func (e *Endpoint) prepare(req *sip.Request, hop sip.Uri, datagram bool) (moved bool, err error) {
 	if hop.Host == "" {
-		return fmt.Errorf("%w: %s has no next hop", ErrTransport, hop.String())
+		return false, fmt.Errorf("%w: %s has no next hop", ErrTransport, hop.String())
 	}
 	network := transportOf(hop)
-	req.RemoveHeader("Via")
+	if network != "udp" && network != "tcp" {
+		return false, fmt.Errorf("%w: no transport %s towards %s", ErrTransport, network, hop.String())
+	}
 	if e.agent != "" && req.GetHeader("User-Agent") == nil {
 		req.AppendHeader(sip.NewHeader("User-Agent", e.agent))
 	}
 	req.SetBody(req.Body()) // RFC 3261 §20.14: writes Content-Length
-	if network == "udp" && len(req.String())+200 > maxDatagram && e.has("tcp") {
-		network = "tcp"
+	e.address(req, hop, network)
+	if network == "udp" && !datagram && len(req.String()) > maxDatagram && e.has("tcp") {
+		e.address(req, hop, "tcp")
+		return true, nil
 	}
+	return false, nil
+}
+
+// address writes the Via and where sipgo sends the request.
+func (e *Endpoint) address(req *sip.Request, hop sip.Uri, network string) {
 	a := e.listener(network)
-	host, port := splitHostPort(a.HostPort)
+	host, port := e.reachable(a, hop)
 	params := sip.NewParams()
 	params.Add("branch", "z9hG4bK"+NewToken())
 	params.Add("rport", "") // RFC 3581
+	req.RemoveHeader("Via")
 	req.PrependHeader(&sip.ViaHeader{
 		ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: sip.NetworkToUpper(network), Host: bracket(host), Port: port, Params: params,
 	})
@@ -101,13 +138,13 @@ func (e *Endpoint) Prepare(req *sip.Request) error {
 	if p == 0 {
 		p = sip.DefaultPort(network)
 	}
-	req.SetDestination(net.JoinHostPort(unbracket(hop.Host), fmt.Sprint(p)))
+	req.SetDestination(net.JoinHostPort(unbracket(hop.Host), strconv.Itoa(p)))
 	req.Laddr = sip.Addr{}
 	if network == "udp" && a.Network == "udp" {
 		// Send from the listening socket, so that responses find it through any firewall.
+		host, port := splitHostPort(a.HostPort)
 		req.Laddr = sip.Addr{IP: net.ParseIP(host), Port: port, Hostname: host}
 	}
-	return nil
 }
 
 func unbracket(host string) string {
@@ -117,13 +154,30 @@ func unbracket(host string) string {
 	return host
 }
 
-// Start sends a request and returns its client transaction.
-func (e *Endpoint) Start(ctx context.Context, req *sip.Request) (*sip.ClientTx, error) {
-	if err := e.Prepare(req); err != nil {
-		return nil, err
+// send prepares a request and hands it to out. RFC 3261 §18.1.1: one that would go over TCP only for its
+// size goes over UDP where that fails.
+func (e *Endpoint) send(ctx context.Context, req *sip.Request, out func() error) error {
+	hop := nextHop(req)
+	moved, err := e.prepare(req, hop, false)
+	if err != nil {
+		return err
 	}
-	tx, err := e.ua.TransactionLayer().Request(ctx, req)
-	return tx, asError(err)
+	err = out()
+	if err != nil && moved && ctx.Err() == nil {
+		if _, err = e.prepare(req, hop, true); err == nil {
+			err = out()
+		}
+	}
+	return asError(err)
+}
+
+// Start sends a request and returns its client transaction. The request is sipgo's then.
+func (e *Endpoint) Start(ctx context.Context, req *sip.Request) (tx *sip.ClientTx, err error) {
+	err = e.send(ctx, req, func() (err error) {
+		tx, err = e.ua.TransactionLayer().Request(ctx, req)
+		return err
+	})
+	return tx, err
 }
 
 // StartCancel sends a CANCEL, whose Via, destination and transport are those of its INVITE already.
@@ -135,16 +189,16 @@ func (e *Endpoint) StartCancel(ctx context.Context, cancel *sip.Request) (*sip.C
 // SendACK sends an ACK for a 2xx, which is a transaction of its own (RFC 3261 §13.2.2.4). again
 // keeps the Via of the first time.
 func (e *Endpoint) SendACK(ack *sip.Request, again bool) error {
-	if !again {
-		if err := e.Prepare(ack); err != nil {
-			return err
-		}
+	write := func() error { return e.ua.TransportLayer().WriteMsg(ack) }
+	if again {
+		return asError(write())
 	}
-	return asError(e.ua.TransportLayer().WriteMsg(ack))
+	return e.send(context.Background(), ack, write)
 }
 
-// Do sends a request other than INVITE and returns its final response.
+// Do sends a copy of a request other than INVITE and returns its final response.
 func (e *Endpoint) Do(ctx context.Context, req *sip.Request) (*sip.Response, error) {
+	req = Clone(req)
 	tx, err := e.Start(ctx, req)
 	if err != nil {
 		return nil, err
@@ -153,13 +207,25 @@ func (e *Endpoint) Do(ctx context.Context, req *sip.Request) (*sip.Response, err
 	for {
 		select {
 		case res := <-tx.Responses():
-			if !res.IsProvisional() {
+			switch {
+			case res.IsProvisional():
+			case Fits(req, res):
 				return res, nil
+			default: // sipgo has ended the transaction by it
+				return nil, ErrMisfit
 			}
 		case <-tx.Done():
-			return nil, asError(tx.Err())
+			return nil, EndError(tx)
 		case <-ctx.Done():
 			return nil, asError(ctx.Err())
 		}
 	}
+}
+
+// EndError says why a client transaction ended without a final response; it is never nil.
+func EndError(tx *sip.ClientTx) error {
+	if err := tx.Err(); err != nil {
+		return asError(err)
+	}
+	return fmt.Errorf("%w: closed", ErrTransport) // by Close, between sipgo's two steps
 }

@@ -1,6 +1,8 @@
 package sipua
 
 import (
+	"sync/atomic"
+
 	"github.com/emiago/sipgo/sip"
 )
 
@@ -9,6 +11,15 @@ type Transaction struct {
 	Request  *sip.Request
 	tx       *sip.ServerTx
 	endpoint *Endpoint
+	final    atomic.Bool // a final response was handed to sipgo
+}
+
+// SetTag chooses the To tag of all responses, sipgo's own 487 for a CANCEL included (RFC 3261 §8.2.6.2: one
+// tag for all). It is for a request that came without one, and comes before the first response.
+func (t *Transaction) SetTag(tag string) {
+	to := &sip.ToHeader{DisplayName: t.Request.To().DisplayName, Address: t.Request.To().Address, Params: t.Request.To().Params.Clone()}
+	to.Params.Add("tag", tag)
+	t.Request.ReplaceHeader(to)
 }
 
 // Respond sends a response without a body. A To tag is added where none is (RFC 3261 §8.2.6.2).
@@ -26,6 +37,7 @@ func (t *Transaction) Response(code int, reason string) *sip.Response {
 		reason = Reason(code)
 	}
 	res := sip.NewResponseFromRequest(t.Request, code, reason, nil)
+	res.SipVersion = "SIP/2.0" // sipgo repeats the request's, also in a 505
 	if t.endpoint != nil && t.endpoint.agent != "" && code > 100 {
 		res.AppendHeader(sip.NewHeader("Server", t.endpoint.agent))
 	}
@@ -38,15 +50,20 @@ func (t *Transaction) Send(res *sip.Response) error {
 	if res.ContentLength() == nil {
 		res.SetBody(res.Body())
 	}
+	if !res.IsProvisional() {
+		t.final.Store(true)
+	}
 	return asError(t.tx.Respond(res))
 }
 
 // OnCancel calls f when the peer cancels the request. sipgo answers the CANCEL and sends the 487.
-// It reports false if that has happened already.
-func (t *Transaction) OnCancel(f func(*sip.Request)) bool { return t.tx.OnCancel(f) }
+// It reports false if that has happened already. f runs under the transaction's lock, which
+// every response takes, too: it must not wait for anything.
+func (t *Transaction) OnCancel(f func()) bool { return t.tx.OnCancel(func(*sip.Request) { f() }) }
 
-// Done is closed when the transaction is over.
-func (t *Transaction) Done() <-chan struct{} { return t.tx.Done() }
+// OnEnd calls f when the transaction is over, be it that its connection closed. f must not wait for anything.
+// It reports false if that has happened already.
+func (t *Transaction) OnEnd(f func()) bool { return t.tx.OnTerminate(func(string, error) { f() }) }
 
 // Reason is the standard phrase of a response code (RFC 3261 §21 and its extensions).
 func Reason(code int) string {

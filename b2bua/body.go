@@ -1,0 +1,72 @@
+package b2bua
+
+import (
+	"bytes"
+	"io"
+	"mime"
+	"mime/multipart"
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+const sdpType = "application/sdp"
+
+// maxParts bounds the body parts that are looked at.
+const maxParts = 16
+
+// bodyPart is the first body part of the type; nil if there is none. multipart is
+// searched one level deep (RFC 5621 §3.1).
+func bodyPart(m interface {
+	ContentType() *sip.ContentTypeHeader
+	Body() []byte
+}, contentType string) []byte {
+	h := m.ContentType()
+	if h == nil || len(m.Body()) == 0 {
+		return nil
+	}
+	t, params, err := mime.ParseMediaType(h.Value())
+	switch {
+	case err != nil:
+		return nil
+	case strings.EqualFold(t, contentType):
+		return bytes.Clone(m.Body())
+	case !strings.HasPrefix(t, "multipart/") || params["boundary"] == "":
+		return nil
+	}
+	parts := multipart.NewReader(bytes.NewReader(m.Body()), params["boundary"])
+	for range maxParts {
+		p, err := parts.NextRawPart()
+		if err != nil {
+			return nil
+		}
+		if t, _, err := mime.ParseMediaType(p.Header.Get("Content-Type")); err == nil && strings.EqualFold(t, contentType) {
+			b, err := io.ReadAll(p)
+			if err != nil {
+				return nil
+			}
+			return b
+		}
+	}
+	return nil
+}
+
+// understood reports whether a body is one that we can take where an offer or answer is expected; if
+// not, the request is refused (RFC 3261 §8.2.3, RFC 5621 §3.3).
+func understood(req *sip.Request) bool {
+	for _, name := range []string{"Content-Encoding", "e"} {
+		if h := req.GetHeader(name); h != nil && !strings.EqualFold(strings.TrimSpace(h.Value()), "identity") {
+			return false
+		}
+	}
+	if len(req.Body()) == 0 || len(bodyPart(req, sdpType)) > 0 {
+		return true
+	}
+	h := req.GetHeader("Content-Disposition")
+	return h != nil && strings.Contains(strings.ToLower(strings.ReplaceAll(h.Value(), " ", "")), "handling=optional")
+}
+
+// notUnderstood are the fields of a 415 (RFC 3261 §8.2.3).
+func notUnderstood() []sip.Header {
+	return []sip.Header{sip.NewHeader("Accept", sdpType+", multipart/mixed"), sip.NewHeader("Accept-Encoding", "identity")}
+}

@@ -1,0 +1,115 @@
+package b2bua
+
+import (
+	"context"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"latchkey/internal/dialog"
+	"latchkey/internal/sipua"
+)
+
+// invitation is the client transaction of one INVITE or re-INVITE. One goroutine reads it to
+// its end and calls the functions, so that they need no locks.
+type invitation struct {
+	engine   *Engine
+	req      *sip.Request
+	gone     chan struct{}                       // closed by the one who waited when it leaves: the INVITE is cancelled then
+	progress func(res *sip.Response)             // each 1xx
+	final    func(res *sip.Response, lost error) // once: the first final response, or why there is none
+	repeated func(res *sip.Response)             // each 2xx after that: its repeats and those of forks (RFC 6026 §7.2)
+}
+
+// send starts the transaction and its reader.
+func (v *invitation) send(ctx context.Context) error {
+	tx, err := v.engine.sip.Start(ctx, v.req)
+	if err != nil {
+		return err
+	}
+	// Ends with the transaction: by a final response and its timers, by timer B, or 64*T1 after a CANCEL.
+	v.engine.running.Go(func() { v.read(tx) })
+	return nil
+}
+
+func (v *invitation) read(tx *sip.ClientTx) {
+	// sipgo hands 2xx after the first to a hook, on a goroutine of its own.
+	again := make(chan *sip.Response)
+	tx.OnRetransmission(func(res *sip.Response) {
+		select {
+		case again <- res:
+		case <-tx.Done():
+		}
+	})
+	var provisional, finished, cancelled bool
+	gone, dead := v.gone, false
+	var giveUp <-chan time.Time
+	take := func(res *sip.Response) {
+		switch {
+		case !sipua.Fits(v.req, res):
+			// Of a 2xx there will be another, but a refusal has ended sipgo's transaction.
+			if res.StatusCode >= 300 && !finished {
+				finished = true
+				v.final(nil, sipua.ErrMisfit)
+			}
+		case res.IsProvisional():
+			provisional = true
+			v.progress(res)
+		case !finished:
+			finished = true
+			v.final(res, nil)
+		case res.IsSuccess():
+			v.repeated(res)
+		}
+	}
+	for {
+		select {
+		case res := <-tx.Responses():
+			take(res)
+		case res := <-again:
+			if res.IsSuccess() {
+				take(res)
+			}
+		case <-gone:
+			gone, dead = nil, true
+			giveUp = time.After(v.engine.h()) // RFC 3261 §9.1: then the INVITE counts as cancelled
+		case <-giveUp:
+			if !finished {
+				tx.Terminate()
+			}
+		case <-tx.Done():
+			if !finished {
+				v.final(nil, sipua.EndError(tx))
+			}
+			return
+		}
+		// CANCEL may go only after a 1xx (RFC 3261 §9.1), and helps only before a final response.
+		if dead && provisional && !finished && !cancelled {
+			cancelled = true
+			v.cancel()
+		}
+	}
+}
+
+func (v *invitation) cancel() {
+	ctx, done := context.WithTimeout(context.Background(), v.engine.h())
+	tx, err := v.engine.sip.StartCancel(ctx, dialog.Cancel(v.req))
+	if err != nil {
+		done()
+		return
+	}
+	v.engine.running.Go(func() { // ends with the transaction
+		defer done()
+		for {
+			select {
+			case res := <-tx.Responses():
+				if !res.IsProvisional() {
+					tx.Terminate()
+					return
+				}
+			case <-tx.Done():
+				return
+			}
+		}
+	})
+}

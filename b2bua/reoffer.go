@@ -1,0 +1,152 @@
+package b2bua
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"latchkey/internal/sipua"
+)
+
+// Reoffer sends a re-INVITE with a new offer and returns the answer. It tries again where the peer
+// has an offer of its own under way (491) or asks for credentials. When ctx ends first, the re-INVITE
+// is cancelled, and the session stays what it was unless the peer has accepted already.
+func (l *Leg) Reoffer(ctx context.Context, sdp []byte) ([]byte, error) {
+	busy := false
+	if !l.do(func() { busy, l.offering = l.offering, true }) {
+		return nil, fmt.Errorf("reoffer: %w", errOver)
+	}
+	if busy {
+		return nil, errors.New("reoffer: an offer is under way")
+	}
+	res, err := l.reoffers(ctx, sdp)
+	if err != nil {
+		return nil, fmt.Errorf("reoffer: %w", err)
+	}
+	if !res.IsSuccess() {
+		if res.StatusCode == 481 || res.StatusCode == 408 {
+			l.engine.running.Go(func() { _ = l.bye(context.Background(), "", "error") }) // RFC 3261 §12.2.1.2
+		}
+		return nil, refusedBy(res)
+	}
+	return bodyPart(res, sdpType), nil
+}
+
+// reoffers sends re-INVITEs until one has a final answer that counts. l.offering is false afterwards, or when the last
+// one is over.
+func (l *Leg) reoffers(ctx context.Context, sdp []byte) (*sip.Response, error) {
+	var fields []sip.Header // credentials
+	for ch := (sipua.Challenges{}); ; {
+		var req *sip.Request
+		if !l.do(func() { req = l.state.Request(sip.INVITE) }) {
+			return nil, errOver
+		}
+		l.engine.contact(req, req.From().Address)
+		req.AppendHeader(sip.NewHeader("Allow", allow))
+		req.AppendHeader(sip.NewHeader("Content-Type", sdpType))
+		for _, h := range fields {
+			req.AppendHeader(h)
+		}
+		req.SetBody(sdp)
+		unsent := sipua.Clone(req)
+		res, err := l.reoffer1(ctx, req, sdp)
+		if err != nil || res.IsSuccess() {
+			return res, err
+		}
+		again, err := ch.Answer(unsent, res, l.creds)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case again:
+			fields = append(unsent.GetHeaders("Authorization"), unsent.GetHeaders("Proxy-Authorization")...)
+		case res.StatusCode == 491:
+			// RFC 3261 §14.1: in the mean time the peer's own offer may come, so ours isn't out.
+			if err := l.standBack(ctx); err != nil {
+				return nil, err
+			}
+		default:
+			return res, nil
+		}
+		busy := false
+		if !l.do(func() { busy, l.offering = l.offering, true }) {
+			return nil, errOver
+		}
+		if busy {
+			return nil, errors.New("an offer is under way")
+		}
+	}
+}
+
+// standBack waits as long as the rule for 491 says: the owner of the Call-ID 2.1 to 4 s, the other one up to 2 s.
+func (l *Leg) standBack(ctx context.Context) error {
+	wait := rand.N(2 * time.Second)
+	if l.caller {
+		wait = 2100*time.Millisecond + rand.N(1900*time.Millisecond)
+	}
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-l.done:
+		return errOver
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// reoffer1 sends one re-INVITE. Its reader acknowledges a 2xx in any case.
+func (l *Leg) reoffer1(ctx context.Context, req *sip.Request, sdp []byte) (*sip.Response, error) {
+	type outcome struct {
+		res *sip.Response
+		err error
+	}
+	result := make(chan outcome, 1)
+	var ack *sip.Request // the reader's own
+	v := &invitation{engine: l.engine, req: req, gone: make(chan struct{}), progress: func(*sip.Response) {}}
+	v.final = func(res *sip.Response, lost error) {
+		ok := l.do(func() {
+			l.offering = false
+			if res != nil && res.IsSuccess() {
+				l.state.Refresh(res)
+				l.local, l.remote = sdp, bytes.Clone(bodyPart(res, sdpType))
+				ack = l.state.ACK(req.CSeq().SeqNo)
+			}
+		})
+		if ack != nil {
+			if err := l.engine.sip.SendACK(ack, false); err != nil {
+				lost = err
+			}
+		} else if !ok && lost == nil {
+			lost = errOver
+		}
+		if errors.Is(lost, sipua.ErrTimeout) {
+			// RFC 3261 §12.2.1.2: a peer that doesn't answer is gone.
+			l.engine.running.Go(func() { _ = l.bye(context.Background(), "", "timeout") })
+		}
+		result <- outcome{res, lost}
+	}
+	v.repeated = func(*sip.Response) {
+		if ack != nil {
+			_ = l.engine.sip.SendACK(ack, true)
+		}
+	}
+	if err := v.send(ctx); err != nil {
+		l.post(func() { l.offering = false })
+		return nil, err
+	}
+	select {
+	case o := <-result:
+		return o.res, o.err
+	case <-l.done: // the peer's BYE ends the re-INVITE, too; the reader sees to what still comes
+		close(v.gone)
+		return nil, errOver
+	case <-ctx.Done():
+		close(v.gone)
+		return nil, ctx.Err()
+	}
+}

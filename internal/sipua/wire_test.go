@@ -1,0 +1,294 @@
+package sipua
+
+import (
+	"bufio"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+	"go.uber.org/goleak"
+)
+
+const patience = 20 * time.Second
+
+func TestMain(m *testing.M) {
+	// A tenth of RFC 3261's times, before anything reads them: timer F is 3.2 s.
+	sip.SetTimers(50*time.Millisecond, 400*time.Millisecond, 500*time.Millisecond)
+	flag.Parse()
+	_ = flag.Set("test.parallel", "16") // most of the time the tests wait for timers
+	code := m.Run()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, "goroutines are left:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// listen makes an endpoint on free ports.
+func listen(t *testing.T, handle func(*Transaction), addrs ...string) *Endpoint {
+	t.Helper()
+	if len(addrs) == 0 {
+		addrs = []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0"}
+	}
+	e, err := Listen(Options{Listen: addrs, UserAgent: "Latchkey"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if handle != nil {
+		e.Handle(handle)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Errorf("Close = %v", err)
+		}
+	})
+	return e
+}
+
+func (e *Endpoint) at(network string) string {
+	for _, a := range e.Addrs() {
+		if a.Network == network {
+			return a.HostPort
+		}
+	}
+	return ""
+}
+
+// peer is the other side: text on a UDP and a TCP port with one number, without any code of the product.
+type peer struct {
+	t    *testing.T
+	udp  net.PacketConn
+	tcp  net.Listener // nil: not there
+	addr string
+	in   chan arrival
+
+	mu      sync.Mutex
+	conns   []net.Conn
+	running sync.WaitGroup
+}
+
+type arrival struct {
+	network, from, text string
+	reply               func(string)
+}
+
+func newPeer(t *testing.T, tcp bool) *peer {
+	t.Helper()
+	p := &peer{t: t, in: make(chan arrival, 256)}
+	for range 20 { // a free port must be free for both
+		var err error
+		if p.udp, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		p.addr = p.udp.LocalAddr().String()
+		ln, err := net.Listen("tcp", p.addr)
+		if err == nil {
+			if p.tcp = ln; !tcp {
+				p.tcp = nil
+				ln.Close()
+			}
+			break
+		}
+		p.udp.Close()
+	}
+	p.running.Go(func() { // ends when the socket is closed
+		buf := make([]byte, 65535)
+		for {
+			n, from, err := p.udp.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			p.in <- arrival{"udp", from.String(), string(buf[:n]), func(s string) { _, _ = p.udp.WriteTo([]byte(s), from) }}
+		}
+	})
+	if p.tcp != nil {
+		p.running.Go(func() {
+			for {
+				conn, err := p.tcp.Accept()
+				if err != nil {
+					return
+				}
+				p.read(conn)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		p.udp.Close()
+		if p.tcp != nil {
+			p.tcp.Close()
+		}
+		p.hangUp()
+		p.running.Wait()
+	})
+	return p
+}
+
+func (p *peer) hangUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		c.Close()
+	}
+}
+
+// read takes messages from a connection until it is closed.
+func (p *peer) read(conn net.Conn) {
+	p.mu.Lock()
+	p.conns = append(p.conns, conn)
+	p.mu.Unlock()
+	p.running.Go(func() {
+		r := bufio.NewReader(conn)
+		for {
+			var head strings.Builder
+			length := 0
+			for !strings.HasSuffix(head.String(), "\r\n\r\n") {
+				line, err := r.ReadString('\n')
+				if err != nil {
+					return
+				}
+				head.WriteString(line)
+				if v, found := strings.CutPrefix(line, "Content-Length: "); found {
+					length, _ = strconv.Atoi(strings.TrimSpace(v))
+				}
+			}
+			body := make([]byte, length)
+			if _, err := io.ReadFull(r, body); err != nil {
+				return
+			}
+			p.in <- arrival{"tcp", conn.RemoteAddr().String(), head.String() + string(body), func(s string) { _, _ = conn.Write([]byte(s)) }}
+		}
+	})
+}
+
+// next waits for a message.
+func (p *peer) next() arrival {
+	p.t.Helper()
+	select {
+	case a := <-p.in:
+		return a
+	case <-time.After(patience):
+		p.t.Fatal("nothing arrives")
+	}
+	return arrival{}
+}
+
+// send writes to an endpoint, and returns where the answer will be.
+func (p *peer) send(network string, e *Endpoint, text string) {
+	p.t.Helper()
+	if network == "tcp" {
+		conn, err := net.Dial("tcp", e.at("tcp"))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.read(conn)
+		_, _ = conn.Write([]byte(text))
+		return
+	}
+	to, err := net.ResolveUDPAddr("udp", e.at("udp"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := p.udp.WriteTo([]byte(text), to); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// get is the value of the first field called name.
+func get(text, name string) string {
+	_, rest, found := strings.Cut(text, "\r\n"+name+": ")
+	if !found {
+		return ""
+	}
+	v, _, _ := strings.Cut(rest, "\r\n")
+	return v
+}
+
+func firstLine(text string) string {
+	l, _, _ := strings.Cut(text, "\r\n")
+	return l
+}
+
+// answer is a response to a request.
+func answer(req, status string, fields ...string) string {
+	b := "SIP/2.0 " + status + "\r\n"
+	for _, l := range strings.Split(req, "\r\n") {
+		switch name, _, _ := strings.Cut(l, ":"); name {
+		case "Via", "From", "To", "Call-ID", "CSeq":
+			if name == "To" && !strings.Contains(l, "tag=") {
+				l += ";tag=p1"
+			}
+			b += l + "\r\n"
+		}
+	}
+	for _, f := range fields {
+		b += f + "\r\n"
+	}
+	return b + "Content-Length: 0\r\n\r\n"
+}
+
+// options is a request that an endpoint takes, with fields changed: "Name: value" replaces or adds, "-Name" removes.
+func (p *peer) options(branch string, changes ...string) string {
+	lines := []string{
+		"OPTIONS sip:b@guest.example SIP/2.0", "Via: SIP/2.0/UDP " + p.addr + ";branch=z9hG4bK" + branch + ";rport", "Max-Forwards: 70", "From: <sip:a@cc.com>;tag=a1",
+		"To: <sip:b@guest.example>", "Call-ID: " + branch, "CSeq: 1 OPTIONS", "Content-Length: 0",
+	}
+	body := ""
+	for _, c := range changes {
+		if b, found := strings.CutPrefix(c, "body="); found {
+			body = b
+			continue
+		}
+		if l, found := strings.CutPrefix(c, "first="); found {
+			lines[0] = l
+			continue
+		}
+		if l, found := strings.CutPrefix(c, "+"); found {
+			lines = append(lines, l)
+			continue
+		}
+		name, _, replace := strings.Cut(strings.TrimPrefix(c, "-"), ":")
+		at := -1
+		for i, l := range lines {
+			if strings.HasPrefix(l, name+":") {
+				at = i
+			}
+		}
+		switch {
+		case at < 0:
+			lines = append(lines, c)
+		case replace:
+			lines[at] = c
+		default:
+			lines = append(lines[:at], lines[at+1:]...)
+		}
+	}
+	return strings.Join(lines, "\r\n") + "\r\n\r\n" + body
+}
+
+func bounded(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// request is an OPTIONS of ours to the peer.
+func request(t *testing.T, p *peer, transport string) *sip.Request {
+	t.Helper()
+	req, err := NewRequest(sip.OPTIONS, "sip:a@cc.com", "sip:b@guest.example", "sip:a@cc.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	AddRoute(req, "sip:"+p.addr+";lr"+transport)
+	return req
+}
