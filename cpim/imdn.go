@@ -110,7 +110,8 @@ func notification(e *node) (Notification, error) {
 // XML writes the notification's document.
 func (n Notification) XML() []byte {
 	var b strings.Builder
-	b.WriteString("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n<imdn xmlns=\"" + IMDN + "\">\r\n")
+	// RFC 5438 §11.1: the document's namespace is not that of the CPIM headers.
+	b.WriteString("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n<imdn xmlns=\"urn:ietf:params:xml:ns:imdn\">\r\n")
 	fmt.Fprintf(&b, "<message-id>%s</message-id>\r\n<datetime>%s</datetime>\r\n", xmlText(n.MessageID), n.DateTime.UTC().Format("2006-01-02T15:04:05.000Z"))
 	if n.RecipientURI != "" {
 		fmt.Fprintf(&b, "<recipient-uri>%s</recipient-uri>\r\n", xmlText(n.RecipientURI))

@@ -2,15 +2,29 @@ package msrp
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // ErrClosed is the end of a session that was closed by our side.
 var ErrClosed = errors.New("msrp session closed")
+
+const (
+	// writeTimeout ends a connection whose peer takes nothing any more.
+	writeTimeout = 30 * time.Second
+	// partingTime bounds how long responses may take to leave when the last session is closed.
+	partingTime = 2 * time.Second
+	// quantum is how much of a chunk goes out, in octets, before another sender has its turn.
+	quantum = 16 << 10
+	// maxPiece bounds what is written at a stretch, and so how long a response waits. Slow connections get maxPlain.
+	maxPiece = 64 << 10
+)
 
 // conn is one connection, which may carry many sessions (RFC 4975 §5.4). Its reader and
 // writer goroutines end when the connection does; close ends it.
@@ -19,206 +33,309 @@ type conn struct {
 	log      *slog.Logger
 	listener *Listener // nil on connections that we opened
 
-	control chan []byte   // responses and reports: never behind more than one chunk
+	control chan []byte   // responses, reports, aborts: before the next chunk, and within a chunk of more than 2048 octets
 	data    chan *chunk   // unbuffered: senders take turns, so sessions share fairly
+	waiting atomic.Int32  // senders at data
+	parting chan struct{} // closed by part: what waits in control leaves, then the connection closes
 	done    chan struct{} // closed by close
 	once    sync.Once
 	err     error // set before done is closed
+
+	wmu    sync.Mutex // guards parted
+	parted bool
 
 	mu       sync.Mutex // guards the maps
 	sessions map[string]*Session
 	pending  map[string]*transaction
 }
 
-// chunk is one SEND on its way to the writer.
-type chunk struct {
-	head, body, end []byte
-	written         chan error // buffered
-}
-
 // transaction waits for the response to a SEND of ours.
 type transaction struct {
-	result chan error // buffered
-	timer  *time.Timer
+	done  func(error) // called once, beside all locks; nil for a 200
+	timer *time.Timer // runs from the last byte on
 }
 
 func newConn(nc net.Conn, l *Listener, log *slog.Logger) *conn {
 	return &conn{
-		nc: nc, log: log, listener: l, control: make(chan []byte, 64), data: make(chan *chunk), done: make(chan struct{}),
-		sessions: map[string]*Session{}, pending: map[string]*transaction{},
+		nc: nc, log: log, listener: l, control: make(chan []byte, 64), data: make(chan *chunk),
+		parting: make(chan struct{}), done: make(chan struct{}), sessions: map[string]*Session{}, pending: map[string]*transaction{},
 	}
 }
 
-// start runs the connection's two goroutines. bindWithin bounds the wait for the first request.
+// start runs the connection's two goroutines. bindWithin bounds the wait for the first request of a session.
 func (c *conn) start(bindWithin time.Duration) {
 	if bindWithin > 0 {
 		_ = c.nc.SetReadDeadline(time.Now().Add(bindWithin))
 	}
-	go c.write()
-	go c.read()
+	go c.write() // ends with close
+	go c.read()  // ends with close
 }
 
+// close ends the connection, its transactions and its sessions. What a session does at its end
+// leads back here by detach, so the work is done beside the Once, which is held for the mark alone.
 func (c *conn) close(err error) {
+	first := false
 	c.once.Do(func() {
+		first = true
 		c.err = err
 		close(c.done)
-		_ = c.nc.Close()
-		c.mu.Lock()
-		sessions := make([]*Session, 0, len(c.sessions))
-		for _, s := range c.sessions {
-			sessions = append(sessions, s)
-		}
-		pending := c.pending
-		c.pending = map[string]*transaction{}
-		c.mu.Unlock()
-		for _, t := range pending {
-			t.finish(err)
-		}
-		for _, s := range sessions {
-			s.end(err)
-		}
-		if c.listener != nil {
-			c.listener.remove(c)
-		}
 	})
-}
-
-func (t *transaction) finish(err error) {
-	t.timer.Stop()
-	select {
-	case t.result <- err:
-	default:
+	if !first {
+		return
+	}
+	_ = c.nc.Close()
+	c.mu.Lock()
+	sessions := make([]*Session, 0, len(c.sessions))
+	for _, s := range c.sessions {
+		sessions = append(sessions, s)
+	}
+	pending := c.pending
+	c.pending = nil
+	c.mu.Unlock()
+	for _, t := range pending {
+		t.end(err)
+	}
+	for _, s := range sessions {
+		s.end(err)
+	}
+	if c.listener != nil {
+		c.listener.remove(c)
 	}
 }
 
-// writeTimeout ends a connection whose peer takes nothing any more.
-const writeTimeout = 30 * time.Second
+// part closes the connection once the responses that wait have left.
+func (c *conn) part() {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	if !c.parted {
+		c.parted = true
+		close(c.parting)
+		_ = c.nc.SetWriteDeadline(time.Now().Add(partingTime))
+	}
+}
+
+// extend gives the next write its time.
+func (c *conn) extend() {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	if !c.parted {
+		_ = c.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	}
+}
+
+// put writes what was gathered.
+func (c *conn) put(w *Writer) bool {
+	c.extend()
+	if err := w.Flush(); err != nil {
+		c.close(lost(err))
+		return false
+	}
+	return true
+}
+
+// lost says that the connection ended, not the session by itself (RFC 4975 §5.4).
+func lost(err error) error { return fmt.Errorf("msrp connection lost: %w", err) }
 
 func (c *conn) write() {
-	for {
-		// RFC 4975 §7.1.1: responses and reports go before the next chunk.
+	w := NewWriter(c.nc)
+	piece := maxPlain
+	for c.answers(w) {
 		select {
 		case b := <-c.control:
-			if !c.put(b) {
-				return
-			}
-			continue
-		default:
-		}
-		select {
-		case b := <-c.control:
-			if !c.put(b) {
-				return
-			}
+			w.buf = append(w.buf, b...)
 		case k := <-c.data:
-			_ = c.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
-			bufs := net.Buffers{k.head, k.body, k.end}
-			_, err := bufs.WriteTo(c.nc)
-			k.written <- err
-			if err != nil {
-				c.close(err)
+			c.waiting.Add(-1)
+			if !c.chunk(w, k, &piece) {
 				return
 			}
+		case <-c.parting:
+			if c.answers(w) {
+				c.close(ErrClosed)
+			}
+			return
 		case <-c.done:
 			return
 		}
 	}
 }
 
-// put writes control frames, all that are waiting in one go.
-func (c *conn) put(b []byte) bool {
-	for len(b) < 8<<10 {
+// answers writes all control frames that wait, in one go where they are small (RFC 4975 §7.1.1: they go before the next chunk).
+func (c *conn) answers(w *Writer) bool {
+	for {
 		select {
-		case more := <-c.control:
-			b = append(b, more...)
-			continue
+		case b := <-c.control:
+			w.buf = append(w.buf, b...)
+			if len(w.buf) < gathered {
+				continue
+			}
+			if !c.put(w) {
+				return false
+			}
 		default:
+			return c.put(w)
 		}
-		break
 	}
-	_ = c.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := c.nc.Write(b); err != nil {
-		c.close(err)
-		return false
-	}
-	return true
 }
 
-func (c *conn) sendControl(h *Head) {
-	b := h.appendEnd(h.appendTo(nil), Complete)
+// chunk writes one SEND. Up to 2048 octets it goes as a whole. A longer one is interrupted by a response that waits, for the
+// turn of another sender, or because its message is given up (RFC 4975 §7.1.1). piece is how much is written at
+// a stretch: it grows while the connection takes it at once.
+func (c *conn) chunk(w *Writer, k *chunk, piece *int) bool {
+	res := written{flag: k.flag}
+	if res.err = w.Begin(k.head); res.err != nil {
+		k.written <- res
+		return true
+	}
+	if k.head.HasBody {
+		for first := true; first || res.n < len(k.body); first = false {
+			if !first && c.interrupted(k, &res) {
+				break
+			}
+			part := k.body[res.n:]
+			if len(k.body) > maxPlain {
+				part = part[:min(len(part), *piece)]
+			}
+			begin := time.Now()
+			c.extend()
+			n, err := w.Write(part)
+			if err == ErrEndLine && !first {
+				res.flag = Incomplete // the sender goes on under another transaction
+				break
+			}
+			res.n += n
+			if err == nil && res.n < len(k.body) && !c.put(w) {
+				err = c.err
+			}
+			if res.err = err; err != nil {
+				k.written <- res
+				c.close(lost(err)) // within a frame there is no way on
+				return false
+			}
+			if time.Since(begin) > 5*time.Millisecond {
+				*piece = maxPlain
+			} else {
+				*piece = min(*piece*2, maxPiece)
+			}
+		}
+	}
+	_ = w.End(res.flag)
+	ok := c.put(w)
+	if !ok {
+		res.err = c.err
+	}
+	k.written <- res
+	return ok
+}
+
+// interrupted decides whether a chunk ends here, and how.
+func (c *conn) interrupted(k *chunk, res *written) bool {
+	select {
+	case <-k.stop:
+		res.flag = Aborted
+		return true
+	default:
+	}
+	if len(c.control) > 0 || res.n >= quantum && c.waiting.Load() > 0 {
+		res.flag = Incomplete
+		return true
+	}
+	return false
+}
+
+// send queues a frame without body.
+func (c *conn) send(h *Head, flag byte) {
+	b := h.appendEnd(h.appendTo(nil), flag)
 	select {
 	case c.control <- b:
 	case <-c.done:
 	}
 }
 
-// respond answers a request (RFC 4975 §7.2): To-Path is the leftmost From-Path URI alone.
+// respond answers a request (RFC 4975 §7.2), unless it wants no answer.
 func (c *conn) respond(req *Head, code int, comment string) {
 	// §7.1.4: no asks for no response at all, partial for errors only; a REPORT is never answered (§7.1.2).
 	if req.Method == REPORT || req.FailureReport == "no" || req.FailureReport == "partial" && code == StatusOK {
 		return
 	}
-	if len(req.FromPath) == 0 || len(req.ToPath) == 0 {
-		return // there is nobody to answer to
+	if !isText(comment) {
+		comment = ""
 	}
-	c.sendControl(&Head{TransactionID: req.TransactionID, Status: code, Comment: comment, ToPath: req.FromPath[:1], FromPath: req.ToPath[:1]})
+	res := &Head{TransactionID: req.TransactionID, Status: code, Comment: comment, ToPath: req.FromPath, FromPath: req.ToPath}
+	// A request without its paths is answered to whoever is there: the grammar wants a URI, the connection knows the way.
+	if len(res.ToPath) == 0 {
+		res.ToPath = Path{hop(c.nc.RemoteAddr())}
+	}
+	if len(res.FromPath) == 0 {
+		res.FromPath = Path{hop(c.nc.LocalAddr())}
+	}
+	if req.Method == SEND { // the response to a SEND goes one hop
+		res.ToPath = res.ToPath[:1]
+	}
+	res.FromPath = res.FromPath[:1]
+	c.send(res, Complete)
+}
+
+// hop is the URI of a place without a session.
+func hop(addr net.Addr) URI {
+	u := URI{Host: "anonymous.invalid", Transport: "tcp"}
+	if host, port, err := net.SplitHostPort(addr.String()); err == nil {
+		u.Host = bracketed(host)
+		u.Port, _ = strconv.Atoi(port)
+	}
+	return u
 }
 
 func (c *conn) read() {
 	r := NewReader(c.nc)
-	bound := false
+	bound := c.listener == nil
 	for {
 		h, err := r.Next()
-		var bad *badRequest
-		if errors.As(err, &bad) {
-			c.skip(r)
-			if h.Method != "" {
-				c.respond(h, StatusBadRequest, "Bad Request")
+		if status, ok := errors.AsType[*StatusError](err); ok {
+			if _, err = discard(r); err == nil && h.Method != "" {
+				c.respond(h, status.Code, status.Comment)
 			}
-			continue
+		} else if err == nil {
+			err = c.take(r, h, &bound)
 		}
 		if err != nil {
-			c.close(err)
+			c.close(lost(err))
 			return
-		}
-		if h.Method == "" {
-			c.answered(h)
-			c.skip(r)
-			continue
-		}
-		s, code := c.sessionFor(h)
-		if s == nil {
-			c.skip(r)
-			if h.Method != REPORT { // §7.1.2
-				c.respond(h, code, "")
-			}
-			continue
-		}
-		if !bound {
-			bound = true
-			_ = c.nc.SetReadDeadline(time.Time{})
-		}
-		switch h.Method {
-		case SEND:
-			if err := s.receive(r, h); err != nil {
-				c.close(err)
-				return
-			}
-		case REPORT:
-			c.skip(r)
-			s.report(h)
-		default:
-			c.skip(r)
-			c.respond(h, StatusUnknownMethod, "Unknown method")
 		}
 	}
 }
 
-func (c *conn) skip(r *Reader) {
-	if _, err := io.Copy(io.Discard, r.Body()); err != nil {
-		c.close(err)
+// take handles one frame. An error means that the connection is of no use.
+func (c *conn) take(r *Reader, h *Head, bound *bool) error {
+	if h.Method == "" {
+		c.answered(h)
+		_, err := discard(r)
+		return err
 	}
+	if h.Method != SEND && h.Method != REPORT {
+		_, err := discard(r)
+		c.respond(h, StatusUnknownMethod, "Unknown method")
+		return err
+	}
+	s, code := c.sessionFor(h)
+	if s == nil {
+		_, err := discard(r)
+		c.respond(h, code, "No such session here")
+		return err
+	}
+	if !*bound {
+		*bound = true
+		_ = c.nc.SetReadDeadline(time.Time{})
+	}
+	if h.Method == SEND {
+		return s.receive(c, r, h)
+	}
+	_, err := discard(r)
+	s.report(h)
+	return err
 }
+
+// discard reads over a body and tells its length.
+func discard(r *Reader) (int64, error) { return io.Copy(io.Discard, r.Body()) }
 
 // sessionFor finds the session of a request: the first one on a connection binds it (RFC 4975 §5.4).
 func (c *conn) sessionFor(h *Head) (*Session, int) {
@@ -226,50 +343,66 @@ func (c *conn) sessionFor(h *Head) (*Session, int) {
 	c.mu.Lock()
 	s := c.sessions[uri.SessionID]
 	c.mu.Unlock()
-	if s == nil && c.listener != nil {
-		var code int
-		if s, code = c.listener.claim(uri, c); s == nil {
-			return nil, code
-		}
+	switch {
+	case s != nil && s.matches(uri):
+		return s, 0
+	case s == nil && c.listener != nil:
+		return c.listener.claim(uri, c)
 	}
-	if s == nil || !s.matches(h) {
-		return nil, StatusNoSession
-	}
-	return s, 0
+	return nil, StatusNoSession
 }
 
-// answered completes the transaction of a response.
+// answered completes the transaction of a response. Without one the response is late: its failure was reported already.
 func (c *conn) answered(h *Head) {
-	c.mu.Lock()
-	t := c.pending[h.TransactionID]
-	delete(c.pending, h.TransactionID)
-	c.mu.Unlock()
-	if t == nil {
-		return // late: its failure was reported already
-	}
 	if h.Status == StatusOK {
-		t.finish(nil)
+		c.settle(h.TransactionID, nil)
 		return
 	}
-	t.finish(&StatusError{h.Status, h.Comment})
+	c.settle(h.TransactionID, &StatusError{h.Status, h.Comment})
 }
 
-// expect registers a transaction before its request is written.
-func (c *conn) expect(tid string, timeout time.Duration) *transaction {
-	t := &transaction{result: make(chan error, 1)}
-	t.timer = time.AfterFunc(timeout, func() {
-		c.mu.Lock()
-		_, open := c.pending[tid]
-		delete(c.pending, tid)
-		c.mu.Unlock()
-		if open {
-			t.finish(&StatusError{StatusTimeout, "no response in time"}) // RFC 4975 §7.1.1
-		}
-	})
+func (c *conn) settle(tid string, err error) {
 	c.mu.Lock()
-	c.pending[tid] = t
+	t := c.pending[tid]
+	delete(c.pending, tid)
 	c.mu.Unlock()
-	return t
+	if t != nil {
+		t.end(err)
+	}
+}
+
+func (t *transaction) end(err error) {
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	t.done(err)
+}
+
+// expect registers a transaction before its request is written. False: the connection is closed.
+func (c *conn) expect(tid string, done func(error)) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pending == nil {
+		return false
+	}
+	c.pending[tid] = &transaction{done: done}
+	return true
+}
+
+// drop forgets a transaction whose request is not written.
+func (c *conn) drop(tid string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.pending, tid)
+}
+
+// arm starts the timer of a transaction whose last byte is out (RFC 4975 §7.1.1).
+func (c *conn) arm(tid string, timeout time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.pending[tid]; t != nil {
+		t.timer = time.AfterFunc(timeout, func() { c.settle(tid, &StatusError{StatusTimeout, "no response in time"}) })
+	}
 }
 
 func (c *conn) attach(s *Session) {
@@ -287,6 +420,6 @@ func (c *conn) detach(s *Session) {
 	empty := len(c.sessions) == 0
 	c.mu.Unlock()
 	if empty {
-		c.close(ErrClosed)
+		c.part()
 	}
 }

@@ -8,5 +8,9 @@
 //
 // Messages stream: a Handler gets a reader, a sender gives one. What is acknowledged to a peer
 // is what the Handler has accepted, because the response to a message's last chunk leaves
-// after the Handler returned.
+// after the Handler returned. Memory is bounded for each session, whatever a peer sends.
+//
+// Implemented are RFC 4975 §5.4 (binding, 481, 506), §6 (URIs), §7 (framing, chunks and their
+// interruption, responses, reports, aborts), §9 (grammar), §10 (codes) and §14.1 (unguessable ids). Reader and Writer
+// are the wire alone, for tools that are no endpoint.
 package msrp

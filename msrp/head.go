@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Methods of requests (RFC 4975 §7, RFC 4976 §4.1).
@@ -25,7 +26,8 @@ const (
 // Header is a field that this package does not interpret.
 type Header struct{ Name, Value string }
 
-// ByteRange is the Byte-Range field: positions count from 1; End and Total are -1 for "*".
+// ByteRange is the Byte-Range field (RFC 4975 §7.1.1): positions count octets from 1; End and Total are -1 for
+// "*". What came counts, not what End says (§7.3.1). The zero ByteRange means that the field is absent.
 type ByteRange struct{ Start, End, Total int64 }
 
 // String is the field's value.
@@ -40,8 +42,8 @@ func (r ByteRange) String() string {
 }
 
 func parseByteRange(s string) (ByteRange, error) {
-	bad := func() (ByteRange, error) { return ByteRange{}, fmt.Errorf("msrp byte-range %.40q", s) }
-	start, rest, ok := strings.Cut(strings.TrimSpace(s), "-")
+	bad := func() (ByteRange, error) { return ByteRange{}, fmt.Errorf("Byte-Range %.40q", s) }
+	start, rest, ok := strings.Cut(s, "-")
 	end, total, ok2 := strings.Cut(rest, "/")
 	if !ok || !ok2 {
 		return bad()
@@ -64,45 +66,43 @@ func parseByteRange(s string) (ByteRange, error) {
 	return r, nil
 }
 
-// Head is everything of a request or response but its body.
+// Head is everything of a request or response but its body and continuation flag.
 type Head struct {
-	TransactionID string
+	TransactionID string // 4 to 32 characters, unguessable where a body follows (RFC 4975 §7.1)
 	Method        string // "" for a response
 	Status        int    // of a response
 	Comment       string // of a response
 	ToPath        Path
 	FromPath      Path
 	MessageID     string
-	Range         ByteRange // zero: absent
+	Range         ByteRange
 	SuccessReport bool
-	FailureReport string // "", yes, no, partial
+	FailureReport string // "" (which means yes), yes, no, partial
 	ReportStatus  string // Status field of a REPORT: "000 200 OK"
-	ContentType   string // "" : no body
+	ContentType   string // "" where there is no body
 	Other         []Header
-	hasBody       bool
+	HasBody       bool // an empty line and a body, perhaps an empty one, follow
 }
 
-// ErrMalformed is returned for bytes that are no MSRP. The connection is of no use after it,
-// unless the error is a *badRequest: that message could be read to its end and is answered 400.
+// ErrMalformed is wrapped by errors for bytes that are no MSRP. The connection is of no use after it.
 var ErrMalformed = errors.New("malformed msrp")
 
-// badRequest says that the frame is whole but its head is wrong (RFC 4975 §10.2: 400).
-type badRequest struct{ why string }
+// bad says that the frame is whole but its head is wrong (RFC 4975 §10.2: 400).
+func bad(why string) *StatusError { return &StatusError{StatusBadRequest, why} }
 
-func (b *badRequest) Error() string { return "bad msrp request: " + b.why }
+const (
+	// maxHead bounds start-line and headers together, in octets.
+	maxHead = 16 << 10
+	// maxTransactionID bounds what is taken for the id of a frame that is then answered 400.
+	maxTransactionID = 64
+)
 
-// maxHead bounds start-line and headers together.
-const maxHead = 16 << 10
-
-// parseStart reads "MSRP tid METHOD" or "MSRP tid 200 OK".
+// parseStart reads "MSRP tid METHOD" or "MSRP tid 200 OK". A *StatusError comes with a head.
 func parseStart(line []byte) (*Head, error) {
-	rest, ok := bytes.CutPrefix(line, []byte("MSRP "))
-	if !ok {
-		return nil, fmt.Errorf("%w: no start-line", ErrMalformed)
-	}
-	tid, what, ok := strings.Cut(string(rest), " ")
-	if !ok || !isIdent(tid) {
-		return nil, fmt.Errorf("%w: start-line", ErrMalformed)
+	rest, ok := strings.CutPrefix(string(line), "MSRP ")
+	tid, what, ok2 := strings.Cut(rest, " ")
+	if !ok || !ok2 || tid == "" || len(tid) > maxTransactionID {
+		return nil, fmt.Errorf("%w: start-line %.40q", ErrMalformed, line)
 	}
 	h := &Head{TransactionID: tid}
 	if what != "" && what[0] >= '0' && what[0] <= '9' {
@@ -112,16 +112,23 @@ func parseStart(line []byte) (*Head, error) {
 			return nil, fmt.Errorf("%w: status code", ErrMalformed)
 		}
 		h.Status, h.Comment = n, comment
+		if !isText(comment) {
+			return h, bad("comment of a response")
+		}
 		return h, nil
 	}
-	if what == "" || strings.ContainsFunc(what, func(r rune) bool { return r < 'A' || r > 'Z' }) {
-		return nil, fmt.Errorf("%w: method", ErrMalformed)
-	}
 	h.Method = what
+	switch {
+	case what == "" || strings.ContainsFunc(what, func(r rune) bool { return r < 'A' || r > 'Z' }):
+		h.Method = "?" // a request of some kind
+		return h, bad("method")
+	case !isIdent(tid):
+		return h, bad("transaction id")
+	}
 	return h, nil
 }
 
-// isIdent checks a transaction id: ident = alphanum 3*31ident-char (RFC 4975 §9).
+// isIdent checks a transaction or message id: ident = alphanum 3*31ident-char (RFC 4975 §9).
 func isIdent(s string) bool {
 	if len(s) < 4 || len(s) > 32 {
 		return false
@@ -136,34 +143,37 @@ func isIdent(s string) bool {
 	return true
 }
 
+// isText checks utf8text: no controls but tabs (RFC 4975 §9).
+func isText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+}
+
+// isName checks the name of a header: a token (RFC 4975 §9).
+func isName(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),:;<=>?@[\]/{}`, r) })
+}
+
 // set takes one header line. n counts the lines: To-Path and From-Path must be the first two (RFC 4975 §7.1).
+// Paths are kept wherever they stand, so that there is somebody to answer 400 to.
 func (h *Head) set(n int, line string) error {
 	name, value, ok := strings.Cut(line, ":")
-	if !ok {
-		return &badRequest{"a header without colon"}
+	if !ok || !isName(name) || !isText(value) {
+		return bad("header line")
 	}
 	value = strings.TrimSpace(value)
-	var err error
-	switch lower := strings.ToLower(name); lower {
-	case "to-path", "from-path":
-		if n != map[string]int{"to-path": 0, "from-path": 1}[lower] {
-			return &badRequest{name + " is not in its place"}
-		}
-		p, perr := ParsePath(value)
-		if perr != nil {
-			return &badRequest{perr.Error()}
-		}
-		if n == 0 {
-			h.ToPath = p
-		} else {
-			h.FromPath = p
-		}
+	switch strings.ToLower(name) {
+	case "to-path":
+		return h.path(&h.ToPath, name, value, n == 0)
+	case "from-path":
+		return h.path(&h.FromPath, name, value, n == 1)
 	case "message-id":
 		h.MessageID = value
 	case "byte-range":
-		if h.Range, err = parseByteRange(value); err != nil {
-			return &badRequest{err.Error()}
+		r, err := parseByteRange(value)
+		if err != nil {
+			return bad(err.Error())
 		}
+		h.Range = r
 	case "success-report":
 		h.SuccessReport = strings.EqualFold(value, "yes")
 	case "failure-report":
@@ -178,15 +188,55 @@ func (h *Head) set(n int, line string) error {
 	return nil
 }
 
+func (h *Head) path(p *Path, name, value string, inPlace bool) error {
+	read, err := ParsePath(value)
+	if err != nil {
+		return bad(name + " can't be read")
+	}
+	if *p == nil {
+		*p = read
+	}
+	if !inPlace {
+		return bad(name + " is not in its place")
+	}
+	return nil
+}
+
 // check looks at a whole head.
 func (h *Head) check() error {
 	switch {
+	case h.Method == "": // a response is known by its transaction
 	case len(h.ToPath) == 0 || len(h.FromPath) == 0:
-		return &badRequest{"To-Path or From-Path is missing"}
+		return bad("To-Path or From-Path is missing")
 	case h.Method == SEND && h.MessageID == "":
-		return &badRequest{"Message-ID is missing"}
-	case h.hasBody && h.ContentType == "" && h.Method == SEND:
-		return &badRequest{"a body without Content-Type"}
+		return bad("Message-ID is missing")
+	}
+	return nil
+}
+
+// writable checks that no field can break out of its line, and what RFC 4975 §9 says of the ids.
+func (h *Head) writable() error {
+	bad := func(what string) error { return fmt.Errorf("msrp head: %s can't be written", what) }
+	switch {
+	case !isIdent(h.TransactionID):
+		return bad("transaction id")
+	case h.Method == "" && (h.Status < 100 || h.Status > 999 || !isText(h.Comment)):
+		return bad("status")
+	case h.Method != "" && strings.ContainsFunc(h.Method, func(r rune) bool { return r < 'A' || r > 'Z' }):
+		return bad("method")
+	case len(h.ToPath) == 0 || len(h.FromPath) == 0 || !isText(h.ToPath.String()) || !isText(h.FromPath.String()):
+		return bad("path")
+	case h.MessageID != "" && !isText(h.MessageID) || h.Method == SEND && h.MessageID == "":
+		return bad("Message-ID")
+	case !isText(h.FailureReport) || !isText(h.ReportStatus) || !isText(h.ContentType):
+		return bad("a field")
+	case h.HasBody && h.ContentType == "":
+		return bad("a body without Content-Type")
+	}
+	for _, o := range h.Other {
+		if !isName(o.Name) || !isText(o.Value) {
+			return bad(fmt.Sprintf("header %.40q", o.Name))
+		}
 	}
 	return nil
 }
@@ -228,14 +278,19 @@ func (h *Head) appendTo(b []byte) []byte {
 	if h.ReportStatus != "" {
 		field("Status", h.ReportStatus)
 	}
-	for _, o := range h.Other {
-		field(o.Name, o.Value)
+	// RFC 4975 §9: headers of MIME come behind all others, Content-Type last.
+	for _, mime := range []bool{false, true} {
+		for _, o := range h.Other {
+			if strings.HasPrefix(strings.ToLower(o.Name), "content-") == mime {
+				field(o.Name, o.Value)
+			}
+		}
 	}
 	if h.ContentType != "" {
-		field("Content-Type", h.ContentType) // RFC 4975 §7.1: MIME headers last
+		field("Content-Type", h.ContentType)
 	}
 	b = append(b, "\r\n"...)
-	if h.hasBody {
+	if h.HasBody {
 		b = append(b, "\r\n"...)
 	}
 	return b
@@ -243,11 +298,16 @@ func (h *Head) appendTo(b []byte) []byte {
 
 // appendEnd writes the end-line. After a body a CRLF stands before it.
 func (h *Head) appendEnd(b []byte, flag byte) []byte {
-	if h.hasBody {
+	if h.HasBody {
 		b = append(b, "\r\n"...)
 	}
 	b = append(b, "-------"...)
 	b = append(b, h.TransactionID...)
 	b = append(b, flag, '\r', '\n')
 	return b
+}
+
+// ends reports whether the body has what would end its frame (RFC 4975 §7.1: such a body needs another transaction id).
+func (h *Head) ends(body []byte) bool {
+	return bytes.Contains(body, append([]byte("-------"), h.TransactionID...))
 }

@@ -6,28 +6,32 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
 
 // ListenerOptions are what a Listener needs beyond its socket.
 type ListenerOptions struct {
-	Secure      bool          // URIs are msrps
-	Advertise   string        // host in URIs; default: the socket's own address
-	BindTimeout time.Duration // how long a new connection may take to its first request; default 30 s
-	MaxUnbound  int           // connections without a session at one time; default 1024
-	Log         *slog.Logger
+	Secure      bool          // URIs are msrps; the socket is one of crypto/tls
+	Advertise   string        // host in URIs; default: the socket's own address, so needed where that is 0.0.0.0 or ::
+	BindTimeout time.Duration // how long a new connection may take to its first request of a session; default 30 s
+	MaxUnbound  int           // connections without a session at one time; more are closed at once; default 1024
+	Log         *slog.Logger  // default: none
 }
 
-// Listener takes connections of many sessions on one port.
+// Listener takes connections of many sessions on one port. A connection belongs to the sessions that its
+// requests name (RFC 4975 §5.4).
 type Listener struct {
 	ln  net.Listener
 	opt ListenerOptions
 
 	mu       sync.Mutex // guards the fields below
 	expected map[string]*Session
-	conns    map[*conn]struct{}
+	conns    map[*conn]bool // true: it is bound
+	unbound  int
 	closed   bool
+	empty    chan struct{} // closed when the listener is closed and has no connection any more
 }
 
 // NewListener makes a listener of a socket. Serve runs it.
@@ -41,39 +45,49 @@ func NewListener(ln net.Listener, opt ListenerOptions) *Listener {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Listener{ln: ln, opt: opt, expected: map[string]*Session{}, conns: map[*conn]struct{}{}}
+	return &Listener{ln: ln, opt: opt, expected: map[string]*Session{}, conns: map[*conn]bool{}, empty: make(chan struct{})}
 }
 
 // Addr is the socket's address.
 func (l *Listener) Addr() net.Addr { return l.ln.Addr() }
 
-// NewURI makes a fresh URI on this listener with an explicit port (RFC 4975 §8.2).
+// NewURI makes a fresh URI on this listener, with an explicit port (RFC 4975 §8.2) and an unguessable session id.
 func (l *Listener) NewURI() URI {
 	host, port, _ := net.SplitHostPort(l.ln.Addr().String())
 	if l.opt.Advertise != "" {
 		host = l.opt.Advertise
 	}
-	if ip := net.ParseIP(host); ip != nil && ip.To4() == nil {
-		host = "[" + host + "]"
-	}
 	n, _ := strconv.Atoi(port)
-	return URI{Secure: l.opt.Secure, Host: host, Port: n, SessionID: NewSessionID(), Transport: "tcp"}
+	return URI{Secure: l.opt.Secure, Host: bracketed(host), Port: n, SessionID: NewSessionID(), Transport: "tcp"}
 }
 
-// Expect lets the session be bound by a connection that names it, until Forget.
+// bracketed is a host as it stands in a URI.
+func bracketed(host string) string {
+	if strings.Contains(host, ":") && !strings.HasPrefix(host, "[") {
+		return "[" + host + "]"
+	}
+	return host
+}
+
+// Expect lets the session be bound by a connection that names it, until Forget or the session's end. Once
+// the session's remote path is known, it has its BindTimeout to be bound.
 func (l *Listener) Expect(s *Session) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.expected[s.opt.Local.SessionID] = s
+	l.mu.Unlock()
+	if !s.expect(l) { // it is over
+		l.Forget(s)
+	}
 }
 
-// Forget ends the expectation. A session that is bound stays so.
+// Forget ends the expectation, and the wait for it. A session that is bound stays so.
 func (l *Listener) Forget(s *Session) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.expected[s.opt.Local.SessionID] == s {
 		delete(l.expected, s.opt.Local.SessionID)
 	}
+	l.mu.Unlock()
+	s.unexpect()
 }
 
 // claim binds the session that uri names to c. Otherwise the code is 481, or 506 where the
@@ -82,16 +96,25 @@ func (l *Listener) claim(uri URI, c *conn) (*Session, int) {
 	l.mu.Lock()
 	s := l.expected[uri.SessionID]
 	l.mu.Unlock()
-	if s == nil || !s.opt.Lenient && !uri.Equal(s.opt.Local) {
+	if s == nil || !s.matches(uri) || s.Err() != nil {
 		return nil, StatusNoSession
 	}
 	if !s.bind(c) {
+		if s.Err() != nil {
+			return nil, StatusNoSession
+		}
 		return nil, StatusAlreadyBound
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if bound, there := l.conns[c]; there && !bound {
+		l.conns[c] = true
+		l.unbound--
 	}
 	return s, 0
 }
 
-// Serve takes connections until Shutdown. It returns nil after that.
+// Serve takes connections until Shutdown or Close, after which it returns nil.
 func (l *Listener) Serve() error {
 	for {
 		nc, err := l.ln.Accept()
@@ -99,8 +122,11 @@ func (l *Listener) Serve() error {
 			l.mu.Lock()
 			closed := l.closed
 			l.mu.Unlock()
-			if closed || errors.Is(err, net.ErrClosed) {
+			if closed {
 				return nil
+			}
+			if errors.Is(err, net.ErrClosed) {
+				return err
 			}
 			l.opt.Log.Error("msrp accept", "error", err)
 			time.Sleep(50 * time.Millisecond) // out of descriptors: give others time to close
@@ -118,26 +144,60 @@ func (l *Listener) Serve() error {
 func (l *Listener) add(c *conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || len(l.conns) > l.opt.MaxUnbound+2*len(l.expected) {
+	if l.closed || l.unbound >= l.opt.MaxUnbound {
 		return false
 	}
-	l.conns[c] = struct{}{}
+	l.conns[c] = false
+	l.unbound++
 	return true
 }
 
 func (l *Listener) remove(c *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	bound, there := l.conns[c]
+	if !there {
+		return
+	}
 	delete(l.conns, c)
+	if !bound {
+		l.unbound--
+	}
+	if l.closed && len(l.conns) == 0 {
+		close(l.empty)
+	}
 }
 
-// Shutdown closes the socket and all connections.
-func (l *Listener) Shutdown(context.Context) error {
+// Shutdown takes no more connections, closes those without a session, and waits until the sessions of
+// the others are over. When ctx ends before that, it returns ctx's error; Close then ends what is left.
+func (l *Listener) Shutdown(ctx context.Context) error {
+	err := l.stop(func(bound bool) bool { return !bound })
+	select {
+	case <-l.empty:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close closes the socket and all connections, which ends their sessions. It is idempotent.
+func (l *Listener) Close() error {
+	return l.stop(func(bool) bool { return true })
+}
+
+func (l *Listener) stop(cut func(bound bool) bool) error {
 	l.mu.Lock()
-	l.closed = true
-	conns := make([]*conn, 0, len(l.conns))
-	for c := range l.conns {
-		conns = append(conns, c)
+	if !l.closed {
+		l.closed = true
+		if len(l.conns) == 0 {
+			close(l.empty)
+		}
+	}
+	var conns []*conn
+	for c, bound := range l.conns {
+		if cut(bound) {
+			conns = append(conns, c)
+		}
 	}
 	l.mu.Unlock()
 	err := l.ln.Close()

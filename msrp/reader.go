@@ -7,7 +7,8 @@ import (
 	"io"
 )
 
-// Reader reads requests and responses from a stream in bounded memory.
+// Reader reads requests and responses from a stream in bounded memory: a buffer of 32 KiB, whatever the
+// frames' size. It is not safe for use by several goroutines.
 type Reader struct {
 	src     io.Reader
 	buf     []byte
@@ -18,56 +19,60 @@ type Reader struct {
 	flag    byte
 }
 
-// NewReader makes a reader with a buffer of 32 KiB.
+// NewReader makes a reader.
 func NewReader(src io.Reader) *Reader {
 	return &Reader{src: src, buf: make([]byte, 32<<10)}
 }
 
-// Next reads the head of the next frame. A *badRequest error comes with a head; the frame's body, if any,
-// is still to be read. After any other error the stream is of no use; io.EOF says that it ended between frames.
+// Next reads the head of the next frame, past what is left of the one before. A *StatusError (400) comes with a
+// head: the frame is whole, and its body, if any, is still to be read. After any other error the stream is of
+// no use: io.EOF says that it ended between frames, io.ErrUnexpectedEOF that it ended within one, and
+// ErrMalformed is for what is no MSRP, or has a head of more than 16 KiB.
 func (r *Reader) Next() (*Head, error) {
-	if r.inBody {
-		if _, err := io.Copy(io.Discard, r.Body()); err != nil {
+	for r.inBody {
+		if _, err := r.next(); err != nil && err != io.EOF {
 			return nil, err
 		}
 	}
 	line, err := r.line(0)
+	for err == nil && len(line) == 0 { // empty lines between frames keep some peers' connections alive
+		line, err = r.line(0)
+	}
 	if err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) && r.r == r.w {
 			return nil, io.EOF
 		}
 		return nil, err
 	}
-	h, err := parseStart(line)
-	if err != nil {
-		return nil, err
+	h, wrong := parseStart(line)
+	if h == nil {
+		return nil, wrong
 	}
 	r.pattern = append(append(r.pattern[:0], "\r\n-------"...), h.TransactionID...)
 	end := r.pattern[2:]
-	total := len(line)
-	var bad error
+	used := len(line) + 2
 	for n := 0; ; n++ {
-		line, err := r.line(total)
+		line, err := r.line(used)
 		if err != nil {
 			return nil, err
 		}
-		total += len(line) + 2
+		used += len(line) + 2
 		if len(line) == 0 { // the body begins
-			h.hasBody, r.inBody, r.atStart = true, true, true
+			h.HasBody, r.inBody, r.atStart = true, true, true
 			break
 		}
 		if bytes.HasPrefix(line, end) && len(line) == len(end)+1 && isFlag(line[len(end)]) {
 			r.flag = line[len(end)]
 			break
 		}
-		if bad == nil {
-			bad = h.set(n, string(line))
+		if err := h.set(n, string(line)); err != nil && wrong == nil {
+			wrong = err
 		}
 	}
-	if bad == nil {
-		bad = h.check()
+	if wrong == nil {
+		wrong = h.check()
 	}
-	return h, bad
+	return h, wrong
 }
 
 // Flag is the continuation flag of the frame, valid when its body was read to the end.
@@ -75,51 +80,51 @@ func (r *Reader) Flag() byte { return r.flag }
 
 func isFlag(c byte) bool { return c == Complete || c == Incomplete || c == Aborted }
 
-// line reads up to CRLF and returns what stands before it; valid until the next read.
+// line reads up to CRLF and returns what stands before it; valid until the next read. used octets
+// of the head were read before it.
 func (r *Reader) line(used int) ([]byte, error) {
-	from := r.r
+	seen := 0
 	for {
-		if i := bytes.Index(r.buf[from:r.w], []byte("\r\n")); i >= 0 {
-			line := r.buf[r.r : from+i]
-			r.r = from + i + 2
-			return line, nil
+		i := bytes.Index(r.buf[r.r+seen:r.w], []byte("\r\n"))
+		n := r.w - r.r
+		if i >= 0 {
+			n = seen + i + 2
 		}
-		if r.w-r.r+used > maxHead {
+		if n+used > maxHead {
 			return nil, fmt.Errorf("%w: head too long", ErrMalformed)
 		}
-		from = max(r.r, r.w-1)
-		shift := r.r
+		if i >= 0 {
+			line := r.buf[r.r : r.r+n-2]
+			r.r += n
+			return line, nil
+		}
+		seen = max(0, n-1) // the last one may be the CR
 		if err := r.fill(); err != nil {
 			return nil, err
-		}
-		if r.r != shift {
-			from -= shift
 		}
 	}
 }
 
-// fill reads more bytes, moving what is there to the front if need be.
+// fill reads more bytes, moving what is there to the front if need be. Callers leave room: what they
+// wait for is shorter than the buffer.
 func (r *Reader) fill() error {
 	if r.r > 0 && (r.r == r.w || r.w == len(r.buf)) {
-		copy(r.buf, r.buf[r.r:r.w])
-		r.w -= r.r
+		r.w = copy(r.buf, r.buf[r.r:r.w])
 		r.r = 0
 	}
-	if r.w == len(r.buf) {
-		return fmt.Errorf("%w: line too long", ErrMalformed)
+	for range 100 {
+		n, err := r.src.Read(r.buf[r.w:])
+		r.w += n
+		switch {
+		case n > 0:
+			return nil
+		case err == io.EOF:
+			return io.ErrUnexpectedEOF
+		case err != nil:
+			return err
+		}
 	}
-	n, err := r.src.Read(r.buf[r.w:])
-	r.w += n
-	if n > 0 {
-		return nil
-	}
-	if err == nil {
-		return nil
-	}
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
+	return io.ErrNoProgress
 }
 
 // Body reads the current frame's body. It ends with io.EOF at the end-line, after which Flag is valid.
@@ -127,20 +132,36 @@ func (r *Reader) Body() io.Reader { return (*bodyReader)(r) }
 
 type bodyReader Reader
 
-// Read gives body bytes. An end-line look-alike with another flag or without CRLF is body (RFC 4975 §7.1).
+// Read gives body bytes.
 func (b *bodyReader) Read(p []byte) (int, error) {
 	r := (*Reader)(b)
+	if len(p) == 0 {
+		return 0, nil
+	}
+	data, err := r.peek()
+	n := copy(p, data)
+	r.r += n
+	return n, err
+}
+
+// next gives the next body bytes without a copy; valid until the next read.
+func (r *Reader) next() ([]byte, error) {
+	data, err := r.peek()
+	r.r += len(data)
+	return data, err
+}
+
+// peek finds body bytes in the buffer, at least one, or io.EOF. An end-line look-alike with another flag or
+// without CRLF is body (RFC 4975 §7.1).
+func (r *Reader) peek() ([]byte, error) {
 	for r.inBody {
-		if len(p) == 0 {
-			return 0, nil
-		}
 		data := r.buf[r.r:r.w]
 		if r.atStart {
-			// An empty body may lack the CRLF before its end-line.
+			// The end-line of an empty body may lack the CRLF before it.
 			end := r.pattern[2:]
 			if len(data) < len(end)+3 && bytes.HasPrefix(end, data[:min(len(data), len(end))]) {
 				if err := r.fill(); err != nil {
-					return 0, err
+					return nil, err
 				}
 				continue
 			}
@@ -152,33 +173,28 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 		}
 		i := bytes.Index(data, r.pattern)
 		switch {
+		case i == 0 && len(data) < len(r.pattern)+3:
+			if err := r.fill(); err != nil {
+				return nil, err
+			}
+			continue
+		case i == 0 && r.endAt(data, r.pattern):
+			r.finish(len(r.pattern))
+			continue
 		case i == 0:
-			if len(data) < len(r.pattern)+3 {
-				if err := r.fill(); err != nil {
-					return 0, err
-				}
-				continue
-			}
-			if r.endAt(data, r.pattern) {
-				r.finish(len(r.pattern))
-				continue
-			}
 			i = 2 // look-alike: its CRLF is body
 		case i < 0:
 			// Keep what might be the beginning of the end-line.
-			i = len(data) - partial(data, r.pattern)
-			if i == 0 {
+			if i = len(data) - partial(data, r.pattern); i == 0 {
 				if err := r.fill(); err != nil {
-					return 0, err
+					return nil, err
 				}
 				continue
 			}
 		}
-		n := copy(p, data[:i])
-		r.r += n
-		return n, nil
+		return data[:i], nil
 	}
-	return 0, io.EOF
+	return nil, io.EOF
 }
 
 func (r *Reader) endAt(data, pattern []byte) bool {

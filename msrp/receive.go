@@ -4,225 +4,389 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
+	"time"
 )
+
+// ErrAborted ends the body of a message that the peer gave up (RFC 4975 §7.1.1: flag #).
+var ErrAborted = errors.New("msrp message aborted by the peer")
 
 // IncomingMessage is a message as its Handler sees it.
 type IncomingMessage struct {
 	ID          string
 	ContentType string
-	Size        int64 // -1: not known
-	Body        io.Reader
+	Size        int64     // in octets, as the sender says; -1: not known
+	Body        io.Reader // ends with io.EOF, ErrAborted, or what ended the session
 	Header      []Header
 }
 
 const (
 	// shortMessage is the size up to which a message is kept whole and given to the Handler in order.
 	shortMessage = 64 << 10
-	// holdLimit bounds what may arrive ahead of its place.
-	holdLimit = 256 << 10
-	// maxArriving bounds how many messages may be under way in one session.
+	// holdLimit bounds what may arrive ahead of its place, in octets; holdPieces, in how many pieces.
+	holdLimit  = 256 << 10
+	holdPieces = 1024
+	// maxArriving bounds how many messages may be under way in one session. Beyond it, one that has not
+	// moved for stale makes room.
 	maxArriving = 32
-	// remembered is how many Message-IDs are kept to know repeats.
+	stale       = time.Minute
+	// maxQueued bounds how many short messages wait for the Handler. More hold the connection back.
+	maxQueued = 16
+	// remembered is how many messages' outcomes are kept to know repeats.
 	remembered = 128
 )
 
-// incoming is a message that is arriving. The connection's reader feeds it.
+// incoming is a message that is arriving. The connection's reader feeds it, and nobody else touches it until it is complete.
 type incoming struct {
-	m       IncomingMessage
-	head    *Head // of the first chunk seen
-	next    int64 // position expected next, from 1
-	total   int64 // -1: not known yet
-	buf     []byte
-	pipe    *pipe // set once the message is long
-	held    map[int64][]byte
-	holding int
-	final   *Head // the chunk that is answered when the Handler is done
-	conn    *conn
-	failed  bool
+	m         IncomingMessage
+	report    bool  // Success-Report: yes
+	next      int64 // position expected next, from 1
+	total     int64 // -1 until the chunk with $ came
+	buf       []byte
+	streaming bool  // the Handler has it, and reads from pipe
+	pipe      *pipe // there from the beginning, so that the session's end reaches it
+	held      []segment
+	holding   int          // octets in held
+	refused   *StatusError // no more of it is wanted
+	enough    bool         // the Handler has taken it before its end
+	moved     time.Time    // when its last chunk came
+	final     *Head        // the chunk that is answered when the Handler is done
+	conn      *conn
+}
+
+// segment is what arrived ahead of its place. Segments are sorted and don't overlap.
+type segment struct {
+	at   int64
+	data []byte
+}
+
+func (g segment) end() int64 { return g.at + int64(len(g.data)) }
+
+// outcome is what became of a message: how further chunks of it are answered.
+type outcome struct {
+	code    int // 0: the Handler is at it
+	comment string
+	size    int64
+	waiting []repeat // final chunks of repeats meanwhile
+}
+
+type repeat struct {
+	conn *conn
+	head *Head
+}
+
+// outcomes are those of the last messages.
+type outcomes struct {
+	of    map[string]*outcome
+	order []string // oldest first
+}
+
+func (r *outcomes) put(id string, o *outcome) {
+	if !r.has(id) {
+		r.order = append(r.order, id)
+	}
+	r.of[id] = o
+	for len(r.order) > remembered {
+		delete(r.of, r.order[0])
+		r.order = r.order[1:]
+	}
+}
+
+func (r *outcomes) has(id string) bool {
+	_, there := r.of[id]
+	return there
+}
+
+func (r *outcomes) drop(id string) {
+	if r.has(id) {
+		delete(r.of, id)
+		r.order = slices.DeleteFunc(r.order, func(o string) bool { return o == id })
+	}
 }
 
 // receive takes one SEND from the reader. An error means that the connection is of no use.
-func (s *Session) receive(r *Reader, h *Head) error {
-	m, code, comment := s.arriving(h)
-	if m == nil {
-		if _, err := io.Copy(io.Discard, r.Body()); err != nil {
-			return err
+func (s *Session) receive(c *conn, r *Reader, h *Head) error {
+	m, known, err := s.arriving(c, h)
+	if m != nil {
+		return m.chunk(s, r, h)
+	}
+	n, rerr := discard(r)
+	switch {
+	case rerr != nil:
+		return rerr
+	case err != nil:
+		c.respond(h, err.Code, err.Comment)
+	case h.HasBody && h.ContentType == "" && n > 0 && known == nil:
+		c.respond(h, StatusBadRequest, "a body without Content-Type")
+	default:
+		s.repeat(c, r.Flag(), h, known)
+	}
+	return nil
+}
+
+// repeat answers a chunk of a message that came before, or an empty SEND, which binds or keeps alive (RFC 4975 §7.1.1).
+func (s *Session) repeat(c *conn, flag byte, h *Head, known *outcome) {
+	s.mu.Lock()
+	switch {
+	case known == nil:
+	case flag == Aborted && known.code != StatusOK && known.code != 0:
+		s.recent.drop(h.MessageID)
+		known = nil
+	case known.code == 0 && flag == Complete:
+		if len(known.waiting) < maxArriving {
+			known.waiting = append(known.waiting, repeat{c, h})
 		}
-		s.connection().respond(h, code, comment)
-		return nil
+		s.mu.Unlock()
+		return
 	}
-	return m.chunk(s, r, h)
+	code, comment, size := StatusOK, "OK", int64(0)
+	if known != nil && known.code != 0 {
+		code, comment, size = known.code, known.comment, known.size
+	}
+	s.mu.Unlock()
+	c.respond(h, code, comment)
+	if known != nil && code == StatusOK && flag == Complete {
+		s.reportSuccess(c, h, h.SuccessReport, size)
+	}
 }
 
-func (s *Session) connection() *conn {
+// arriving finds or makes the message of a chunk. Without one, the chunk is a repeat of what is known, empty, or refused.
+func (s *Session) arriving(c *conn, h *Head) (*incoming, *outcome, *StatusError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.conn
-}
-
-// arriving finds or makes the message of a chunk. A nil message: the chunk is to be answered as told.
-func (s *Session) arriving(h *Head) (*incoming, int, string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !h.hasBody {
-		return nil, StatusOK, "OK" // §7.1.1: empty, it binds or keeps alive
-	}
 	if m := s.in[h.MessageID]; m != nil {
-		return m, 0, ""
+		return m, nil, nil
 	}
-	for _, id := range s.seen {
-		if id == h.MessageID {
-			return nil, StatusOK, "OK" // §5.4: a repeat of what was taken
-		}
+	known := s.recent.of[h.MessageID]
+	if known != nil && known.code >= 300 && h.Range.Start <= 1 && h.HasBody {
+		s.recent.drop(h.MessageID) // what was refused may be tried again
+		known = nil
+	}
+	if known != nil || !h.HasBody || h.ContentType == "" {
+		return nil, known, nil
+	}
+	refuse := func(code int, why string) (*incoming, *outcome, *StatusError) {
+		s.recent.put(h.MessageID, &outcome{code: code, comment: why})
+		return nil, nil, &StatusError{code, why}
 	}
 	switch {
+	case s.err != nil:
+		return nil, nil, &StatusError{StatusNoSession, "Session is over"}
+	case s.opt.Handler == nil:
+		return refuse(StatusForbidden, "No messages are taken")
 	case !s.accepts(h.ContentType):
-		return nil, StatusUnsupported, "Unsupported media type"
+		return refuse(StatusUnsupported, "Unsupported media type")
 	case s.opt.MaxSize > 0 && h.Range.Total > s.opt.MaxSize:
-		return nil, StatusStop, "Message too large"
-	case len(s.in) >= maxArriving:
-		return nil, StatusStop, "Too many messages at once"
+		return refuse(StatusStop, "Message too large")
+	case len(s.in) >= maxArriving && !s.evict():
+		return refuse(StatusStop, "Too many messages at once")
 	}
-	total := int64(-1)
+	size := int64(-1)
 	if h.Range.Start > 0 {
-		total = h.Range.Total
+		size = h.Range.Total
 	}
 	m := &incoming{
-		m:    IncomingMessage{ID: h.MessageID, ContentType: h.ContentType, Size: total, Header: h.Other},
-		head: h, next: 1, total: total, held: map[int64][]byte{}, conn: s.conn,
+		m:      IncomingMessage{ID: h.MessageID, ContentType: h.ContentType, Size: size, Header: h.Other},
+		report: h.SuccessReport, next: 1, total: -1, pipe: newPipe(), conn: c,
 	}
 	s.in[h.MessageID] = m
-	return m, 0, ""
+	return m, nil, nil
 }
 
-// forget takes a message off the list of the arriving ones.
-func (s *Session) forget(m *incoming, taken bool) {
+// evict makes room by what has not moved for long. s.mu is held.
+func (s *Session) evict() bool {
+	for id, m := range s.in {
+		if time.Since(m.moved) > stale {
+			delete(s.in, id)
+			s.recent.put(id, &outcome{code: StatusStop, comment: "Message abandoned"})
+			m.pipe.closeWrite(ErrAborted)
+			return true
+		}
+	}
+	return false
+}
+
+// forget takes a message off the list of the arriving ones and notes how more of it is answered.
+func (s *Session) forget(m *incoming, o *outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.in, m.m.ID)
-	if taken {
-		s.seen = append(s.seen, m.m.ID)
-		if len(s.seen) > remembered {
-			s.seen = s.seen[1:]
-		}
-	}
+	s.recent.put(m.m.ID, o)
 }
 
 // chunk reads one chunk's body into the message.
 func (m *incoming) chunk(s *Session, r *Reader, h *Head) error {
-	at := h.Range.Start
-	if at == 0 {
-		at = 1 // §7.1.1: a chunk without range is the first
-	}
-	ahead := at > m.next
-	body := r.Body()
-	var held []byte
-	piece := make([]byte, 4<<10)
+	at := max(h.Range.Start, 1) // §7.1.1: a chunk without range is the first
+	m.moved = time.Now()
+	m.report = m.report || h.SuccessReport
+	answered := false
 	for {
-		n, err := body.Read(piece)
-		data := piece[:n]
-		switch {
-		case m.failed || n == 0:
-		case ahead:
-			if m.holding+n > holdLimit {
-				m.fail(s, StatusStop, "too much out of order")
-				break
-			}
-			held = append(held, data...)
-			m.holding += n
-		default:
-			m.place(s, at, data)
-			at += int64(n)
-		}
+		data, err := r.next()
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return err
 		}
-	}
-	switch flag := r.Flag(); {
-	case flag == Aborted:
-		m.fail(s, 0, "")
-		s.forget(m, false)
-		m.conn.respond(h, StatusOK, "OK")
-		return nil
-	case flag == Complete:
-		// §7.3.1: the bytes that came count, not the range-end.
-		end := at - 1
-		if ahead {
-			end = at - 1 + int64(len(held))
+		if m.refused == nil {
+			m.take(s, at, data)
 		}
-		m.total = end
+		if at += int64(len(data)); m.refused != nil && !answered {
+			answered = true // at once, so that the sender can interrupt the chunk (§7.3.2, 10.5)
+			m.conn.respond(h, m.refused.Code, m.refused.Comment)
+		}
 	}
-	if ahead && !m.failed {
-		m.held[at] = held
+	flag := r.Flag()
+	if m.refused == nil {
+		m.settle(s)
+		if flag == Complete {
+			m.ends(at - 1)
+		}
 	}
-	m.settle(s)
-	if m.failed {
-		s.forget(m, false)
-		m.conn.respond(h, StatusStop, "Stop")
-		return nil
-	}
-	if m.total >= 0 && m.next > m.total {
+	switch {
+	case flag == Aborted:
+		m.pipe.closeWrite(ErrAborted)
+		s.forget(m, &outcome{code: StatusStop, comment: "Message aborted"})
+		if !answered {
+			m.conn.respond(h, StatusOK, "OK")
+		}
+	case m.refused != nil:
+		s.opt.Log.Info("msrp message refused", "code", m.refused.Code, "reason", m.refused.Comment)
+		m.pipe.closeWrite(m.refused)
+		s.forget(m, &outcome{code: m.refused.Code, comment: m.refused.Comment})
+		if !answered {
+			m.conn.respond(h, m.refused.Code, m.refused.Comment)
+		}
+	case m.total >= 0 && m.next > m.total:
 		m.final = h
-		s.forget(m, false) // taken or not is known when the Handler is done
-		return m.complete(s)
+		s.forget(m, &outcome{}) // how it is answered is known when the Handler is done
+		m.complete(s)
+	default:
+		m.conn.respond(h, StatusOK, "OK")
 	}
-	m.conn.respond(h, StatusOK, "OK")
 	return nil
 }
 
-// place puts bytes that are in order, or repeat what was there (§7.3.1: the last overlapping
-// chunk wins, which for bytes handed on already can't be).
-func (m *incoming) place(s *Session, at int64, data []byte) {
-	if skip := m.next - at; skip > 0 {
-		if m.pipe == nil {
-			copy(m.buf[at-1:], data[:min(skip, int64(len(data)))])
-		}
-		if skip >= int64(len(data)) {
-			return
-		}
-		data = data[skip:]
+func (m *incoming) refuse(code int, why string) { m.refused = &StatusError{code, why} }
+
+// take puts bytes to their place.
+func (m *incoming) take(s *Session, at int64, data []byte) {
+	if over := at + int64(len(data)) - 1 - m.total; m.total >= 0 && over > 0 {
+		data = data[:max(0, int64(len(data))-over)] // §7.3.1: the chunk with $ tells where the message ends
 	}
-	m.next += int64(len(data))
-	if s.opt.MaxSize > 0 && m.next-1 > s.opt.MaxSize {
-		m.fail(s, StatusStop, "Message too large")
-		return
-	}
-	if m.pipe == nil && len(m.buf)+len(data) > shortMessage {
-		m.stream(s)
-	}
-	if m.pipe == nil {
-		m.buf = append(m.buf, data...)
-		return
-	}
-	if !m.pipe.write(data) {
-		m.failed = true // the Handler has returned early: it wants no more
+	switch {
+	case s.opt.MaxSize > 0 && at+int64(len(data))-1 > s.opt.MaxSize:
+		m.refuse(StatusStop, "Message too large")
+	case at > m.next:
+		m.hold(at, data)
+	default:
+		m.place(s, at, data)
 	}
 }
 
-// settle places held chunks whose turn has come.
-func (m *incoming) settle(s *Session) {
-	for progress := true; progress && !m.failed; {
-		progress = false
-		for at, data := range m.held {
-			if at <= m.next {
-				delete(m.held, at)
-				m.holding -= len(data)
-				m.place(s, at, data)
-				progress = true
+// place puts bytes that are in order, or repeat what was there. §7.3.1: the last overlapping chunk wins, which
+// for bytes handed on already can't be.
+func (m *incoming) place(s *Session, at int64, data []byte) {
+	if skip := min(m.next-at, int64(len(data))); skip > 0 {
+		if !m.streaming {
+			copy(m.buf[at-1:], data[:skip])
+		}
+		data = data[skip:]
+	}
+	if len(data) == 0 {
+		return
+	}
+	m.next += int64(len(data))
+	if !m.streaming && len(m.buf)+len(data) > shortMessage {
+		m.stream(s)
+	}
+	if !m.streaming {
+		m.buf = append(m.buf, data...)
+		return
+	}
+	if m.enough || m.pipe.write(data) {
+		return
+	}
+	select {
+	case <-s.done:
+		m.refuse(StatusNoSession, "Session is over")
+	case err := <-m.pipe.result: // the Handler wants no more
+		m.pipe.result <- err
+		m.enough = err == nil
+		if err != nil {
+			m.refused = s.status(err)
+		}
+	}
+}
+
+// hold keeps bytes that are ahead of their place. What was held of the same place gives way: the last chunk wins.
+func (m *incoming) hold(at int64, data []byte) {
+	end := at + int64(len(data))
+	var kept []segment
+	joined := false
+	for _, g := range m.held {
+		switch {
+		case !joined && g.end() == at && len(data) > 0: // the usual case: one piece of a chunk after the other
+			kept = append(kept, segment{g.at, append(g.data, data...)})
+			joined = true
+		case g.end() <= at || g.at >= end:
+			kept = append(kept, g)
+		default:
+			if g.at < at {
+				kept = append(kept, segment{g.at, slices.Clone(g.data[:at-g.at])})
+			}
+			if g.end() > end {
+				kept = append(kept, segment{end, g.data[end-g.at:]})
 			}
 		}
+	}
+	if !joined && len(data) > 0 {
+		kept = append(kept, segment{at, bytes.Clone(data)})
+	}
+	slices.SortFunc(kept, func(a, b segment) int { return int(max(-1, min(1, a.at-b.at))) })
+	m.held, m.holding = kept, 0
+	for _, g := range kept {
+		m.holding += len(g.data)
+	}
+	if m.holding > holdLimit || len(kept) > holdPieces {
+		m.refuse(StatusStop, "Too much out of order")
+	}
+}
+
+// settle places held bytes whose turn has come, at the end of a chunk: what it brought is newer than they are.
+func (m *incoming) settle(s *Session) {
+	for len(m.held) > 0 && m.held[0].at <= m.next && m.refused == nil {
+		g := m.held[0]
+		m.held = m.held[1:]
+		m.holding -= len(g.data)
+		if skip := m.next - g.at; skip < int64(len(g.data)) {
+			m.place(s, m.next, g.data[skip:])
+		}
+	}
+}
+
+// ends notes where the message ends, as the chunk with $ tells (§7.3.1: by its bytes, not by the range-end).
+func (m *incoming) ends(total int64) {
+	m.total = total
+	if m.next-1 > total {
+		if m.streaming {
+			m.refuse(StatusBadRequest, "Message is longer than its last chunk tells")
+			return
+		}
+		m.buf, m.next = m.buf[:total], total+1
+	}
+	m.held = slices.DeleteFunc(m.held, func(g segment) bool { return g.at > total })
+	for i, g := range m.held {
+		m.held[i].data = g.data[:min(int64(len(g.data)), total+1-g.at)]
 	}
 }
 
 // stream hands a long message to the Handler while it is arriving.
 func (m *incoming) stream(s *Session) {
-	m.pipe = newPipe(m.buf)
+	m.streaming = true
+	m.pipe.write(m.buf)
 	m.buf = nil
 	m.m.Body = m.pipe
 	go func() { // ends with the Handler, whose reads end with the message or the session
@@ -233,153 +397,123 @@ func (m *incoming) stream(s *Session) {
 }
 
 // complete is called by the reader when all bytes are there.
-func (m *incoming) complete(s *Session) error {
-	if m.pipe == nil {
-		m.m.Size = int64(len(m.buf))
-		m.m.Body = bytes.NewReader(m.buf)
-		select {
-		case s.work <- m: // a full queue holds the connection back
-		case <-s.done:
-		}
-		return nil
+func (m *incoming) complete(s *Session) {
+	if m.streaming {
+		m.pipe.closeWrite(io.EOF)
+		go func() { // ends with the Handler
+			m.finish(s, <-m.pipe.result)
+		}()
+		return
 	}
-	m.pipe.closeWrite(io.EOF)
-	go func() { // ends with the Handler
-		m.finish(s, <-m.pipe.result)
-	}()
-	return nil
+	m.m.Size = int64(len(m.buf))
+	m.m.Body = bytes.NewReader(m.buf)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.queue) >= maxQueued && s.err == nil {
+		s.room.Wait()
+	}
+	if s.err != nil {
+		return
+	}
+	s.queue = append(s.queue, m)
+	if !s.serving {
+		s.serving = true
+		go s.serve() // ends when the queue is empty
+	}
 }
 
-// handle runs short messages one after the other.
-func (s *Session) handle() {
+// serve runs short messages one after the other.
+func (s *Session) serve() {
 	for {
-		select {
-		case m := <-s.work:
-			m.finish(s, s.opt.Handler.ServeMSRP(s, &m.m))
-		case <-s.done:
+		s.mu.Lock()
+		if len(s.queue) == 0 {
+			s.queue, s.serving = nil, false
+			s.mu.Unlock()
 			return
 		}
+		m := s.queue[0]
+		s.queue = s.queue[1:]
+		s.room.Signal()
+		s.mu.Unlock()
+		m.finish(s, s.opt.Handler.ServeMSRP(s, &m.m))
 	}
 }
 
-// finish answers the last chunk with what the Handler said, and reports success if asked to.
-func (m *incoming) finish(s *Session, err error) {
-	var status *StatusError
-	switch {
-	case errors.As(err, &status):
-		m.conn.respond(m.final, status.Code, status.Comment)
-		return
-	case err != nil:
+// status is how an error of the Handler is answered.
+func (s *Session) status(err error) *StatusError {
+	if status, ok := errors.AsType[*StatusError](err); ok {
+		return status
+	}
+	if s.Err() == nil {
 		s.opt.Log.Error("msrp handler failed", "error", err)
-		m.conn.respond(m.final, StatusForbidden, "Not taken")
+	}
+	return &StatusError{StatusForbidden, "Not taken"}
+}
+
+// finish answers the last chunk with what the Handler said, and reports success if asked to. Repeats of it that came
+// meanwhile get the same answer.
+func (m *incoming) finish(s *Session, err error) {
+	o := &outcome{code: StatusOK, comment: "OK", size: m.next - 1}
+	if err != nil {
+		status := s.status(err)
+		o.code, o.comment = status.Code, status.Comment
+	}
+	s.mu.Lock()
+	var repeats []repeat
+	if was := s.recent.of[m.m.ID]; was != nil {
+		repeats = was.waiting
+	}
+	s.recent.put(m.m.ID, o)
+	s.mu.Unlock()
+	for _, r := range append([]repeat{{m.conn, m.final}}, repeats...) {
+		r.conn.respond(r.head, o.code, o.comment)
+		if o.code == StatusOK {
+			s.reportSuccess(r.conn, r.head, m.report, o.size)
+		}
+	}
+}
+
+// reportSuccess tells the whole From-Path that the message has come, if it is asked for (RFC 4975 §7.1.3).
+func (s *Session) reportSuccess(c *conn, h *Head, wanted bool, size int64) {
+	if !wanted {
 		return
 	}
-	s.forget(m, true)
-	m.conn.respond(m.final, StatusOK, "OK")
-	if m.final.SuccessReport || m.head.SuccessReport {
-		// §7.1.3: to the whole From-Path, covering what was received.
-		n := m.next - 1
-		m.conn.sendControl(&Head{
-			TransactionID: newTransactionID(), Method: REPORT, ToPath: m.final.FromPath, FromPath: Path{s.opt.Local},
-			MessageID: m.m.ID, Range: ByteRange{1, n, n}, ReportStatus: "000 200 OK",
-		})
-	}
+	c.send(&Head{
+		TransactionID: newTransactionID(), Method: REPORT, ToPath: h.FromPath, FromPath: Path{s.opt.Local},
+		MessageID: h.MessageID, Range: ByteRange{1, size, size}, ReportStatus: "000 200 OK",
+	}, Complete)
 }
 
-func (m *incoming) fail(s *Session, code int, why string) {
-	if !m.failed && code != 0 {
-		s.opt.Log.Info("msrp message stopped", "code", code, "reason", why)
-	}
-	m.failed = true
-	m.abort(&StatusError{StatusStop, why})
-}
-
-func (m *incoming) abort(err error) {
-	if m.pipe != nil {
-		m.pipe.closeWrite(err)
-	}
-}
-
-// report hands a REPORT to the Handler. Unknown messages and bad reports are ignored (§7.1.2).
+// report takes a REPORT. Unknown messages and bad reports are ignored (RFC 4975 §7.1.2). A failure counts
+// as a response with that code would; but where bytes are missing, rather than unwanted, the session has failed (§7.3.2).
 func (s *Session) report(h *Head) {
-	rh, ok := s.opt.Handler.(ReportHandler)
-	if !ok {
-		return
-	}
 	// Status: namespace SP status-code [SP comment]; 000 is the namespace of MSRP itself.
 	f := strings.SplitN(h.ReportStatus, " ", 3)
 	if len(f) < 2 || f[0] != "000" {
 		return
 	}
 	code, err := strconv.Atoi(f[1])
-	if err != nil {
+	if err != nil || code < 100 || code > 999 {
 		return
 	}
 	r := Report{MessageID: h.MessageID, Range: h.Range, Code: code}
 	if len(f) == 3 {
 		r.Comment = f[2]
 	}
-	rh.ServeReport(s, r)
-}
-
-// pipe carries a long message from the connection's reader to the Handler with a bounded window.
-type pipe struct {
-	mu     sync.Mutex
-	cond   *sync.Cond
-	buf    []byte
-	err    error // after buf: io.EOF or why there is no more
-	closed bool  // the reader of the pipe is gone
-	result chan error
-}
-
-func newPipe(begin []byte) *pipe {
-	p := &pipe{buf: begin, result: make(chan error, 1)}
-	p.cond = sync.NewCond(&p.mu)
-	return p
-}
-
-func (p *pipe) write(data []byte) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for len(p.buf) >= 2*shortMessage && !p.closed && p.err == nil {
-		p.cond.Wait()
+	s.mu.Lock()
+	o, known := s.out[h.MessageID], s.gone.has(h.MessageID)
+	s.mu.Unlock()
+	if !known {
+		return
 	}
-	if p.closed || p.err != nil {
-		return false
+	failed := code >= 300
+	if failed && o != nil {
+		o.refuse(&StatusError{code, r.Comment})
 	}
-	p.buf = append(p.buf, data...)
-	p.cond.Broadcast()
-	return true
-}
-
-// Read gives bytes in order.
-func (p *pipe) Read(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for len(p.buf) == 0 && p.err == nil {
-		p.cond.Wait()
+	if rh, ok := s.opt.Handler.(ReportHandler); ok {
+		rh.ServeReport(s, r)
 	}
-	if len(p.buf) == 0 {
-		return 0, p.err
+	if failed && code != StatusForbidden && code != StatusStop && code != StatusUnsupported {
+		s.end(&StatusError{code, r.Comment})
 	}
-	n := copy(b, p.buf)
-	p.buf = p.buf[n:]
-	p.cond.Broadcast()
-	return n, nil
-}
-
-func (p *pipe) closeWrite(err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.err == nil {
-		p.err = err
-	}
-	p.cond.Broadcast()
-}
-
-func (p *pipe) closeRead() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.closed = true
-	p.cond.Broadcast()
 }

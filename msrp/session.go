@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -14,15 +15,20 @@ import (
 	"time"
 )
 
+// ErrNotBound is the end of an expected session that nobody connected to in time.
+var ErrNotBound = errors.New("msrp session: no connection from the peer in time")
+
 // Handler takes the messages of a session.
 type Handler interface {
-	// ServeMSRP takes one message. A nil result lets the 200 to its last chunk go; a *StatusError picks
-	// another code; any other error is 403. Short messages come one after the other in the order
-	// in which they were completed; a long one comes while it is still arriving, on a goroutine of its own.
+	// ServeMSRP takes one message. A nil result lets the 200 to its last chunk go, whether or not all of the
+	// body was read; a *StatusError picks another code; any other error is 403. Short messages (64 KiB at most) come one
+	// after the other in the order in which they were completed; a long one comes while it is still
+	// arriving, on a goroutine of its own, and is held back at the rate at which its body is read.
 	ServeMSRP(s *Session, m *IncomingMessage) error
 }
 
-// ReportHandler may be implemented by a Handler that asks for reports.
+// ReportHandler may be implemented by a Handler that asks for reports. ServeReport is called by the connection's reader and must
+// not block. A refusal of a message that was sent with Failure-Report partial comes here, too, once Send has returned.
 type ReportHandler interface {
 	ServeReport(s *Session, r Report)
 }
@@ -31,39 +37,45 @@ type ReportHandler interface {
 type Report struct {
 	MessageID string
 	Range     ByteRange
-	Code      int
+	Code      int // 200: these bytes have come
 	Comment   string
 }
 
 // SessionOptions make a Session.
 type SessionOptions struct {
 	Local           URI
-	Remote          Path // may be set later, by SetRemote
-	Handler         Handler
-	AcceptTypes     []string      // nil: all; others get 415
+	Remote          Path          // may be set later, by SetRemote
+	Handler         Handler       // nil: messages are refused with 403
+	AcceptTypes     []string      // as in a=accept-types, type/* and * included; nil: all; others get 415
 	MaxSize         int64         // of a message in octets; 0: no limit; more gets 413
-	ChunkSize       int           // octets a SEND; default 16 KiB
-	ResponseTimeout time.Duration // default 30 s (RFC 4975 §7.1.1)
-	BindTimeout     time.Duration // how long a listener waits for the first request; default 30 s
-	Lenient         bool          // match on the session id alone, as old clients do (sessmatch)
-	Log             *slog.Logger
+	ChunkSize       int           // octets a SEND, which is what Send keeps in memory; default 16 KiB, at least 2048
+	ResponseTimeout time.Duration // for a response, from the last byte of its request on; default 30 s (RFC 4975 §7.1.1)
+	BindTimeout     time.Duration // how long an expected session waits for its connection once Remote is known; default 30 s
+	Lenient         bool          // match on the session id alone, as some old clients need (draft-ietf-simple-msrp-sessmatch)
+	Log             *slog.Logger  // default: none
 }
 
-// Session is one MSRP session: two paths and, once bound, a connection.
+// Session is one MSRP session: two paths and, once bound, a connection. Its methods may be
+// called by several goroutines at a time.
 type Session struct {
 	opt   SessionOptions
+	newID func() string // of transactions
 	bound chan struct{} // closed when conn is set
 	done  chan struct{} // closed by end
-	once  sync.Once
 
-	mu     sync.Mutex // guards the fields below
-	remote Path
-	conn   *conn
-	err    error
-	in     map[string]*incoming // messages that are arriving
-	seen   []string             // Message-IDs taken lately, oldest first
-
-	work chan *incoming // short messages, in order of completion; its reader ends with done
+	mu       sync.Mutex // guards the fields below
+	remote   Path
+	conn     *conn
+	err      error
+	listener *Listener            // that expects the session
+	unbound  *time.Timer          // ends the session if nobody connects
+	in       map[string]*incoming // messages that are arriving
+	recent   outcomes             // of messages that came lately
+	out      map[string]*outgoing // messages on their way out
+	gone     outcomes             // ids of messages that went out lately: REPORTs may come later
+	queue    []*incoming          // short messages that wait for the Handler, in order of completion
+	serving  bool                 // the goroutine of queue runs
+	room     *sync.Cond           // queue got shorter, or the session is over
 }
 
 // NewSession makes a session that is not bound yet.
@@ -71,6 +83,7 @@ func NewSession(opt SessionOptions) *Session {
 	if opt.ChunkSize <= 0 {
 		opt.ChunkSize = 16 << 10
 	}
+	opt.ChunkSize = max(opt.ChunkSize, maxPlain) // RFC 4975 §7.1.1: smaller messages are not divided
 	if opt.ResponseTimeout <= 0 {
 		opt.ResponseTimeout = 30 * time.Second
 	}
@@ -81,9 +94,11 @@ func NewSession(opt SessionOptions) *Session {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Session{
-		opt: opt, remote: opt.Remote, bound: make(chan struct{}), done: make(chan struct{}),
-		in: map[string]*incoming{}, work: make(chan *incoming, 64),
+		opt: opt, newID: newTransactionID, remote: opt.Remote, bound: make(chan struct{}), done: make(chan struct{}),
+		in: map[string]*incoming{}, out: map[string]*outgoing{},
+		recent: outcomes{of: map[string]*outcome{}}, gone: outcomes{of: map[string]*outcome{}},
 	}
+	s.room = sync.NewCond(&s.mu)
 	return s
 }
 
@@ -94,6 +109,7 @@ func NewSessionID() string {
 	return hex.EncodeToString(b[:])
 }
 
+// newTransactionID makes an id of 64 random bits (RFC 4975 §7.1: a body can't be made to contain it).
 func newTransactionID() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:])
@@ -108,6 +124,7 @@ func (s *Session) SetRemote(p Path) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remote = p
+	s.await()
 }
 
 // Bound is closed when the session has its connection.
@@ -116,64 +133,118 @@ func (s *Session) Bound() <-chan struct{} { return s.bound }
 // Done is closed when the session is over.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// Err says why the session is over; nil before that.
+// Err says why the session is over; nil before that. ErrClosed: we closed it. ErrNotBound: nobody connected. A *StatusError: the peer
+// does not know it (481), has it elsewhere (506), or reported that bytes are missing. Else the connection was lost.
 func (s *Session) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
 }
 
-// Close ends the session, and its connection if no other session uses it. It is idempotent.
+// Close ends the session, and its connection if no other session uses it; responses that wait still leave. Messages
+// on their way are given up. It is idempotent and never fails.
 func (s *Session) Close() error {
 	s.end(ErrClosed)
 	return nil
 }
 
+// end ends the session once. A connection that closes ends its sessions, and the last session to leave closes its
+// connection; so no lock is held on the way.
 func (s *Session) end(err error) {
-	s.once.Do(func() {
-		s.mu.Lock()
-		s.err = err
-		c := s.conn
-		arriving := s.in
-		s.in = map[string]*incoming{}
-		close(s.done)
+	s.mu.Lock()
+	if s.err != nil {
 		s.mu.Unlock()
-		for _, m := range arriving {
-			m.abort(err)
-		}
-		if c != nil {
-			c.detach(s)
-		}
-	})
+		return
+	}
+	s.err = err
+	c, l, arriving, leaving := s.conn, s.listener, s.in, s.out
+	s.in, s.out, s.queue = nil, nil, nil
+	close(s.done)
+	s.room.Broadcast()
+	s.mu.Unlock()
+	for _, m := range arriving {
+		m.pipe.closeWrite(err)
+	}
+	for _, o := range leaving {
+		o.fail(fmt.Errorf("send: %w", err))
+	}
+	if l != nil {
+		l.Forget(s)
+	}
+	if c != nil {
+		c.detach(s)
+	}
+}
+
+// expect notes who expects the session. False: it is over.
+func (s *Session) expect(l *Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listener = l
+	s.await()
+	return s.err == nil
+}
+
+func (s *Session) unexpect() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listener = nil
+	if s.unbound != nil {
+		s.unbound.Stop()
+		s.unbound = nil
+	}
+}
+
+// await starts the wait for the peer's connection, when all is there for it: peers that wait for each other
+// must not hang. s.mu is held.
+func (s *Session) await() {
+	if s.listener != nil && len(s.remote) > 0 && s.conn == nil && s.err == nil && s.unbound == nil {
+		s.unbound = time.AfterFunc(s.opt.BindTimeout, func() {
+			select {
+			case <-s.bound:
+			default:
+				s.end(ErrNotBound)
+			}
+		})
+	}
 }
 
 // bind gives the session its connection. False: it has one, or is over.
 func (s *Session) bind(c *conn) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.conn != nil || s.err != nil {
+		s.mu.Unlock()
 		return false
 	}
 	s.conn = c
+	if s.unbound != nil {
+		s.unbound.Stop()
+	}
 	c.attach(s)
 	close(s.bound)
-	go s.handle() // ends with the session
+	s.mu.Unlock()
+	select {
+	case <-c.done: // it closed meanwhile, perhaps without having seen this session
+		s.end(c.err)
+	default:
+	}
 	return true
 }
 
-// matches checks a request's paths against the session's (RFC 4975 §7.3).
-func (s *Session) matches(h *Head) bool {
+// matches compares the URI that a request is for with the session's (RFC 4975 §7.3).
+func (s *Session) matches(to URI) bool {
 	if s.opt.Lenient {
-		return h.ToPath[0].SessionID == s.opt.Local.SessionID
+		return to.SessionID == s.opt.Local.SessionID
 	}
-	return h.ToPath[0].Equal(s.opt.Local)
+	return to.Equal(s.opt.Local)
 }
 
-// Dial makes a network connection.
+// Dial makes a network connection, as net.Dialer.DialContext does.
 type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // Connect makes the session active: it dials addr, binds, sends the empty SEND at once (RFC 4975 §5.4,
-// RFC 6135 §4.2.2) and waits for its response. A nil tlsConfig means plain TCP.
+// RFC 6135 §4.2.2) and waits for its response. A nil tlsConfig means plain TCP. After an error the session is over if
+// a connection stood, and the error is a *StatusError if the peer refused (481, 506) or was silent (408).
 func (s *Session) Connect(ctx context.Context, dial Dial, addr string, tlsConfig *tls.Config) error {
 	nc, err := dial(ctx, "tcp", addr)
 	if err != nil {
@@ -190,34 +261,39 @@ func (s *Session) Connect(ctx context.Context, dial Dial, addr string, tlsConfig
 	return s.ConnectOn(ctx, nc)
 }
 
-// ConnectOn is Connect on a connection that stands.
+// ConnectOn is Connect on a connection that stands. The session owns it from then on.
 func (s *Session) ConnectOn(ctx context.Context, nc net.Conn) error {
+	remote := s.remotePath()
+	if len(remote) == 0 {
+		_ = nc.Close()
+		return errors.New("connect: the remote path is not set")
+	}
 	c := newConn(nc, nil, s.opt.Log)
 	if !s.bind(c) {
 		_ = nc.Close()
-		return fmt.Errorf("connect: bound already or closed")
+		return errors.New("connect: bound already or closed")
 	}
-	c.start(0)
-	tid := newTransactionID()
-	t := c.expect(tid, s.opt.ResponseTimeout)
 	// §7.1.1: an empty SEND has the range 1-0/0 and no body.
-	c.sendControl(&Head{
-		TransactionID: tid, Method: SEND, ToPath: s.remotePath(), FromPath: Path{s.opt.Local},
+	h := &Head{
+		TransactionID: s.newID(), Method: SEND, ToPath: remote, FromPath: Path{s.opt.Local},
 		MessageID: newTransactionID(), Range: ByteRange{1, 0, 0},
-	})
+	}
+	answer := make(chan error, 1)
+	c.expect(h.TransactionID, func(err error) { answer <- err })
+	c.start(0)
+	c.send(h, Complete)
+	c.arm(h.TransactionID, s.opt.ResponseTimeout)
 	var err error
 	select {
-	case err = <-t.result:
+	case err = <-answer:
 	case <-ctx.Done():
 		err = ctx.Err()
-	case <-s.done:
-		err = s.Err()
 	}
-	if err != nil {
-		s.end(err)
-		return fmt.Errorf("bind: %w", err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	s.end(err)
+	return fmt.Errorf("bind: %w", err)
 }
 
 func (s *Session) remotePath() Path {

@@ -16,7 +16,8 @@ const (
 	StatusAlreadyBound  = 506
 )
 
-// StatusError is a response other than 200, or what a Handler wants answered.
+// StatusError is a response other than 200, what a Handler wants answered, or what a Reader finds in
+// a request that is whole but wrong.
 type StatusError struct {
 	Code    int
 	Comment string

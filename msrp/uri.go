@@ -3,6 +3,7 @@ package msrp
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -20,7 +21,7 @@ type URI struct {
 
 var errURI = errors.New("msrp uri")
 
-// ParseURI reads one MSRP URI.
+// ParseURI reads one MSRP URI of at most 1024 octets (RFC 4975 §9). A transport is mandatory, a session id is not.
 func ParseURI(s string) (URI, error) {
 	bad := func(why string) (URI, error) { return URI{}, fmt.Errorf("%w %.80q: %s", errURI, s, why) }
 	if len(s) > 1024 {
@@ -42,27 +43,27 @@ func ParseURI(s string) (URI, error) {
 	default:
 		return bad("scheme is not msrp or msrps")
 	}
+	if at := strings.IndexByte(rest, '@'); at >= 0 && !strings.Contains(rest[:at], "/") { // userinfo may have a ';'
+		u.User, rest = rest[:at], rest[at+1:]
+		if u.User == "" {
+			return bad("has an empty userinfo")
+		}
+	}
 	path, params, ok := strings.Cut(rest, ";")
 	if !ok {
 		return bad("has no transport")
 	}
 	transport, more, hasMore := strings.Cut(params, ";")
 	u.Transport = strings.ToLower(transport)
-	if u.Transport == "" || strings.Contains(u.Transport, "/") {
+	if u.Transport == "" || strings.ContainsFunc(u.Transport, func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9') }) {
 		return bad("has no transport")
 	}
 	if hasMore {
 		u.Params = ";" + more
 	}
-	authority, session, hasSession := strings.Cut(path, "/")
-	if hasSession {
-		if session == "" || strings.Contains(session, "/") {
-			return bad("has an invalid session id")
-		}
-		u.SessionID = session
-	}
-	if at := strings.LastIndexByte(authority, '@'); at >= 0 {
-		u.User, authority = authority[:at], authority[at+1:]
+	authority, session, hasSession := strings.Cut(path, "/") // a session id may have further slashes
+	if u.SessionID = session; hasSession && session == "" {
+		return bad("has an empty session id")
 	}
 	host, port := authority, ""
 	if strings.HasPrefix(authority, "[") {
@@ -81,7 +82,7 @@ func ParseURI(s string) (URI, error) {
 			return bad("has an empty port")
 		}
 	}
-	if host == "" || strings.ContainsAny(host[1:], "[@:") && host[0] != '[' {
+	if host == "" || host == "[]" || host[0] != '[' && strings.ContainsAny(host, "[]@:") {
 		return bad("has no valid host")
 	}
 	u.Host = host
@@ -125,14 +126,27 @@ func (u URI) String() string {
 // Equal compares as RFC 4975 §6.1 says: scheme, host and transport without case, session id with
 // case; an explicit port never equals a missing one; userinfo and parameters don't count.
 func (u URI) Equal(v URI) bool {
-	return u.Secure == v.Secure && strings.EqualFold(u.Host, v.Host) && u.Port == v.Port &&
+	return u.Secure == v.Secure && sameHost(u.Host, v.Host) && u.Port == v.Port &&
 		u.SessionID == v.SessionID && strings.EqualFold(u.Transport, v.Transport)
+}
+
+// sameHost also knows the ways to write an IPv6 address.
+func sameHost(a, b string) bool {
+	if strings.EqualFold(a, b) {
+		return true
+	}
+	if !strings.HasPrefix(a, "[") || !strings.HasPrefix(b, "[") {
+		return false
+	}
+	x, errX := netip.ParseAddr(strings.Trim(a, "[]"))
+	y, errY := netip.ParseAddr(strings.Trim(b, "[]"))
+	return errX == nil && errY == nil && x == y
 }
 
 // Path is the value of To-Path, From-Path or a=path: URIs in the order of the hops.
 type Path []URI
 
-// ParsePath reads URIs divided by single spaces; there is at least one.
+// ParsePath reads URIs divided by spaces: one at least, 16 at most.
 func ParsePath(s string) (Path, error) {
 	var p Path
 	for f := range strings.FieldsSeq(s) {
