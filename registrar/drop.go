@@ -23,19 +23,25 @@ func (r *Registrar) Drop(ctx context.Context, account latchkey.AccountID) error 
 	if err != nil {
 		return fmt.Errorf("registration of %s: %w", account, err)
 	}
+	var core *latchkey.Registration
 	var others []latchkey.Server
 	for i := range regs {
 		reg := &regs[i]
+		if reg.State == latchkey.RegistrationLeaving {
+			continue // Run is at it
+		}
 		reg.State, reg.Failures, reg.Due = latchkey.RegistrationLeaving, 0, time.Now().Add(r.opt.Timeout)
 		if err := r.save(ctx, reg); err != nil {
 			return err
 		}
-		if reg.Server != latchkey.CoreServer {
+		if reg.Server == latchkey.CoreServer {
+			core = reg
+		} else {
 			others = append(others, reg.Server)
 		}
 	}
 	err = r.each(others, func(s latchkey.Server) error { return r.leave(ctx, find(regs, s)) })
-	if core := find(regs, latchkey.CoreServer); core != nil {
+	if core != nil {
 		err = first(err, r.leave(ctx, core))
 	}
 	return err
