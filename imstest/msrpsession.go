@@ -21,7 +21,8 @@ type endpoint struct {
 	local string // own path
 	born  time.Time
 
-	ln net.Listener // while a connection is awaited
+	ln     net.Listener // while a connection is awaited
+	learns bool         // the peer's path is what its first request says (Media)
 
 	mu      sync.Mutex
 	peer    string // the other side's path
@@ -131,6 +132,12 @@ func (e *endpoint) run(c net.Conn) {
 		}
 		if first && f.method != "SEND" {
 			e.phone.violation("msrp: the first request is %s (RFC 4975 §5.4)", f.method)
+		}
+		if first && e.learns {
+			e.setRemote(f.get("From-Path"))
+		}
+		if first {
+			e.phone.tell(PhoneEvent{Type: "bound", ID: e.id, Text: f.get("Byte-Range")})
 		}
 		first = false
 		e.take(f)

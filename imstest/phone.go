@@ -48,7 +48,7 @@ type PhoneOptions struct {
 
 // PhoneEvent is something that happened on a phone.
 type PhoneEvent struct {
-	Type   string // message, repeat (a message that was there before), receipt, composing, call, media (MSRP is up), hangup
+	Type   string // message, repeat (a message that was there before), receipt, composing, call, bound (the peer's first MSRP request, Text is its Byte-Range), media (MSRP is up), hangup
 	Peer   string
 	ID     string
 	Text   string
