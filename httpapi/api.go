@@ -1,0 +1,75 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"latchkey"
+)
+
+// answerTime bounds writing an answer that is no stream, from its request on: longer than a
+// long poll or a logout may take, and short enough that who reads nothing holds no place (F67).
+const answerTime = 3 * time.Minute
+
+// API is the facade as an http.Handler. Drain it when the server is about to stop, and Close it after that.
+type API struct {
+	ports Ports
+	opt   Options
+
+	attendance *attendance
+	goodbyes   *goodbyes
+
+	open  context.Context // until Drain: streams end and their clients reconnect
+	drain context.CancelFunc
+}
+
+// New makes the facade. Options must have passed Validate.
+func New(ports Ports, opt Options) *API {
+	opt = opt.withDefaults()
+	a := &API{ports: ports, opt: opt, attendance: newAttendance(ports, opt), goodbyes: newGoodbyes()}
+	a.open, a.drain = context.WithCancel(context.Background())
+	return a
+}
+
+// Drain ends all event streams, so that their clients reconnect, elsewhere if need be, and refuses
+// new ones. It is idempotent.
+func (a *API) Drain() { a.drain() }
+
+// Close drains, stops what the facade does between requests, and waits for it and for the
+// streams. It is idempotent.
+func (a *API) Close() error {
+	a.Drain()
+	a.attendance.close()
+	return nil
+}
+
+// ServeHTTP answers one request, logs it, and turns a panic into a 500.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rec := &recorder{ResponseWriter: w}
+	done := a.logRequest(rec, r)
+	defer done()
+	defer func() {
+		switch p := recover(); {
+		case p == nil:
+		case p == http.ErrAbortHandler: //nolint:errorlint // net/http compares so, too
+			panic(p)
+		default:
+			a.opt.Log.Error("http handler panicked", "panic", p, "stack", stack())
+			a.problem(rec, r, latchkey.Errorf(latchkey.KindInternal, ""))
+		}
+	}()
+	// Each request sets it anew, since net/http leaves it to the next one on the connection.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
+	secureHeaders(rec.Header(), r)
+	if err := a.route(rec, r); err != nil {
+		if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+			return // the client has gone; nobody reads an answer
+		}
+		a.problem(rec, r, err)
+	}
+}
+
+// handler answers a request or says why not; the error becomes a problem in one place.
+type handler func(w http.ResponseWriter, r *http.Request) error

@@ -1,0 +1,484 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"latchkey"
+	"latchkey/conversation"
+	"latchkey/guest"
+)
+
+// The people of the tests.
+const (
+	aliceURI = "sip:a@cc.com"
+	carolURI = "sip:c@cc.com"
+	aliceTel = "+8613800000001"
+	account  = "sip:b_at_cc.com@guest.example"
+	password = "the-guests-password"
+	alicePwd = "the-inviters-password"
+)
+
+// then is when everything happens that golden files show.
+var then = time.Date(2030, 1, 2, 3, 4, 5, 123_456_789, time.UTC)
+
+func relation(inviter, name string) latchkey.Relation {
+	rel := latchkey.Relation{
+		ID: latchkey.NewRelationID(), Account: account, Inviter: latchkey.InviterID(inviter), InviterUID: "uid of " + name, InviterName: name,
+		Interactions: []latchkey.Interaction{latchkey.IM}, Created: then, Expires: then.Add(168 * time.Hour), State: latchkey.Live,
+	}
+	if inviter == aliceURI {
+		rel.InviterTel = aliceTel
+	}
+	return rel
+}
+
+// desk is a guest.Desk in memory, for one guest. Each call with an effect, and each look into
+// relations, is noted.
+type desk struct {
+	hall *hall
+
+	mu        sync.Mutex
+	relations []latchkey.Relation
+	invited   map[latchkey.Identifier]guest.Invited
+	b         map[latchkey.Identifier]latchkey.Subscriber // registered users
+	tokens    map[string]bool
+	calls     []string
+	failure   error // of Invite, Login and Logout
+}
+
+func (d *desk) note(format string, args ...any) {
+	d.calls = append(d.calls, fmt.Sprintf(format, args...))
+}
+
+func (d *desk) noted() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.calls)
+}
+
+func (d *desk) fail(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failure = err
+}
+
+func (d *desk) Invite(_ context.Context, req guest.InviteRequest) (guest.Invited, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failure != nil {
+		return guest.Invited{}, d.failure
+	}
+	d.note("invite %s by %s for %v %q %q %q", req.Identifier, req.Inviter.ID(), req.Interactions, req.Channel, req.Name, req.Note)
+	if b, ok := d.b[req.Identifier]; ok {
+		return guest.Invited{}, &latchkey.Error{Kind: latchkey.KindAlreadyRegistered, URI: b.URI.String()}
+	}
+	v, ok := d.invited[req.Identifier]
+	v.Created = !ok
+	if !ok {
+		v = guest.Invited{
+			Relation: relation(string(req.Inviter.ID()), "Alice"), Identifier: req.Identifier, Created: true, Registered: true,
+			Notification: latchkey.NotificationQueued, GuestState: latchkey.GuestInvited,
+		}
+		d.invited[req.Identifier] = v
+	}
+	return v, nil
+}
+
+func (d *desk) Invitations(_ context.Context, inviter latchkey.InviterID) ([]guest.Invited, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []guest.Invited
+	for _, v := range d.invited {
+		if v.Inviter == inviter {
+			v.Created = false
+			all = append(all, v)
+		}
+	}
+	slices.SortFunc(all, func(a, b guest.Invited) int { return strings.Compare(a.Identifier.Value, b.Identifier.Value) })
+	return all, nil
+}
+
+func (d *desk) Registered(_ context.Context, id latchkey.Identifier) (latchkey.Subscriber, bool, error) {
+	b, ok := d.b[id]
+	return b, ok, nil
+}
+
+func (d *desk) RegisteredURI(_ context.Context, a latchkey.Address) (latchkey.Subscriber, bool, error) {
+	for _, b := range d.b {
+		if b.URI.SameIdentity(a) {
+			return b, true, nil
+		}
+	}
+	return latchkey.Subscriber{}, false, nil
+}
+
+func (d *desk) Withdraw(_ context.Context, inviter latchkey.InviterID, account latchkey.AccountID) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.note("withdraw %s by %s", account, inviter)
+	for id, v := range d.invited {
+		if v.Inviter == inviter && v.Account == account {
+			delete(d.invited, id)
+			return nil
+		}
+	}
+	return latchkey.Errorf(latchkey.KindNotFound, "you have not invited this account")
+}
+
+func (d *desk) WithdrawAll(_ context.Context, inviter latchkey.InviterID) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.note("withdraw all by %s", inviter)
+	clear(d.invited)
+	return nil
+}
+
+func (d *desk) Authenticate(_ context.Context, who, pw string, _ netip.Addr) (latchkey.Guest, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if known, err := address(who); err != nil || known.Identity() != account || pw != password || len(d.relations) == 0 {
+		return latchkey.Guest{}, latchkey.Errorf(latchkey.KindUnauthorized, "")
+	}
+	return latchkey.Guest{Account: account}, nil
+}
+
+func (d *desk) Login(ctx context.Context, who, pw string, from netip.Addr) (guest.Login, error) {
+	g, err := d.Authenticate(ctx, who, pw, from)
+	if err != nil {
+		return guest.Login{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failure != nil {
+		return guest.Login{}, d.failure
+	}
+	token := latchkey.NewToken()
+	d.tokens[token] = true
+	d.note("login %s", g.Account)
+	return guest.Login{Guest: g, Relations: slices.Clone(d.relations), Token: latchkey.Secret(token), Expires: then.Add(168 * time.Hour)}, nil
+}
+
+func (d *desk) ByToken(_ context.Context, token string) (latchkey.Guest, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.tokens[token] {
+		return latchkey.Guest{}, latchkey.Errorf(latchkey.KindUnauthorized, "")
+	}
+	return latchkey.Guest{Account: account}, nil
+}
+
+func (d *desk) Relations(_ context.Context, of latchkey.AccountID) ([]latchkey.Relation, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if of != account {
+		return nil, nil
+	}
+	return slices.Clone(d.relations), nil
+}
+
+func (d *desk) Authorize(_ context.Context, of latchkey.AccountID, peer latchkey.Address) (latchkey.Relation, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range d.relations {
+		if r.Account == of && r.Names(peer) {
+			return r, nil
+		}
+	}
+	return latchkey.Relation{}, latchkey.Errorf(latchkey.KindNoRelation, "")
+}
+
+func (d *desk) Logout(_ context.Context, of latchkey.AccountID) error {
+	d.mu.Lock()
+	d.note("logout %s", of)
+	if err := d.failure; err != nil {
+		d.mu.Unlock()
+		return err
+	}
+	ended := d.relations
+	d.relations = nil
+	clear(d.tokens)
+	d.mu.Unlock()
+	for _, rel := range ended {
+		d.hall.post(latchkey.Event{Type: latchkey.InviterEvent, URI: string(rel.Inviter), State: "removed", Reason: string(latchkey.GuestLeft)})
+	}
+	return nil
+}
+
+// add relates the guest with one more inviter and tells the stream, and remove takes one away.
+func (d *desk) add(rel latchkey.Relation) {
+	d.mu.Lock()
+	d.relations = append(d.relations, rel)
+	d.mu.Unlock()
+	d.hall.post(latchkey.Event{Type: latchkey.InviterEvent, URI: string(rel.Inviter), Name: rel.InviterName, State: "added"})
+}
+
+func (d *desk) remove(inviter latchkey.InviterID) {
+	d.mu.Lock()
+	d.relations = slices.DeleteFunc(d.relations, func(r latchkey.Relation) bool { return r.Inviter == inviter })
+	d.mu.Unlock()
+	d.hall.post(latchkey.Event{Type: latchkey.InviterEvent, URI: string(inviter), State: "removed", Reason: string(latchkey.InviterLeft)})
+}
+
+// hall is a conversation.Hall in memory, for one guest.
+type hall struct {
+	mu       sync.Mutex
+	events   []latchkey.Event
+	more     chan struct{}
+	closed   bool
+	acked    int64
+	messages []latchkey.Message
+	present  int
+	calls    []string
+	failure  error         // of Events
+	full     error         // of Post
+	gate     chan struct{} // Events wait for it to be closed; nil: they don't
+}
+
+func newHall() *hall { return &hall{more: make(chan struct{})} }
+
+func (h *hall) Send(_ context.Context, rel latchkey.Relation, out conversation.Outgoing) (latchkey.Message, bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range h.messages {
+		if out.ClientID != "" && m.ClientID == out.ClientID {
+			if m.Text != out.Text {
+				return m, false, latchkey.Errorf(latchkey.KindConflict, "id: was used for another message")
+			}
+			m.Time = m.Time.Truncate(time.Microsecond) // as a row gives it back
+			m.State = latchkey.MessageSent
+			return m, true, nil
+		}
+	}
+	m := latchkey.Message{
+		ID: latchkey.MessageID(fmt.Sprint("m", len(h.messages)+1)), Account: rel.Account, Inviter: rel.Inviter, Direction: latchkey.ToInviter,
+		ContentType: "text/plain", Text: out.Text, State: latchkey.MessageAccepted, ClientID: out.ClientID, Time: then,
+	}
+	h.messages = append(h.messages, m)
+	return m, false, nil
+}
+
+func (h *hall) note(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.calls = append(h.calls, fmt.Sprintf(format, args...))
+}
+
+func (h *hall) noted() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.calls)
+}
+
+func (h *hall) Composing(_ context.Context, rel latchkey.Relation, active bool) error {
+	h.note("composing to %s %v", rel.Inviter, active)
+	return nil
+}
+
+func (h *hall) Read(_ context.Context, account latchkey.AccountID, id latchkey.MessageID) error {
+	if id == "nowhere" {
+		return latchkey.Errorf(latchkey.KindNotFound, "")
+	}
+	h.note("read %s by %s", id, account)
+	return nil
+}
+
+func (h *hall) History(_ context.Context, _ latchkey.AccountID, with latchkey.InviterID, before latchkey.MessageID, limit int) ([]latchkey.Message, error) {
+	h.note("history with %s before %q limit %d", with, before, limit)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []latchkey.Message
+	for _, m := range h.messages {
+		if m.ID == before {
+			break
+		}
+		if m.Inviter == with {
+			all = append(all, m)
+		}
+	}
+	return all[max(0, len(all)-limit):], nil
+}
+
+func (h *hall) Events(_ context.Context, _ latchkey.AccountID, after int64, limit int) ([]latchkey.Event, error) {
+	if h.gate != nil {
+		<-h.gate
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.failure != nil {
+		return nil, h.failure
+	}
+	from := int(min(after, int64(len(h.events))))
+	return slices.Clone(h.events[from:min(len(h.events), from+limit)]), nil
+}
+
+func (h *hall) Wait(ctx context.Context, _ latchkey.AccountID, after int64) error {
+	h.mu.Lock()
+	more, closed := h.more, h.closed
+	there := int64(len(h.events)) > after
+	h.mu.Unlock()
+	switch {
+	case there:
+		return nil
+	case closed:
+		return latchkey.Errorf(latchkey.KindUnavailable, "The service is restarting.")
+	}
+	select {
+	case <-more:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (h *hall) Ack(_ context.Context, _ latchkey.AccountID, upTo int64) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.acked = max(h.acked, upTo)
+	return nil
+}
+
+func (h *hall) ackedTo() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.acked
+}
+
+func (h *hall) Post(ctx context.Context, e latchkey.Event) error {
+	h.mu.Lock()
+	full := h.full
+	h.mu.Unlock()
+	if err := errors.Join(ctx.Err(), full); err != nil {
+		return err
+	}
+	h.post(e)
+	return nil
+}
+
+// post numbers an event and wakes who waits.
+func (h *hall) post(e latchkey.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e.ID, e.Account = int64(len(h.events))+1, account
+	if e.Time.IsZero() {
+		e.Time = then
+	}
+	h.events = append(h.events, e)
+	close(h.more)
+	h.more = make(chan struct{})
+}
+
+// say posts a message of Alice's.
+func (h *hall) say(text string) {
+	h.post(latchkey.Event{Type: latchkey.MessageEvent, From: aliceURI, Message: &latchkey.EventMessage{ID: "in", Text: text, Type: "text/plain"}})
+}
+
+func (h *hall) all() []latchkey.Event {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.events)
+}
+
+func (h *hall) Present(_ latchkey.AccountID, delta int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.present += delta
+}
+
+func (h *hall) here() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.present
+}
+
+// board is a presence.Board in memory.
+type board struct {
+	mu       sync.Mutex
+	states   map[string]latchkey.StatusState
+	mute     map[string]bool // whose state nobody learns in time
+	asked    []string
+	watchers map[string][]chan latchkey.Status
+}
+
+func newBoard() *board {
+	return &board{states: map[string]latchkey.StatusState{aliceURI: latchkey.StatusOnline}, mute: map[string]bool{}, watchers: map[string][]chan latchkey.Status{}}
+}
+
+func (b *board) Status(ctx context.Context, from latchkey.AccountID, of latchkey.Address) (latchkey.Status, error) {
+	name := of.String()
+	b.mu.Lock()
+	b.asked = append(b.asked, fmt.Sprint(from, " of ", name))
+	s, mute := b.state(name), b.mute[name]
+	b.mu.Unlock()
+	if mute {
+		<-ctx.Done()
+		return latchkey.Status{State: latchkey.StatusUnknown}, ctx.Err()
+	}
+	return s, nil
+}
+
+func (b *board) state(name string) latchkey.Status {
+	s, ok := b.states[name]
+	if !ok {
+		s = latchkey.StatusOffline
+	}
+	return latchkey.Status{State: s, Chat: s == latchkey.StatusOnline, Checked: then}
+}
+
+func (b *board) Watch(ctx context.Context, _ latchkey.AccountID, of latchkey.Address) <-chan latchkey.Status {
+	name, ch := of.String(), make(chan latchkey.Status, 16)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.watchers[name] = append(b.watchers[name], ch)
+	ch <- b.state(name)
+	context.AfterFunc(ctx, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.watchers[name] = slices.DeleteFunc(b.watchers[name], func(other chan latchkey.Status) bool { return other == ch })
+		close(ch)
+	})
+	return ch
+}
+
+// turn changes somebody's state and tells who watches.
+func (b *board) turn(name string, s latchkey.StatusState) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.states[name] = s
+	for _, ch := range b.watchers[name] {
+		ch <- b.state(name)
+	}
+}
+
+// watches counts the watches of somebody.
+func (b *board) watches(name string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.watchers[name])
+}
+
+func (b *board) questions() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.asked)
+}
+
+// directory knows Alice and Carol, who have the same password.
+type directory struct{ broken error }
+
+func (d *directory) Authenticate(_ context.Context, user, pw string) (latchkey.Subscriber, error) {
+	if d.broken != nil {
+		return latchkey.Subscriber{}, d.broken
+	}
+	known, err := address(user)
+	if err != nil || known.Identity() != aliceURI && known.Identity() != carolURI || pw != alicePwd {
+		return latchkey.Subscriber{}, latchkey.Errorf(latchkey.KindUnauthorized, "")
+	}
+	return latchkey.Subscriber{URI: known, Name: "Alice", State: latchkey.Active}, nil
+}

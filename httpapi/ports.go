@@ -1,0 +1,67 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+
+	"latchkey"
+	"latchkey/conversation"
+	"latchkey/guest"
+)
+
+// Ports are the rooms behind the facade. All but Page and Assets are required.
+type Ports struct {
+	Desk      Desk
+	Hall      Hall
+	Presence  Presence
+	Directory Directory
+
+	// Page answers GET of the invitation link with the guest's page. It sees a request without
+	// its query, so that it can't leak the password.
+	Page http.Handler
+	// Assets serves what the page loads, under /rcsgw/app/.
+	Assets http.Handler
+}
+
+// Desk is what the facade needs of the room that knows who may do what. *guest.Desk is one.
+type Desk interface {
+	Invite(ctx context.Context, req guest.InviteRequest) (guest.Invited, error)
+	Invitations(ctx context.Context, inviter latchkey.InviterID) ([]guest.Invited, error)
+	Registered(ctx context.Context, id latchkey.Identifier) (latchkey.Subscriber, bool, error)
+	RegisteredURI(ctx context.Context, a latchkey.Address) (latchkey.Subscriber, bool, error)
+	Withdraw(ctx context.Context, inviter latchkey.InviterID, account latchkey.AccountID) error
+	WithdrawAll(ctx context.Context, inviter latchkey.InviterID) error
+
+	Authenticate(ctx context.Context, account, password string, from netip.Addr) (latchkey.Guest, error)
+	Login(ctx context.Context, account, password string, from netip.Addr) (guest.Login, error)
+	ByToken(ctx context.Context, token string) (latchkey.Guest, error)
+	Relations(ctx context.Context, account latchkey.AccountID) ([]latchkey.Relation, error)
+	Authorize(ctx context.Context, account latchkey.AccountID, peer latchkey.Address) (latchkey.Relation, error)
+	Logout(ctx context.Context, account latchkey.AccountID) error
+}
+
+// Hall is what the facade needs of conversations. *conversation.Hall is one.
+type Hall interface {
+	Send(ctx context.Context, rel latchkey.Relation, out conversation.Outgoing) (m latchkey.Message, repeated bool, err error)
+	Composing(ctx context.Context, rel latchkey.Relation, active bool) error
+	Read(ctx context.Context, account latchkey.AccountID, id latchkey.MessageID) error
+	History(ctx context.Context, account latchkey.AccountID, with latchkey.InviterID, before latchkey.MessageID, limit int) ([]latchkey.Message, error)
+	Events(ctx context.Context, account latchkey.AccountID, after int64, limit int) ([]latchkey.Event, error)
+	Wait(ctx context.Context, account latchkey.AccountID, after int64) error
+	Ack(ctx context.Context, account latchkey.AccountID, upTo int64) error
+	Post(ctx context.Context, e latchkey.Event) error
+	Present(account latchkey.AccountID, delta int)
+}
+
+// Presence is what the facade needs to tell a guest whether an inviter is there. *presence.Board is one.
+type Presence interface {
+	Status(ctx context.Context, from latchkey.AccountID, of latchkey.Address) (latchkey.Status, error)
+	// Watch gives the state and then each change of it until ctx ends, and closes the channel.
+	Watch(ctx context.Context, from latchkey.AccountID, of latchkey.Address) <-chan latchkey.Status
+}
+
+// Directory checks inviters' credentials. *directory.File is one.
+type Directory interface {
+	Authenticate(ctx context.Context, user, password string) (latchkey.Subscriber, error)
+}
