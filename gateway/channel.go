@@ -1,0 +1,250 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"time"
+
+	"latchkey"
+	"latchkey/b2bua"
+	"latchkey/conversation"
+	"latchkey/internal/sipua"
+	"latchkey/msrp"
+	"latchkey/msrp/msrpsdp"
+)
+
+// What the gateway offers in a chat (PROTOCOLS B3.05). message/imdn+xml must be among
+// the wrapped types, or some application servers close the session without sending it (B5.06).
+var (
+	chatTypes        = []string{"message/cpim", "application/im-iscomposing+xml", "text/plain"}
+	chatWrappedTypes = []string{"text/plain", "message/imdn+xml", "application/im-iscomposing+xml"}
+)
+
+const (
+	// maxMessage is the a=max-size that the gateway offers, in octets.
+	maxMessage = 256 << 10
+	// bindTimeout is how long a called peer may take to connect: phones behind NAT on a
+	// bad radio link are slow (F32), peers that wait for each other must not hang (B5.04).
+	bindTimeout = 30 * time.Second
+	// notAcceptableHere is the SIP code for an offer that can't be taken (RFC 3261 §21.4.26).
+	notAcceptableHere = 488
+	// receiveTimeout bounds the storing of one message.
+	receiveTimeout = 15 * time.Second
+)
+
+// wire joins a SIP dialog with an MSRP session: it is what conversation knows as Dialer
+// and IncomingCall. It owns no state beyond the channels' own.
+type wire struct {
+	engine   *b2bua.Engine
+	listener *msrp.Listener
+	peers    peerPolicy
+	account  accounts
+	media    mediaAddr
+	log      *slog.Logger
+}
+
+// accounts tells what an account's requests need in the core: registrar and its options do.
+type accounts struct {
+	routes      func(context.Context, latchkey.AccountID) ([]string, error) // Service-Route (RFC 3608 §6.1)
+	credentials func(latchkey.AccountID) sipua.Credentials
+}
+
+// mediaAddr is what c= and m= say: where MSRP peers reach the gateway.
+type mediaAddr struct {
+	host string
+	port int
+}
+
+// Dial calls the relation's inviter on behalf of the guest: INVITE with an MSRP offer
+// through the core, then the connection by whichever side SDP says (F28).
+func (w *wire) Dial(ctx context.Context, rel latchkey.Relation, opt conversation.CallOptions, to conversation.Receiver) (conversation.Channel, error) {
+	ch, err := w.dial(ctx, rel, opt, to, true)
+	if refused, ok := errors.AsType[*conversation.CallRefused](err); ok && refused.Code == notAcceptableHere {
+		// RFC 6714 §4.3: a peer without CEMA answers 488 when c=/m= and path differ; F35: once more, plain.
+		return w.dial(ctx, rel, opt, to, false)
+	}
+	return ch, err
+}
+
+func (w *wire) dial(ctx context.Context, rel latchkey.Relation, opt conversation.CallOptions, to conversation.Receiver, cema bool) (*channel, error) {
+	ch := w.newChannel(rel, to)
+	local := w.local(ch.session.Local())
+	local.CEMA, local.Setup = cema, msrpsdp.ActPass
+	offer, err := msrpsdp.Offer(local)
+	if err != nil {
+		return nil, fmt.Errorf("offer: %w", err)
+	}
+	routes, err := w.account.routes(ctx, rel.Account)
+	if err != nil {
+		return nil, err
+	}
+	w.listener.Expect(ch.session)
+	leg, err := w.engine.Call(ctx, b2bua.Invite{
+		From:        string(rel.Account),
+		To:          string(rel.Inviter),
+		Route:       routes,
+		Header:      chatHeader(rel.Account, opt),
+		ContentType: "application/sdp",
+		Body:        offer,
+		Credentials: w.account.credentials(rel.Account),
+	})
+	if err != nil {
+		ch.abandon()
+		if refused, ok := errors.AsType[*b2bua.Refused](err); ok {
+			return nil, &conversation.CallRefused{Code: refused.Code, Reason: refused.Reason, RetryAfter: refused.RetryAfter}
+		}
+		return nil, err
+	}
+	ch.leg = leg
+	role, answer, err := msrpsdp.Conclude(offer, leg.RemoteSDP())
+	if err == nil {
+		err = ch.join(ctx, role, answer)
+	}
+	if err != nil {
+		ch.abandon()
+		return nil, fmt.Errorf("call %s: %w", leg.CallID(), err)
+	}
+	return ch, nil
+}
+
+// chatHeader is what makes an INVITE a 1-to-1 chat of RCS (PROTOCOLS B3.04, B1.12-B1.15).
+func chatHeader(from latchkey.AccountID, opt conversation.CallOptions) []b2bua.Field {
+	const icsi = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.session"
+	return []b2bua.Field{
+		{Name: "P-Preferred-Identity", Value: "<" + string(from) + ">"},
+		{Name: "P-Preferred-Service", Value: icsi},
+		{Name: "Accept-Contact", Value: `*;+g.3gpp.icsi-ref="urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session";require;explicit`},
+		{Name: "Conversation-ID", Value: opt.ConversationID},
+		{Name: "Contribution-ID", Value: opt.ContributionID},
+	}
+}
+
+func (w *wire) local(uri msrp.URI) msrpsdp.Local {
+	return msrpsdp.Local{
+		Addr: w.media.host, Port: w.media.port, URI: uri,
+		AcceptTypes: chatTypes, AcceptWrappedTypes: chatWrappedTypes, MaxSize: maxMessage,
+	}
+}
+
+// channel is one MSRP session in one SIP dialog. It ends when either ends.
+type channel struct {
+	wire    *wire
+	rel     latchkey.Relation
+	to      conversation.Receiver
+	session *msrp.Session
+	leg     *b2bua.Leg // set before the channel is handed out
+	media   msrpsdp.Media
+	done    chan struct{} // closed by watch
+}
+
+func (w *wire) newChannel(rel latchkey.Relation, to conversation.Receiver) *channel {
+	ch := &channel{wire: w, rel: rel, to: to, done: make(chan struct{})}
+	ch.session = msrp.NewSession(msrp.SessionOptions{
+		Local: w.listener.NewURI(), Handler: ch, AcceptTypes: chatTypes, MaxSize: maxMessage,
+		BindTimeout: bindTimeout, Lenient: true, Log: w.log,
+	})
+	return ch
+}
+
+// join connects the session as its role says and starts to watch both ends.
+func (ch *channel) join(ctx context.Context, role msrpsdp.Role, media msrpsdp.Media) error {
+	ch.media = media
+	ch.session.SetRemote(role.Remote)
+	ctx, cancel := context.WithTimeout(ctx, bindTimeout)
+	defer cancel()
+	if role.Active {
+		// B4.04: the active side binds at once with an empty SEND.
+		ch.wire.listener.Forget(ch.session)
+		if err := ch.session.Connect(ctx, ch.wire.peers.dial, role.Dial, nil); err != nil {
+			return latchkey.Wrap(latchkey.KindUnavailable, fmt.Errorf("msrp connect %s: %w", role.Dial, err), "The inviter's phone can't be reached for messages.")
+		}
+	} else {
+		select {
+		case <-ch.session.Bound():
+		case <-ch.session.Done():
+			return latchkey.Wrap(latchkey.KindUnavailable, ch.session.Err(), "The inviter's phone did not open its message connection.")
+		case <-ch.leg.Done():
+			return latchkey.Wrap(latchkey.KindUnavailable, errors.New("call ended before msrp was up"), "The inviter's phone hung up.")
+		case <-ctx.Done():
+			return latchkey.Wrap(latchkey.KindUnavailable, errors.New("no msrp connection from the peer"), "The inviter's phone did not open its message connection.")
+		}
+	}
+	go ch.watch() // ends with the session or the dialog, each of which ends on Shutdown
+	return nil
+}
+
+// watch ends the one half when the other ends.
+func (ch *channel) watch() {
+	defer close(ch.done)
+	select {
+	case <-ch.leg.Done():
+	case <-ch.session.Done():
+	}
+	ch.abandon()
+}
+
+// abandon closes whatever of the channel exists.
+func (ch *channel) abandon() {
+	ch.wire.listener.Forget(ch.session)
+	_ = ch.session.Close()
+	if ch.leg != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = ch.leg.Bye(ctx, "")
+	}
+}
+
+// ServeMSRP hands a complete message to the conversation. Its nil lets the 200 go, so by
+// then the message is on disk (patent step 513, X4).
+func (ch *channel) ServeMSRP(_ *msrp.Session, m *msrp.IncomingMessage) error {
+	body, err := io.ReadAll(io.LimitReader(m.Body, maxMessage+1))
+	if err != nil {
+		return err
+	}
+	if len(body) > maxMessage {
+		return &msrp.StatusError{Code: latchkey.KindTooLarge.Row().MSRP, Comment: "message too large"}
+	}
+	if len(body) == 0 {
+		return nil // RFC 4975 §7.1.1: an empty SEND only binds or keeps alive
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), receiveTimeout)
+	defer cancel()
+	if err := ch.to.Receive(ctx, ch, m.ContentType, body); err != nil {
+		return &msrp.StatusError{Code: latchkey.KindOf(err).Row().MSRP, Comment: latchkey.KindOf(err).String()}
+	}
+	return nil
+}
+
+// Send delivers one message and returns when the peer answered 200 to all of it.
+func (ch *channel) Send(ctx context.Context, id, contentType string, body []byte) error {
+	err := ch.session.Send(ctx, &msrp.Message{ID: id, ContentType: contentType, Body: bytes.NewReader(body), Size: int64(len(body))})
+	if refused, ok := errors.AsType[*msrp.StatusError](err); ok {
+		return &conversation.MSRPRefused{Code: refused.Code, Reason: refused.Comment}
+	}
+	return err
+}
+
+// Close says BYE and closes the session.
+func (ch *channel) Close(ctx context.Context, reason string) error {
+	ch.wire.listener.Forget(ch.session)
+	err := ch.leg.Bye(ctx, reason)
+	_ = ch.session.Close()
+	return err
+}
+
+// Done is closed when the channel can carry nothing more.
+func (ch *channel) Done() <-chan struct{} { return ch.done }
+
+// MaxSize is the largest message that the peer takes, in octets; 0: it named no limit.
+func (ch *channel) MaxSize() int64 { return ch.media.MaxSize }
+
+// AcceptsWrapped reports whether the peer listed the type for CPIM bodies.
+func (ch *channel) AcceptsWrapped(contentType string) bool {
+	return slices.Contains(ch.media.AcceptWrappedTypes, contentType) || slices.Contains(ch.media.AcceptWrappedTypes, "*") ||
+		len(ch.media.AcceptWrappedTypes) == 0 && slices.Contains(ch.media.AcceptTypes, "*")
+}

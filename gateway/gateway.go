@@ -1,0 +1,254 @@
+// Package gateway wires the rooms together and decides nothing: Config -> New -> Run -> Shutdown.
+//
+// It is the only place that knows everybody. Where two rooms meet in types richer than
+// the root vocabulary, the adapter stands here: channel.go and incoming.go join SIP
+// dialogs with MSRP sessions for conversation. Several gateways live in one process.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"latchkey"
+	"latchkey/b2bua"
+	"latchkey/conversation"
+	"latchkey/directory"
+	"latchkey/guest"
+	"latchkey/internal/sipua"
+	"latchkey/msrp"
+	"latchkey/notify"
+	"latchkey/presence"
+	"latchkey/registrar"
+	"latchkey/storage"
+)
+
+// Gateway is one Latchkey: every room, and the sockets that they listen on.
+type Gateway struct {
+	config Config
+	log    *slog.Logger
+
+	db        *storage.DB
+	directory *directory.File
+	sip       *sipua.Endpoint
+	engine    *b2bua.Engine
+	msrp      *msrp.Listener
+	registrar *registrar.Registrar
+	board     *presence.Board
+	hall      *conversation.Hall
+	desk      *guest.Desk
+	courier   *notify.Courier
+	front     *front
+
+	stop    context.CancelFunc // ends what Run runs in the background
+	ctx     context.Context
+	running sync.WaitGroup
+	once    sync.Once
+	over    chan struct{} // closed when Shutdown is through
+}
+
+// userAgent is what User-Agent and Server say.
+const userAgent = "Latchkey"
+
+// New opens the data file and binds all listeners; port 0 works, and Addrs tells. Nothing is
+// served before Run. A nil log discards.
+func New(c Config, log *slog.Logger) (*Gateway, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	g := &Gateway{config: c, log: log, over: make(chan struct{})}
+	g.ctx, g.stop = context.WithCancel(context.Background())
+	if err := g.open(); err != nil {
+		g.close()
+		return nil, err
+	}
+	g.wire()
+	return g, nil
+}
+
+// open takes hold of all that may fail: files and sockets.
+func (g *Gateway) open() (err error) {
+	c := g.config
+	if g.directory, err = directory.OpenFile(c.Directory); err != nil {
+		return fmt.Errorf("directory: %w", err)
+	}
+	if g.db, err = storage.Open(g.ctx, c.Data, storage.Options{Log: g.log}); err != nil {
+		return err
+	}
+	if g.sip, err = sipua.Listen(sipua.Options{Listen: c.SIPListen, UserAgent: userAgent, Log: g.log}); err != nil {
+		return fmt.Errorf("sip-listen: %w", err)
+	}
+	if len(c.MSRPListen) != 1 {
+		return errors.New("msrp-listen: this version takes one address, for example tcp:127.0.0.1:2855")
+	}
+	ln, err := net.Listen("tcp", c.MSRPListen[0])
+	if err != nil {
+		return fmt.Errorf("msrp-listen: %w", err)
+	}
+	g.msrp = msrp.NewListener(ln, msrp.ListenerOptions{Log: g.log})
+	g.front, err = newFront(c)
+	return err
+}
+
+// wire makes the rooms and introduces them to each other. Nothing here can fail.
+func (g *Gateway) wire() {
+	c, log := g.config, g.log
+	g.registrar = registrar.New(g.db, g.sip, registrar.Options{
+		Core: c.SIPCore, IMServer: c.IMServer, FileServer: c.FileServer, Auth: c.SIPAuth, Expires: c.SIPRegisterExpires,
+		Tags: presence.OwnTags().Params(), Log: log,
+	})
+	g.board = presence.New(g.sip, presence.Options{
+		Core: c.SIPCore, Credentials: c.SIPAuth.Credentials, ServiceRoute: g.registrar.ServiceRoute, Log: log,
+	})
+	g.engine = b2bua.New(g.sip, b2bua.Options{Core: c.SIPCore, Trusted: c.SIPTrusted, Log: log})
+	host, port, _ := net.SplitHostPort(g.msrp.Addr().String())
+	mediaPort, _ := strconv.Atoi(port)
+	w := &wire{
+		engine: g.engine, listener: g.msrp, peers: newPeerPolicy(c.MSRPPeers, coreAddr(c.SIPCore)),
+		account: accounts{g.registrar.ServiceRoute, c.SIPAuth.Credentials}, media: mediaAddr{host, mediaPort}, log: log,
+	}
+	g.hall = conversation.New(g.db, w, g.registrar, g.board, conversation.Options{RequireOnline: c.RequireOnline, Log: log})
+	g.courier = newCourier(g.db, c, log)
+	g.desk = guest.New(g.db, g.directory, g.registrar, g.hall, guest.Options{
+		Domain: c.Domain, PublicURL: c.BaseURL(g.front.guests.Addr().String()), Scheme: guest.Scheme(c.AccountScheme), LinkStyle: guest.LinkStyle(c.LinkStyle),
+		Policy: guest.Policy{Any: c.InvitePolicy.Any, Level: c.InvitePolicy.Level}, Lifetime: c.AccountLifetime, KeepAccount: c.KeepAccount,
+		Channels: channels(c), Online: g.hall.Online, Notify: g.courier.Wake, Log: log,
+	})
+	keeper := &doorkeeper{desk: g.desk, board: g.board, hall: g.hall, wire: w, log: log}
+	g.engine.Handle(keeper)
+	g.engine.On(sip.OPTIONS, keeper.ServeOptions)
+	g.front.serve(g)
+}
+
+// coreAddr is the core's address, the zero Addr if it can't be found now.
+func coreAddr(core string) netip.Addr {
+	var u sip.Uri
+	if err := sip.ParseUri(core, &u); err != nil {
+		return netip.Addr{}
+	}
+	if a, err := netip.ParseAddr(u.Host); err == nil {
+		return a
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Host); err == nil && len(addrs) > 0 {
+		return addrs[0]
+	}
+	return netip.Addr{}
+}
+
+// Addrs are the addresses as bound.
+type Addrs struct {
+	HTTP  string
+	Admin string
+	SIP   []sipua.Addr
+	MSRP  string
+}
+
+// Addrs tells where the gateway listens.
+func (g *Gateway) Addrs() Addrs {
+	return Addrs{HTTP: g.front.guests.Addr().String(), Admin: g.front.admin.Addr().String(), SIP: g.sip.Addrs(), MSRP: g.msrp.Addr().String()}
+}
+
+// URL is the base of invitation links.
+func (g *Gateway) URL() string { return g.config.BaseURL(g.Addrs().HTTP) }
+
+// Run takes up what a restart interrupted and serves until Shutdown is through, or ctx ends, which is a Shutdown
+// with 30 s of patience. It returns an error if a listener fails.
+func (g *Gateway) Run(ctx context.Context) error {
+	failed := make(chan error, 1)
+	background := func(what string, f func(context.Context) error) {
+		g.running.Go(func() { // ends with g.ctx or with its listener
+			if err := f(g.ctx); err != nil && g.ctx.Err() == nil {
+				select {
+				case failed <- fmt.Errorf("%s: %w", what, err):
+				default:
+				}
+			}
+		})
+	}
+	// MSRP first: a call that comes in needs it.
+	background("msrp", func(context.Context) error { return g.msrp.Serve() })
+	for _, resume := range []func(context.Context) error{g.registrar.Resume, g.desk.Resume, g.hall.Resume} {
+		if err := resume(g.ctx); err != nil && g.ctx.Err() == nil {
+			return errors.Join(fmt.Errorf("resume: %w", err), g.Shutdown(ctx))
+		}
+	}
+	background("registrar", g.registrar.Run)
+	background("desk", g.desk.Run)
+	background("courier", g.courier.Run)
+	background("http", g.front.run)
+	background("admin", g.front.runAdmin)
+	g.front.ready.Store(true)
+	a := g.Addrs()
+	g.log.Info("serving", "url", g.URL(), "http", a.HTTP, "admin", a.Admin, "sip", a.SIP, "msrp", a.MSRP)
+	select {
+	case err := <-failed:
+		return errors.Join(err, g.shutdownWithin(30*time.Second))
+	case <-ctx.Done():
+		return g.shutdownWithin(30 * time.Second)
+	case <-g.over:
+		return nil
+	}
+}
+
+func (g *Gateway) shutdownWithin(d time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	return g.Shutdown(ctx)
+}
+
+// Shutdown drains: not ready, no new calls, streams end, then conversations hang up, and at last sockets and
+// data are closed. It is not a logout: registrations and relations stay. When ctx ends, what is left is cut off.
+func (g *Gateway) Shutdown(ctx context.Context) error {
+	var err error
+	g.once.Do(func() {
+		g.front.ready.Store(false)
+		g.engine.Drain()
+		err = errors.Join(g.hall.Shutdown(ctx), g.engine.Shutdown(ctx), g.front.shutdown(ctx))
+		g.stop()
+		_ = g.msrp.Shutdown(ctx)
+		_ = g.board.Close()
+		g.running.Wait()
+		g.close()
+		close(g.over)
+	})
+	<-g.over
+	return err
+}
+
+// close lets go of what open took.
+func (g *Gateway) close() {
+	g.stop()
+	if g.front != nil {
+		g.front.close()
+	}
+	if g.msrp != nil {
+		_ = g.msrp.Close()
+	}
+	if g.sip != nil {
+		_ = g.sip.Close()
+	}
+	if g.db != nil {
+		if err := g.db.Close(); err != nil {
+			g.log.Error("data not closed", latchkey.LogError, err)
+		}
+	}
+}
+
+// Reload takes what can change while running: the directory file and the TLS certificate. Another
+// option that differs is named in the error, and nothing is changed then.
+func (g *Gateway) Reload(c Config) error {
+	if err := g.config.sameButFiles(c); err != nil {
+		return err
+	}
+	return errors.Join(g.directory.Reload(), g.front.reloadCertificate())
+}

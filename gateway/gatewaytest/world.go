@@ -1,0 +1,228 @@
+// Package gatewaytest puts a gateway into a small world: a core, an interaction server, a mail server and
+// phones, whose wire code (package imstest) is not the gateway's. Tests and benchmarks use it; the product doesn't.
+//
+// The gateway runs in the test's own process, or as a process of its own where Plan.Command says how. What
+// the peers see against the specifications fails the test at its end. Start with New.
+package gatewaytest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"latchkey/imstest"
+)
+
+// The people of these worlds. All inviters have the same password.
+const (
+	Alice     = "sip:a@cc.com"
+	Carol     = "sip:c@cc.com"
+	Stranger  = "sip:x@cc.com"
+	AliceTel  = "tel:+8613800000001"
+	GuestMail = "b@cc.com"
+	GuestURI  = "sip:b_at_cc.com@guest.example" // of GuestMail under the scheme mapped
+	Password  = "correct horse"
+)
+
+// Patience is how long anything may take that happens at once on a quiet machine.
+const Patience = 20 * time.Second
+
+// Plan is what a test wants to be different.
+type Plan struct {
+	Core func(*imstest.CoreOptions)
+	IM   func(*imstest.CoreOptions) // the interaction server
+	Args []string                   // options of the gateway
+	// Command gives the program and its first arguments, such as the path of latchkey and serve. Without it the gateway
+	// runs in this process.
+	Command []string
+	Env     []string // of the command, beside the test's own
+}
+
+// World is a gateway and everything around it.
+type World struct {
+	Core  *imstest.Core
+	IM    *imstest.Core // registers accounts as the interaction server of messages
+	Mail  *imstest.MailSink
+	Data  string // the gateway's database
+	Users string // the gateway's directory file
+	Log   *Log
+
+	t       testing.TB
+	args    []string
+	command []string
+	env     []string
+	running *running
+}
+
+// New starts a world. It ends with the test.
+func New(t testing.TB, p Plan) *World {
+	t.Helper()
+	opt := imstest.CoreOptions{Domains: []string{"cc.com", "guest.example"}, Open: true, Users: map[string]imstest.Account{
+		Alice: {Password: Password}, Carol: {Password: Password}, Stranger: {Password: Password}, "sip:d@cc.com": {Password: Password},
+	}}
+	im := imstest.CoreOptions{Domains: opt.Domains, Open: true}
+	if p.Core != nil {
+		p.Core(&opt)
+	}
+	if p.IM != nil {
+		p.IM(&im)
+	}
+	dir := t.TempDir()
+	w := &World{t: t, Core: newCore(t, opt), IM: newCore(t, im), Data: filepath.Join(dir, "latchkey.db"), Users: usersFile(t, dir), Log: &Log{}, command: p.Command, env: p.Env}
+	var err error
+	if w.Mail, err = imstest.NewMailSink(""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Mail.Close)
+	sip := freePort(t) // the same after a restart, or the core would send to where nobody is
+	w.args = append([]string{
+		"--data=" + w.Data, "--http-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0",
+		"--sip-listen=udp:" + sip + ",tcp:" + sip, "--msrp-listen=tcp:127.0.0.1:0", "--domain=guest.example",
+		"--sip-core=" + w.Core.URI(), "--im-server=" + w.IM.URI(), "--directory=file:" + w.Users,
+		"--mail=smtp://" + w.Mail.Addr(), "--mail-from=invitations@latchkey.example", "--log-level=debug",
+	}, p.Args...)
+	w.Start()
+	t.Cleanup(func() {
+		w.Stop()
+		if t.Failed() {
+			t.Logf("the gateway's log:\n%s", w.Log)
+		}
+	})
+	return w
+}
+
+// freePort is an address on which neither UDP nor TCP is taken. It lies below the ports that systems give to
+// outgoing connections, so that none of those takes it while the gateway is down.
+func freePort(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		tcp, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		udp, err := net.ListenPacket("udp", addr)
+		_ = tcp.Close()
+		if err == nil {
+			_ = udp.Close()
+			return addr
+		}
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+func newCore(t testing.TB, opt imstest.CoreOptions) *imstest.Core {
+	t.Helper()
+	c, err := imstest.NewCore(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	t.Cleanup(func() { noViolations(t, "core", c.Violations()) })
+	return c
+}
+
+func noViolations(t testing.TB, who string, violations []string) {
+	for _, v := range violations {
+		t.Errorf("%s saw: %s", who, v)
+	}
+}
+
+// usersFile is the directory of these worlds.
+func usersFile(t testing.TB, dir string) string {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(Password), bcrypt.MinCost) // cheap: it guards nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	b.WriteString("users:\n")
+	for _, u := range []string{
+		`{uri: "sip:a@cc.com", uid: "10001", name: Alice, tel: "+8613800000001", level: 3, state: active`,
+		`{uri: "sip:c@cc.com", uid: "10003", name: Carol, level: 3, state: active`,
+		`{uri: "sip:d@cc.com", uid: "10004", name: Dora, email: dora@mail.example, tel: "+8613800000004", level: 1, state: active`,
+		`{uri: "sip:s@cc.com", uid: "10005", name: Sue, level: 9, state: suspended`,
+		`{uri: "sip:l@cc.com", uid: "10006", name: Leo, level: 9, state: lost`,
+		`{uri: "sip:x@cc.com", uid: "10007", name: Xenia, level: 3, state: active`,
+	} {
+		fmt.Fprintf(&b, "  - %s, password: %q}\n", u, hash)
+	}
+	path := filepath.Join(dir, "users.yaml")
+	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Phone registers a subscriber's phone at the core. It has the tags of an RCS client unless the manner says others.
+func (w *World) Phone(uri string, m imstest.Manner) *imstest.Phone {
+	w.t.Helper()
+	if m.Tags == "" {
+		m.Tags = imstest.ChatTags
+	}
+	p, err := imstest.NewPhone(imstest.PhoneOptions{URI: uri, Password: Password, Core: w.Core.Addr(), Manner: m})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		w.Stop() // before the phone is gone, which answers its BYE
+		p.Close()
+		noViolations(w.t, "phone of "+uri, p.Violations())
+	})
+	if err := p.Register(w.Within(Patience)); err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+// Args are the gateway's options.
+func (w *World) Args() []string { return w.args }
+
+// Within is a context that ends after d, and with the test.
+func (w *World) Within(d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	w.t.Cleanup(cancel)
+	return ctx
+}
+
+// ready reports whether the gateway takes work.
+func ready(admin string) bool {
+	res, err := http.Get("http://" + admin + "/readyz")
+	if err != nil {
+		return false
+	}
+	_ = res.Body.Close()
+	return res.StatusCode == http.StatusOK
+}
+
+// Log takes the gateway's log from many goroutines.
+type Log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write appends.
+func (l *Log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// String is all that was logged.
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

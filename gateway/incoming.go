@@ -1,0 +1,155 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"latchkey"
+	"latchkey/b2bua"
+	"latchkey/conversation"
+	"latchkey/guest"
+	"latchkey/internal/sipua"
+	"latchkey/msrp/msrpsdp"
+	"latchkey/presence"
+)
+
+// doorkeeper takes INVITEs that arrive for guests. A stranger is refused before
+// anything else happens, and the guest sees nothing of it (R31, S12).
+type doorkeeper struct {
+	desk  *guest.Desk
+	board *presence.Board
+	hall  *conversation.Hall
+	wire  *wire
+	log   *slog.Logger
+}
+
+// ServeInvite answers an INVITE towards a temporary account.
+func (d *doorkeeper) ServeInvite(in *b2bua.Incoming) {
+	rel, err := d.admit(in)
+	if err != nil {
+		code := latchkey.KindOf(err).Row().SIP
+		d.log.Info("call refused", latchkey.LogCallID, in.CallID(), "code", code, latchkey.LogError, err)
+		_ = in.Refuse(code, "")
+		return
+	}
+	d.hall.ServeCall(in.Context(), rel, &incomingCall{wire: d.wire, rel: rel, in: in})
+}
+
+func (d *doorkeeper) admit(in *b2bua.Incoming) (latchkey.Relation, error) {
+	return d.relate(in.Context(), in.Called(), in.Asserted())
+}
+
+// relate finds the relation between one of the names of who is called and one of the identities
+// that a trusted neighbour asserts of the caller. RFC 3325 §5: without such an identity, nobody is calling.
+func (d *doorkeeper) relate(ctx context.Context, called, asserted []string) (latchkey.Relation, error) {
+	err := error(latchkey.Wrap(latchkey.KindNoRelation, errors.New("no asserted identity from a trusted host"), ""))
+	for _, name := range called {
+		account, aerr := latchkey.ParseAddress(name)
+		if aerr != nil {
+			continue
+		}
+		for _, identity := range asserted {
+			caller, cerr := latchkey.ParseAddress(identity)
+			if cerr != nil {
+				continue
+			}
+			var rel latchkey.Relation
+			if rel, err = d.desk.Authorize(ctx, latchkey.AccountID(account.Identity()), caller); err == nil {
+				return rel, nil
+			}
+		}
+	}
+	return latchkey.Relation{}, err
+}
+
+// ServeOptions answers OPTIONS: to the gateway itself for liveness (PROTOCOLS B2.14), to a guest's account with
+// the guest's abilities, but only where the one who asks is related.
+func (d *doorkeeper) ServeOptions(t *sipua.Transaction) {
+	if t.Request.Recipient.User == "" {
+		_ = t.Respond(200, "", sip.NewHeader("Accept", "application/sdp, message/cpim"))
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if _, err := d.relate(ctx, d.wire.engine.Called(t.Request), d.wire.engine.Asserted(t.Request)); err != nil {
+		_ = t.Respond(latchkey.KindOf(err).Row().SIP, "")
+		return
+	}
+	_ = d.board.Answer(t)
+}
+
+// incomingCall is A's INVITE as the conversation sees it.
+type incomingCall struct {
+	wire *wire
+	rel  latchkey.Relation
+	in   *b2bua.Incoming
+}
+
+func (c *incomingCall) Context() context.Context { return c.in.Context() }
+func (c *incomingCall) CallID() string           { return c.in.CallID() }
+func (c *incomingCall) ContributionID() string   { return c.in.Header("Contribution-ID") }
+func (c *incomingCall) ConversationID() string   { return c.in.Header("Conversation-ID") }
+
+// FirstMessage is the CPIM body that a SIMPLE IM client puts beside its SDP (B3.04).
+func (c *incomingCall) FirstMessage() (contentType string, body []byte) {
+	for _, t := range []string{"message/cpim", "text/plain"} {
+		if b := c.in.BodyPart(t); len(b) > 0 {
+			return t, b
+		}
+	}
+	return "", nil
+}
+
+// Accept answers the INVITE and returns when the MSRP session is up.
+func (c *incomingCall) Accept(ctx context.Context, to conversation.Receiver) (conversation.Channel, error) {
+	ch := c.wire.newChannel(c.rel, to)
+	c.wire.listener.Expect(ch.session)
+	leg, role, media, err := c.answer(ctx, ch)
+	if err != nil {
+		ch.abandon()
+		return nil, err
+	}
+	ch.leg = leg
+	if err := ch.join(ctx, role, media); err != nil {
+		ch.abandon()
+		return nil, err
+	}
+	return ch, nil
+}
+
+func (c *incomingCall) answer(ctx context.Context, ch *channel) (leg *b2bua.Leg, role msrpsdp.Role, media msrpsdp.Media, err error) {
+	local := c.wire.local(ch.session.Local())
+	offer := c.in.Offer()
+	if offer == nil {
+		// RFC 3261 §13.2.1: a late offer. Ours goes in the 200, the answer comes in the ACK.
+		local.Setup, local.CEMA = msrpsdp.ActPass, true
+		var own []byte
+		if own, err = msrpsdp.Offer(local); err != nil {
+			return
+		}
+		if leg, err = c.in.Answer(ctx, b2bua.AnswerOptions{ContentType: "application/sdp", Body: own}); err != nil {
+			return
+		}
+		role, media, err = msrpsdp.Conclude(own, leg.RemoteSDP())
+		return
+	}
+	var answer []byte
+	if media, err = msrpsdp.Parse(offer); err == nil {
+		answer, role, err = msrpsdp.Answer(offer, local, msrpsdp.Passive)
+	}
+	if err != nil {
+		// RFC 3261 §21.4.26: what is offered can't be taken.
+		_ = c.in.Refuse(notAcceptableHere, "Not Acceptable Here")
+		return leg, role, media, fmt.Errorf("offer of %s: %w", c.in.CallID(), err)
+	}
+	leg, err = c.in.Answer(ctx, b2bua.AnswerOptions{ContentType: "application/sdp", Body: answer})
+	return
+}
+
+// Refuse answers the INVITE with a code of 300 and up.
+func (c *incomingCall) Refuse(code int, reason string) error { return c.in.Refuse(code, reason) }
