@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,7 +36,7 @@ type core struct {
 // setting from the head of that file, such as `AUTH_SHARED="s3cret"`.
 func startCore(t *testing.T, defines ...string) *core {
 	t.Helper()
-	program := need(t, "kamailio", "apt-get install kamailio kamailio-extra-modules kamailio-autheph-modules")
+	program := need(t, "kamailio", "apt-get install kamailio kamailio-autheph-modules")
 	config, err := filepath.Abs("../deploy/kamailio/kamailio.cfg")
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +44,7 @@ func startCore(t *testing.T, defines ...string) *core {
 	dir := t.TempDir()
 	c := &core{t: t, port: freePort(t), exited: make(chan struct{}), log: &output{}}
 	args := []string{
-		"-f", config, "-DD", "-E", "-m", "64", "-M", "8", "-P", filepath.Join(dir, "kamailio.pid"), "-Y", dir, "-w", dir,
+		"-f", config, "-DD", "-E", "-m", "64", "-M", "8", "-x", "fm", "-P", filepath.Join(dir, "kamailio.pid"), "-Y", dir, "-w", dir,
 		"-A", fmt.Sprintf("CORE_PORT=%d", c.port),
 	}
 	for _, d := range defines {
@@ -156,10 +158,37 @@ func (c *core) registered(aor string) []contact {
 	return all
 }
 
+// accounts lists all addresses of record that have a contact, as `ul.dump` shows them.
+func (c *core) accounts() []string {
+	c.t.Helper()
+	var dump struct {
+		Domains []struct {
+			Domain struct {
+				AoRs []struct{ Info struct{ AoR string } }
+			}
+		}
+	}
+	if err := c.call("ul.dump", &dump); err != nil {
+		c.t.Fatalf("ul.dump: %v", err)
+	}
+	var all []string
+	for _, d := range dump.Domains {
+		for _, a := range d.Domain.AoRs {
+			all = append(all, a.Info.AoR)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
 // need finds a program. A missing one fails the test under CI and else skips it.
 func need(t *testing.T, name, how string) string {
 	t.Helper()
-	for _, candidate := range []string{name, "/usr/sbin/" + name, "/usr/bin/" + name} {
+	tools := os.Getenv("LATCHKEY_TOOLS")
+	if cache, err := os.UserCacheDir(); tools == "" && err == nil {
+		tools = filepath.Join(cache, "latchkey", "tools")
+	}
+	for _, candidate := range []string{name, "/usr/sbin/" + name, "/usr/bin/" + name, filepath.Join(tools, name)} {
 		if path, err := exec.LookPath(candidate); err == nil {
 			return path
 		}
@@ -171,20 +200,21 @@ func need(t *testing.T, name, how string) string {
 	return ""
 }
 
-// freePort finds a port of 127.0.0.1 that is free for UDP and TCP.
+// freePort finds a port of 127.0.0.1 that is free for UDP and TCP. It lies below those that the system hands out
+// for outgoing connections, one of which could else take it before the program that is to listen there.
 func freePort(t *testing.T) int {
 	t.Helper()
-	for range 100 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 16000+rand.IntN(16000))
+		ln, err := net.Listen("tcp", addr)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		port := ln.Addr().(*net.TCPAddr).Port
-		conn, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
+		conn, err := net.ListenPacket("udp", addr)
 		_ = ln.Close()
 		if err == nil {
 			_ = conn.Close()
-			return port
+			return ln.Addr().(*net.TCPAddr).Port
 		}
 	}
 	t.Fatal("no free port")

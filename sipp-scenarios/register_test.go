@@ -23,6 +23,8 @@ const (
 // side is our side of the wire: the rooms under test on real sockets and a real database.
 type side struct {
 	sip       *sipua.Endpoint
+	hop       string // the core's URI with the transport
+	auth      registrar.Auth
 	registrar *registrar.Registrar
 	presence  *presence.Board
 }
@@ -57,7 +59,7 @@ func newSide(t *testing.T, c *core, opt options) *side {
 	r := registrar.New(db, e, registrar.Options{Core: hop, Auth: auth, Expires: opt.expires, Tags: presence.OwnTags().Params()})
 	b := presence.New(e, presence.Options{Core: hop, Credentials: auth.Credentials, ServiceRoute: r.ServiceRoute})
 	t.Cleanup(func() { _ = b.Close() })
-	return &side{sip: e, registrar: r, presence: b}
+	return &side{sip: e, hop: hop, auth: auth, registrar: r, presence: b}
 }
 
 func (s *side) keep(t *testing.T) {
@@ -130,6 +132,7 @@ func TestRealCoreRefusesAWrongPassword(t *testing.T) {
 
 // F15, B1.20: what the core grants is refreshed in time, and its Service-Route is kept.
 func TestRealCoreIsAskedAgainInTime(t *testing.T) {
+	t.Parallel() // it waits for refreshes
 	k := startCore(t, "MAX_EXPIRES=4", "SERVICE_ROUTE")
 	us := newSide(t, k, options{})
 	ctx, cancel := context.WithCancel(t.Context())

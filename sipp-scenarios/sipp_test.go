@@ -5,9 +5,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"latchkey/imstest"
 )
@@ -42,6 +44,7 @@ type run struct {
 	cmd      *exec.Cmd
 	dir      string
 	out      *output
+	limit    time.Duration
 	finished chan struct{} // closed when the process is gone
 	err      error
 }
@@ -50,6 +53,17 @@ type run struct {
 // for a request is ready when start returns.
 func (p *phone) start(scenario string, keys ...string) *run {
 	p.t.Helper()
+	return p.sipp(scenario, 1, patience, keys)
+}
+
+// rest runs a scenario for any number of calls, until run.end.
+func (p *phone) rest(scenario string, keys ...string) *run {
+	p.t.Helper()
+	return p.sipp(scenario, 1000, 5*patience, keys)
+}
+
+func (p *phone) sipp(scenario string, calls int, limit time.Duration, keys []string) *run {
+	p.t.Helper()
 	program := need(p.t, "sipp", "apt-get install sip-tester")
 	file, err := filepath.Abs(scenario)
 	if err != nil {
@@ -57,13 +71,14 @@ func (p *phone) start(scenario string, keys ...string) *run {
 	}
 	dir := p.t.TempDir()
 	args := []string{
-		p.core.hostport(), "-sf", file, "-i", "127.0.0.1", "-p", fmt.Sprint(p.port), "-m", "1", "-nostdin", "-timeout", "30s", "-timeout_error",
+		p.core.hostport(), "-sf", file, "-i", "127.0.0.1", "-p", fmt.Sprint(p.port), "-m", fmt.Sprint(calls), "-nostdin",
+		"-timeout", fmt.Sprint(int(limit.Seconds()), "s"), "-timeout_error",
 		"-trace_msg", "-message_file", "messages", "-trace_err", "-error_file", "errors", "-key", "user", p.user, "-key", "domain", "cc.com",
 	}
 	for i := 0; i < len(keys); i += 2 {
 		args = append(args, "-key", keys[i], keys[i+1])
 	}
-	r := &run{t: p.t, name: scenario, dir: dir, out: &output{}, finished: make(chan struct{})}
+	r := &run{t: p.t, name: scenario, dir: dir, out: &output{}, limit: limit, finished: make(chan struct{})}
 	r.cmd = exec.Command(program, args...)
 	r.cmd.Dir, r.cmd.Stdout, r.cmd.Stderr = dir, r.out, r.out
 	r.cmd.Env = append(os.Environ(), "TERM=dumb")
@@ -90,10 +105,46 @@ func (p *phone) start(scenario string, keys ...string) *run {
 // wait waits for the end of the scenario, which must be the good one.
 func (r *run) wait() {
 	r.t.Helper()
-	<-r.finished
+	select {
+	case <-r.finished:
+	case <-time.After(r.limit + patience): // SIPp's own -timeout is shorter
+		r.t.Fatalf("%s does not end:\n%s", r.name, r.messages())
+	}
 	if r.err != nil {
 		r.t.Errorf("%s: %v\n%s\n%s", r.name, r.err, r.file("errors"), r.messages())
 	}
+}
+
+// end lets SIPp finish the calls that it has and take no more. All of them must be good.
+func (r *run) end() {
+	r.t.Helper()
+	_ = r.cmd.Process.Signal(syscall.SIGUSR1)
+	r.wait()
+}
+
+// count is how often a text stands in what SIPp sent and received.
+func (r *run) count(text string) int { return strings.Count(r.messages(), text) }
+
+// await waits for a text in what SIPp sent and received.
+func (r *run) await(text string) {
+	r.t.Helper()
+	imstest.Eventually(r.t, patience, func() bool { return r.count(text) > 0 })
+}
+
+var pathLine = regexp.MustCompile(`a=path:(msrp://\S+)`)
+
+// remotePath is the MSRP path in the first session description that is not A's own.
+func (r *run) remotePath(own *imstest.Media) (path string) {
+	r.t.Helper()
+	imstest.Eventually(r.t, patience, func() bool {
+		for _, m := range pathLine.FindAllStringSubmatch(r.messages(), -1) {
+			if !strings.HasSuffix(m[1], "/"+own.ID()+";tcp") {
+				path = m[1]
+			}
+		}
+		return path != ""
+	})
+	return path
 }
 
 // messages is what SIPp sent and received.

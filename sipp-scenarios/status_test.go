@@ -86,6 +86,7 @@ func TestOtherAnswersOfPhoneAndCore(t *testing.T) {
 // F26: the core gives a phone up that doesn't answer, and says 408: offline. That is not the
 // silence of the core itself.
 func TestSilentPhoneIsOfflineBecauseTheCoreSaysSo(t *testing.T) {
+	t.Parallel() // it waits for two timers of SIP
 	k := startCore(t)
 	us := newSide(t, k, options{})
 	us.keep(t)
