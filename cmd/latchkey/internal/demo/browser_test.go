@@ -1,0 +1,209 @@
+package demo
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"latchkey/web/webtest"
+)
+
+var chromium webtest.Browser
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	chromium.Close()
+	os.Exit(code)
+}
+
+// start builds a demo on free ports.
+func start(t *testing.T) *World {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	w, err := Start(ctx, Options{HTTPListen: "127.0.0.1:0", Listen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Close)
+	return w
+}
+
+const guestAccount = "sip:b_at_cc.com@" + guestDomain
+
+// link waits for the newest invitation from somebody and gives its link.
+func link(t *testing.T, w *World, from string) string {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		mails := w.mail.Mails()
+		for _, m := range slices.Backward(mails) {
+			if i := strings.Index(m.Text, w.gateway.URL()+"/rcsgw/invitee/session/"); i >= 0 && strings.Contains(m.Text, from) {
+				return strings.Fields(m.Text[i:])[0]
+			}
+		}
+	}
+	t.Fatalf("no mail with a link from %s among %d", from, len(w.mail.Mails()))
+	return ""
+}
+
+// write types a message and presses Send, since Enter means a new line on a phone.
+func write(tab *webtest.Tab, text string) {
+	tab.Type("#text", text)
+	tab.Click("#send")
+}
+
+// The method's figures 2 and 5 by clicks alone, on a desk and on a phone: F01, F20, F26, F28, F29, F30, F39, F56, R7, R22, R32, X9.
+func TestNewcomerClicksThroughTheDemo(t *testing.T) {
+	for _, size := range []webtest.Size{webtest.Desktop, webtest.Phone} {
+		t.Run(size.Name, func(t *testing.T) {
+			w := start(t)
+			opt := webtest.Options{Size: size, Dark: size.Phone}
+			look := func(tab *webtest.Tab, name string) {
+				t.Helper()
+				tab.Shot("demo-" + name + "-" + size.Name)
+				if flaws := tab.Flaws(); flaws != "" {
+					t.Errorf("%s:\n%s", name, flaws)
+				}
+			}
+			phonePage, mailbox, _ := w.Links()
+			door := chromium.Open(t, opt)
+			door.Go(strings.TrimSuffix(phonePage, "/phone"))
+			door.Await("h1", "Latchkey demo")
+			look(door, "door")
+
+			// A invites B by a click.
+			alice := chromium.Open(t, opt)
+			alice.Go(phonePage)
+			alice.Await("#thread", "Invite somebody")
+			look(alice, "phone-empty")
+			alice.Click("#invite-button")
+			alice.Await("#done", "b@cc.com gets a mail.")
+			alice.Await("#chats", "b@cc.com")
+
+			// B's mailbox has the link; it opens the page in a tab of its own.
+			mail := chromium.Open(t, opt)
+			mail.Go(mailbox)
+			mail.Await("#mails", "Alice")
+			look(mail, "mailbox")
+			guest := mail.Follow("a.invitation-link", opt)
+			guest.Await("#door-title", "You are invited to chat")
+			if address := webtest.Eval[string](guest, "location.href"); strings.Contains(address, "passwd") || !strings.Contains(address, "/rcsgw/invitee/session/") {
+				t.Errorf("the guest's address bar shows %s", address)
+			}
+			look(guest, "invitation")
+			guest.Click("#door-button")
+			guest.Await("#talk-name", "Alice")
+			guest.Await("#talk-status", "online")
+			if bindings := w.core.Bindings(guestAccount); len(bindings) != 1 {
+				t.Errorf("the core has %d bindings of the guest, want 1", len(bindings))
+			}
+
+			// B writes, and A's phone has it.
+			write(guest, "abcdefg")
+			alice.Await("#thread .bubble:not(.mine)", "abcdefg")
+			guest.Await("#log .mine[data-state=displayed]", "abcdefg")
+
+			// A answers; both sides see that the other is typing.
+			alice.Type("#text", "Hello")
+			guest.Await("#typing", "Alice is typing…")
+			look(guest, "guest-typing")
+			write(alice, ", guest!")
+			guest.Await("#log .message:not(.mine)", "Hello, guest!")
+			guest.Until(func() (bool, string) { s := guest.Shown("#typing"); return s == "", s })
+			alice.Await("#thread .mine", "✓✓ Seen")
+			guest.Type("#text", "So this is it")
+			alice.Await("#typing", "b@cc.com is typing…")
+			look(alice, "phone-typing")
+			guest.Click("#send")
+			alice.Await("#thread", "So this is it")
+			look(alice, "phone-chat")
+			look(guest, "guest-chat")
+			if n := len(w.alice.phone.Invites()); n != 1 {
+				t.Errorf("Alice's phone got %d INVITEs for two messages, want one session", n)
+			}
+
+			// The second inviter answers by himself.
+			if err := w.Invite(t.Context(), "b@cc.com"); err != nil {
+				t.Fatal(err)
+			}
+			if size.Phone {
+				guest.Click("#back")
+			}
+			guest.Await("#list", "Robin")
+			look(guest, "guest-list")
+			guest.Click(`[data-uri="` + robinURI + `"]`)
+			guest.Await("#talk-name", "Robin")
+			write(guest, "Are you there?")
+			guest.Await("#log .message:not(.mine)", "Robin here, by myself. You wrote: Are you there?")
+			guest.Await("#log .mine[data-state=displayed]", "Are you there?")
+			look(guest, "guest-robin")
+
+			// A reload loses nothing and asks for nothing.
+			guest.Reload()
+			guest.Await("#list, #talk-name", "Alice")
+			guest.Click(`[data-uri="` + aliceURI + `"]`)
+			guest.AwaitCount("#log .message", 3)
+			guest.AwaitCount("#log .mine[data-state=displayed]", 2)
+
+			// B leaves: the account is gone from the core, the link is dead.
+			if size.Phone {
+				guest.Click("#back")
+			}
+			guest.Click("#leave")
+			guest.Await("#leaving", "Alice and Robin")
+			guest.Click("#go")
+			guest.Await("#door-title", "The chat has ended")
+			look(guest, "guest-left")
+			guest.Until(func() (bool, string) { // the stream tells the end before the core has heard of it
+				bindings := w.core.Bindings(guestAccount)
+				return len(bindings) == 0, "after leaving the core still has " + strings.Join(bindings, " ")
+			})
+			again := mail.Follow("a.invitation-link", opt)
+			again.Click("#door-button")
+			again.Await("#door-title", "This link doesn’t work")
+			look(again, "link-dead")
+		})
+	}
+}
+
+// F22, S2: a scanner with a whole browser, with scripts and without, changes nothing at the gateway and leaves no trace
+// in the core; the link still works after it.
+func TestScannersOpenNothing(t *testing.T) {
+	w := start(t)
+	if err := w.Invite(t.Context(), "b@cc.com"); err != nil {
+		t.Fatal(err)
+	}
+	invitation := link(t, w, "Robin")
+	before := len(w.core.Requests(""))
+	for _, noScript := range []bool{false, true, false} {
+		tab := chromium.Open(t, webtest.Options{NoScript: noScript})
+		tab.Go(invitation)
+		if noScript {
+			tab.Await("noscript", "needs JavaScript")
+		} else {
+			tab.Await("#door-button", "Open chat")
+		}
+		for _, r := range tab.Requests() {
+			if !strings.HasPrefix(r, "GET "+w.gateway.URL()+"/rcsgw/") {
+				t.Errorf("noscript %v: the page asks %s", noScript, r)
+			}
+		}
+		if cookies := tab.Cookies(); len(cookies) != 0 {
+			t.Errorf("noscript %v: the browser has the cookies %q", noScript, cookies)
+		}
+	}
+	if now := len(w.core.Requests("")); now != before {
+		t.Errorf("looking at the link made %d SIP requests", now-before)
+	}
+	tab := chromium.Open(t, webtest.Options{})
+	tab.Go(invitation)
+	tab.Click("#door-button")
+	tab.Await("#talk-name", "Robin")
+	if cookies := tab.Cookies(); len(cookies) != 1 {
+		t.Errorf("after the login the browser has the cookies %q", cookies)
+	}
+}

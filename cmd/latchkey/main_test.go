@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"latchkey/directory"
+	"latchkey/gateway/gatewaytest"
+	"latchkey/imstest"
+)
+
+// asLatchkey makes this test's binary run as latchkey, so that tests see whole processes.
+const asLatchkey = "LATCHKEY_TEST_RUNS_MAIN=1"
+
+func TestMain(m *testing.M) {
+	if os.Getenv("LATCHKEY_TEST_RUNS_MAIN") == "1" {
+		os.Exit(run(os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+// runLatchkey runs the command to its end.
+func runLatchkey(t *testing.T, input string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asLatchkey)
+	var out, errs bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
+	err := cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = exit.ExitCode()
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return code, out.String(), errs.String()
+}
+
+func serves(t *testing.T, p gatewaytest.Plan) *gatewaytest.World {
+	t.Helper()
+	p.Command, p.Env = []string{os.Args[0], "serve"}, []string{asLatchkey}
+	return gatewaytest.New(t, p)
+}
+
+func TestExitCodesAndMessages(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	users := filepath.Join(dir, "users.yaml")
+	if err := os.WriteFile(users, []byte("users: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args   string
+		code   int
+		stdout string // that must be in it
+		stderr string // that must be in its one line; "": it must be empty
+	}{
+		{"", 2, "", "serve"},
+		{"--help", 0, "latchkey COMMAND", ""},
+		{"version", 0, "latchkey ", ""},
+		{"--version", 0, "latchkey ", ""},
+		{"sevre", 2, "", `"sevre" is not a command`},
+		{"serve --help", 0, "--sip-core", ""},
+		{"serve --domian x", 2, "", "--domian: is not an option; did you mean domain?"},
+		{"serve --sms smpp://x --directory file:x", 2, "", "--sms: is unknown to this version"},
+		{"serve --sip-listen quic:127.0.0.1:1 --directory file:x", 2, "", "--sip-listen:"},
+		{"serve --directory file:" + dir + "/none.yaml --data " + dir + "/x.db", 1, "", "directory:"},
+		{"serve --directory file:" + users + " --data /nonexistent/x.db", 1, "", "data"},
+		{"check --domian x", 2, "", "--domian"},
+		{"guest", 2, "", "give the one link"},
+		{"guest https://cc.com/nothing?passwd=hush", 2, "", "not an invitation"},
+		{"guest @/nonexistent", 2, "", "the file of the link"},
+		{"demo --colour", 2, "", "--colour"},
+		{"hash-password hunter2", 2, "", "not given as an argument"},
+	} {
+		code, stdout, stderr := runLatchkey(t, "", strings.Fields(c.args)...)
+		if code != c.code || !strings.Contains(stdout, c.stdout) || !strings.Contains(stderr, c.stderr) {
+			t.Errorf("latchkey %s: exit %d, stdout %q, stderr %q; want %d, %q, %q", c.args, code, stdout, stderr, c.code, c.stdout, c.stderr)
+		}
+		if lines := strings.Count(strings.TrimSpace(stderr), "\n"); c.args != "" && lines > 0 || c.stderr == "" && stderr != "" || strings.Contains(stderr, "hush") {
+			t.Errorf("latchkey %s: stderr %q, want one line without secrets", c.args, stderr)
+		}
+	}
+}
+
+func TestHashPasswordMakesWhatTheDirectoryTakes(t *testing.T) {
+	t.Parallel()
+	code, stdout, stderr := runLatchkey(t, "correct horse\n", "hash-password")
+	if code != 0 {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	path := filepath.Join(t.TempDir(), "users.yaml")
+	if err := os.WriteFile(path, []byte("users:\n  - {uri: \"sip:a@cc.com\", uid: \"1\", name: A, level: 1, state: active, password: '"+strings.TrimSpace(stdout)+"'}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := directory.OpenFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Authenticate(t.Context(), "sip:a@cc.com", "correct horse"); err != nil {
+		t.Errorf("Authenticate = %v", err)
+	}
+}
+
+// F59, X4: killed without a word, the gateway goes on where it was: mail, message, login and registration.
+func TestKilledGatewayGoesOn(t *testing.T) {
+	t.Parallel()
+	w := serves(t, gatewaytest.Plan{Core: func(o *imstest.CoreOptions) { o.MaxExpires = 20 * time.Second }})
+	b := w.Guest()
+	b.Login().Wants(200)
+	sent := b.Send(gatewaytest.Alice, "before the crash") // Alice has no phone yet
+	w.Mail.Refuse(451, 0)
+	w.InviteAs(gatewaytest.Carol)
+	w.Kill()
+
+	w.Mail.Refuse(0, 0)
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
+	w.Core.Forget()
+	w.Start()
+	got, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1)
+	if err != nil || got[0].ID != sent.ID || got[0].Text != "before the crash" {
+		t.Fatalf("Alice got %+v, %v", got, err)
+	}
+	b.Delivery(sent.ID, "delivered")
+	b.Login().Wants(200)
+	// The mail that was refused for now is tried again later; a notice that was under way when the process died, too.
+	if _, err := w.Mail.Wait(w.Within(3*time.Minute), gatewaytest.GuestMail, 2); err != nil {
+		t.Error(err)
+	}
+	if n := len(w.Mail.Mails()); n != 2 {
+		t.Errorf("%d mails, want 2", n)
+	}
+}
+
+// X4: what was answered with 202 arrives, once, however often the process is killed in between.
+func TestEachAcceptedMessageSurvivesKills(t *testing.T) {
+	t.Parallel()
+	w := serves(t, gatewaytest.Plan{})
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
+	b := w.Guest()
+	var want []string
+	for range 3 {
+		for range 5 {
+			text := "message " + string(rune('A'+len(want)))
+			b.Send(gatewaytest.Alice, text)
+			want = append(want, text)
+		}
+		w.Kill() // while some of them are on their way
+		w.Start()
+	}
+	got, err := a.Wait(w.Within(time.Minute), "message", len(want))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for _, e := range got {
+		seen[e.Text]++
+	}
+	for _, text := range want {
+		if seen[text] != 1 {
+			t.Errorf("%s came %d times", text, seen[text])
+		}
+	}
+}
+
+// R32: the stand-alone client against a real gateway, in a pipe.
+func TestGuestChatsThroughAPipe(t *testing.T) {
+	t.Parallel()
+	w := serves(t, gatewaytest.Plan{})
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
+	a.OnEvent(func(e imstest.PhoneEvent) {
+		if e.Type == "message" {
+			go func() { // ends with its context
+				_, _ = a.Send(w.Within(gatewaytest.Patience), e.Peer, "You wrote: "+e.Text)
+			}()
+		}
+	})
+	b := w.Guest()
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.WriteFile(link, []byte(b.Link+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := runLatchkey(t, "The door is open.\n", "guest", "--wait", "5s", "@"+link)
+	if code != 0 || !strings.Contains(stdout, "You wrote: The door is open.") {
+		t.Errorf("exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	if code, _, stderr := runLatchkey(t, "hello\n", "guest", strings.Replace(b.Link, "passwd=", "passwd=x", 1)); code != 1 || strings.Contains(stderr, b.Password) {
+		t.Errorf("wrong password: exit %d, stderr %q", code, stderr)
+	}
+}
+
+// SIGHUP takes a new directory file; a wrong one leaves the old one in force.
+func TestHangupReadsTheDirectoryAgain(t *testing.T) {
+	t.Parallel()
+	w := serves(t, gatewaytest.Plan{})
+	w.InviteAs("sip:new@cc.com").Wants(401)
+	users, err := os.ReadFile(w.Users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hangUp := func(text, log string) {
+		t.Helper()
+		if err := os.WriteFile(w.Users, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		imstest.Eventually(t, gatewaytest.Patience, func() bool { return strings.Contains(w.Log.String(), log) })
+	}
+	hangUp("users: [", "configuration not reloaded")
+	w.InviteAs(gatewaytest.Alice).Wants(201)
+	hangUp(strings.Replace(string(users), `uri: "sip:x@cc.com"`, `uri: "sip:new@cc.com"`, 1), `msg="configuration reloaded"`)
+	if a := w.InviteAs("sip:new@cc.com"); a.Status != 200 && a.Status != 201 {
+		t.Errorf("answer %d %s", a.Status, a.Body)
+	}
+}
+
+func TestCheckTriesEachPeer(t *testing.T) {
+	t.Parallel()
+	w := serves(t, gatewaytest.Plan{})
+	args := append([]string{"check"}, w.Args()...)
+	code, stdout, stderr := runLatchkey(t, "", args...)
+	if code != 0 || strings.Contains(stdout, "FAIL") {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	w.Mail.Close()
+	code, stdout, _ = runLatchkey(t, "", args...)
+	if code != 1 || strings.Count(stdout, "FAIL") != 1 || !strings.Contains(stdout, "FAIL  mail") {
+		t.Errorf("without a mail server: exit %d\n%s", code, stdout)
+	}
+}
