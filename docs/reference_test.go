@@ -313,3 +313,46 @@ func TestLinksLeadSomewhere(t *testing.T) {
 		}
 	}
 }
+
+var functionPattern = regexp.MustCompile("`([a-z0-9]+)\\.(?:([A-Z][A-Za-z0-9]*)\\.)?([A-Z][A-Za-z0-9]*)`")
+
+// R34: each unit of the method can be pointed at, so what the pages point at must be there.
+func TestFunctionsThatPagesNameExist(t *testing.T) {
+	there := map[string]bool{}
+	sources(t, func(path string, text []byte) {
+		file, err := parser.ParseFile(token.NewFileSet(), path, text, parser.SkipObjectResolution)
+		if err != nil {
+			return // for the compiler to report
+		}
+		for _, d := range file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok {
+				there[filepath.Base(filepath.Dir(path))+" "+receiver(f)+" "+f.Name.Name] = true
+			}
+		}
+	})
+	for _, page := range []string{"explanation/method.md", "explanation/rooms.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range functionPattern.FindAllStringSubmatch(string(text), -1) {
+			if !there[m[1]+" "+m[2]+" "+m[3]] {
+				t.Errorf("%s names %s, which isn't there", page, m[0])
+			}
+		}
+	}
+}
+
+func receiver(f *ast.FuncDecl) string {
+	if f.Recv == nil || len(f.Recv.List) == 0 {
+		return ""
+	}
+	of := f.Recv.List[0].Type
+	if star, ok := of.(*ast.StarExpr); ok {
+		of = star.X
+	}
+	if name, ok := of.(*ast.Ident); ok {
+		return name.Name
+	}
+	return ""
+}
