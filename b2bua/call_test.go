@@ -20,8 +20,8 @@ func TestCallIsSetUpAndHungUp(t *testing.T) {
 		inv := invite()
 		inv.Route = []string{"<sip:service.example;lr;x=1>"}
 		inv.Header = []Field{{"Conversation-ID", "conv"}}
-		var progress []int
-		inv.OnProgress = func(code int) { progress = append(progress, code) }
+		progress := make(chan int, 8)
+		inv.OnProgress = func(code int) { progress <- code }
 		r := s.call(inv)
 		m := s.w.expect("INVITE")
 		if m.uri() != "sip:a@cc.com" || m.body != offer1 || m.seq() != 1 || m.get("Max-Forwards") != "70" || m.get("Content-Type") != "application/sdp" ||
@@ -38,6 +38,9 @@ func TestCallIsSetUpAndHungUp(t *testing.T) {
 		}
 		m.answer("100 Trying", "", "")
 		m.answer("180 Ringing", "a1", "")
+		if code := <-progress; code != 180 {
+			t.Errorf("OnProgress(%d), want 180", code)
+		}
 		// The topmost proxy is the one next to the callee; two stand in one field.
 		here := "sip:" + s.w.addr + ";transport=" + s.network + ";lr"
 		m.answer("200 OK", "a1", answer1, `Record-Route: "two, of" <sip:far.example;lr>, <sip:mid.example;lr;a=x>`, "Record-Route: <"+here+">", "Contact: <sip:a@phone.example:5070>")
@@ -61,8 +64,8 @@ func TestCallIsSetUpAndHungUp(t *testing.T) {
 		if string(leg.RemoteSDP()) != answer1 || leg.CallID() != m.get("Call-ID") || s.engine.Legs() != 1 || leg.Cause() != "" {
 			t.Errorf("leg: SDP %q, Call-ID %q of %d legs, cause %q", leg.RemoteSDP(), leg.CallID(), s.engine.Legs(), leg.Cause())
 		}
-		if !slices.Equal(progress, []int{180}) {
-			t.Errorf("OnProgress got %v, want 180 only", progress)
+		if len(progress) > 0 {
+			t.Errorf("OnProgress(%d), too", <-progress)
 		}
 		done := make(chan error, 1)
 		go func() { done <- leg.Bye(ctxOf(t), `SIP;cause=200;text="Call completed"`) }() // ends with the answer
@@ -557,7 +560,7 @@ func TestLineEndsInFieldsAreRefused(t *testing.T) {
 func TestManyCallsAtOnce(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, s *side) {
-		const n = 60
+		const n = 50
 		s.w.mu.Lock()
 		s.w.auto = true // answers INVITE and BYE alike; it has no Contact then
 		s.w.mu.Unlock()
@@ -578,9 +581,6 @@ func TestManyCallsAtOnce(t *testing.T) {
 		if s.engine.Legs() != 0 {
 			t.Errorf("%d legs are left", s.engine.Legs())
 		}
-		s.w.mu.Lock()
-		s.w.auto = false
-		s.w.mu.Unlock()
 		go func() { // ends with the last call
 			for range n {
 				in := <-s.calls
@@ -592,8 +592,7 @@ func TestManyCallsAtOnce(t *testing.T) {
 		for i := range n {
 			all.Go(func() {
 				d := s.caller(fmt.Sprint("many", i))
-				d.send("INVITE", offer1)
-				d.opened(d.final("INVITE", d.seq))
+				d.opened(d.ask("INVITE", offer1))
 				d.send("ACK", "")
 				if res := d.ask("BYE", ""); res.code() != 200 {
 					t.Errorf("BYE = %s", res.first)
@@ -601,5 +600,6 @@ func TestManyCallsAtOnce(t *testing.T) {
 			})
 		}
 		all.Wait()
+		until(t, func() bool { return s.engine.Legs() == 0 })
 	})
 }

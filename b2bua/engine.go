@@ -53,6 +53,7 @@ type Engine struct {
 	trusted map[string]bool
 	log     *slog.Logger
 	timers
+	gap time.Duration // gapWait, but in tests
 
 	mu       sync.Mutex // guards the fields below
 	legs     map[string]*Leg
@@ -83,7 +84,7 @@ func New(e *sipua.Endpoint, opt Options) *Engine {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	g := &Engine{
-		sip: e, core: sipua.LooseRoute(opt.Core), log: opt.Log, trusted: map[string]bool{}, timers: timers{sip.T1, sip.T2},
+		sip: e, core: sipua.LooseRoute(opt.Core), log: opt.Log, trusted: map[string]bool{}, timers: timers{sip.T1, sip.T2}, gap: gapWait,
 		legs: map[string]*Leg{}, over: map[string]bool{}, incoming: map[string]*Incoming{}, early: map[string]*early{},
 		taken: map[string]bool{}, methods: map[sip.RequestMethod]func(*sipua.Transaction){},
 	}

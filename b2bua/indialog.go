@@ -66,7 +66,7 @@ func (l *Leg) order(r *inDialog) {
 		slices.SortFunc(l.waiting, func(a, b *inDialog) int {
 			return cmp.Compare(a.t.Request.CSeq().SeqNo, b.t.Request.CSeq().SeqNo)
 		})
-		time.AfterFunc(gapWait, func() { l.post(func() { l.release(r) }) })
+		time.AfterFunc(l.engine.gap, func() { l.post(func() { l.release(r) }) })
 		return
 	}
 	l.take(r)

@@ -199,6 +199,7 @@ func TestRequestsAreTakenInTheirOrder(t *testing.T) {
 		if res := d.ask("OPTIONS", ""); res.code() != 200 {
 			t.Fatalf("OPTIONS = %s", res.first)
 		}
+		leg.do(func() { s.engine.gap = patience }) // however slow the machine is
 		// BYE, and behind it on the wire what was sent before it.
 		n := d.seq
 		d.out(d.text("BYE", n+4, ""))
@@ -214,6 +215,7 @@ func TestRequestsAreTakenInTheirOrder(t *testing.T) {
 	})
 	dialogs(t, nil, func(t *testing.T, s *side, leg *Leg, d *talk) {
 		d.ask("OPTIONS", "")
+		leg.do(func() { s.engine.gap = gapWait })
 		n := d.seq
 		begin := time.Now()
 		d.out(d.text("OPTIONS", n+9, ""))

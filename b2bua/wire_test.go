@@ -151,14 +151,14 @@ func (w *wire) add(head, body string, reply func(string)) {
 	lines := strings.Split(head, "\r\n")
 	m := &text{raw: head + "\r\n\r\n" + body, first: lines[0], lines: lines[1:], body: body, reply: reply}
 	w.mu.Lock()
-	auto := w.auto
+	auto := w.auto && m.code() == 0
 	if !auto {
 		w.arrived = append(w.arrived, m)
 	}
 	close(w.more)
 	w.more = make(chan struct{})
 	w.mu.Unlock()
-	if auto && m.code() == 0 && !m.is("ACK") {
+	if auto && !m.is("ACK") {
 		m.answer("200 OK", "auto", "", "Contact: <sip:a@"+w.addr+";transport="+strings.ToLower(m.get("Via")[8:11])+">")
 	}
 }
@@ -364,10 +364,17 @@ func (d *talk) send(method, body string, fields ...string) {
 	d.out(d.text(method, d.seq, body, fields...))
 }
 
-// ask sends the next request and returns its final response.
+// ask sends the next request and returns its final response. Datagrams get lost under load, so over UDP
+// it repeats as a client does.
 func (d *talk) ask(method, body string, fields ...string) *text {
 	d.w.t.Helper()
-	d.send(method, body, fields...)
+	d.seq++
+	text := d.text(method, d.seq, body, fields...)
+	d.out(text)
+	if d.network == "udp" {
+		again := time.AfterFunc(time.Second, func() { d.out(text) })
+		defer again.Stop()
+	}
 	return d.final(method, d.seq)
 }
 

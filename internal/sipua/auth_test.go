@@ -121,7 +121,7 @@ func TestCredentialsAndNumbers(t *testing.T) {
 		a.reply(answer(a.text, "401 No", `WWW-Authenticate: Digest realm="cc.com", nonce="n1"`))
 	}
 	go challenge()
-	if res, err := e.DoAuth(bounded(t), request(t, p, ""), Credentials{}); err != nil || res.StatusCode != 401 {
+	if res, err := e.DoAuth(bounded(t), request(t, p, ";transport=tcp"), Credentials{}); err != nil || res.StatusCode != 401 {
 		t.Errorf("DoAuth without credentials = %v, %v", res, err)
 	}
 	go func() {
@@ -132,7 +132,7 @@ func TestCredentialsAndNumbers(t *testing.T) {
 		}
 		a.reply(answer(a.text, "200 OK"))
 	}()
-	if res, err := e.DoAuthNext(bounded(t), request(t, p, ""), Credentials{"b", "x"}, func() uint32 { return 42 }); err != nil || res.StatusCode != 200 {
+	if res, err := e.DoAuthNext(bounded(t), request(t, p, ";transport=tcp"), Credentials{"b", "x"}, func() uint32 { return 42 }); err != nil || res.StatusCode != 200 {
 		t.Errorf("DoAuthNext = %v, %v", res, err)
 	}
 }

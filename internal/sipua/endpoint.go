@@ -37,6 +37,7 @@ var (
 	ErrTimeout   = errors.New("no response")     // RFC 3261 timer B or F, or the caller's deadline
 	ErrTransport = errors.New("transport error") // the message could not be sent
 	ErrMisfit    = fmt.Errorf("%w: the response belongs to something else", ErrTransport)
+	errClosed    = fmt.Errorf("%w: closed", ErrTransport)
 )
 
 // Options of an Endpoint.
@@ -61,7 +62,14 @@ type Endpoint struct {
 	closers []func() error
 	handler atomic.Pointer[func(*Transaction)]
 	running sync.WaitGroup // readers of the listeners
+
+	heard atomic.Int64 // when something came in, in Unix nanoseconds
+
+	mu      sync.Mutex // sending grows under it and not after closed
+	sending sync.WaitGroup
 	closed  atomic.Bool
+	stopped context.Context // ends by stop, in Close
+	stop    context.CancelFunc
 }
 
 // Listen binds all addresses and begins to serve. Requests that arrive before Handle was called get 503.
@@ -69,15 +77,17 @@ func Listen(opt Options) (*Endpoint, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
+	e := &Endpoint{log: opt.Log, agent: opt.UserAgent}
+	e.stopped, e.stop = context.WithCancel(context.Background())
 	ua, err := sipgo.NewUA(
-		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(quiet)),
+		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(quiet), sip.WithTransportLayerReadFilter(e.filter)),
 		sipgo.WithUserAgentTransactionLayerOptions(sip.WithTransactionLayerLogger(quiet), sip.WithTransactionLayerTerminateOnConnClose(),
 			sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {})),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("sip endpoint: %w", err)
 	}
-	e := &Endpoint{log: opt.Log, ua: ua, agent: opt.UserAgent}
+	e.ua = ua
 	ua.TransactionLayer().OnRequest(e.serve)
 	for _, l := range opt.Listen {
 		if err := e.bind(l); err != nil {
@@ -103,6 +113,7 @@ func (e *Endpoint) bind(listen string) error {
 		if err != nil {
 			return fmt.Errorf("listen %s: %w", listen, err)
 		}
+		_ = conn.(*net.UDPConn).SetReadBuffer(4 << 20) // as far as net.core.rmem_max allows: a burst of calls must not be lost
 		e.addrs = append(e.addrs, Addr{network, conn.LocalAddr().String()})
 		e.closers = append(e.closers, conn.Close)
 		serve(func() error { return e.ua.TransportLayer().ServeUDP(conn) })
@@ -161,11 +172,29 @@ func (e *Endpoint) serve(req *sip.Request, tx *sip.ServerTx) {
 	(*h)(t)
 }
 
+// settle is how long Close waits after the last message that came in. sipgo serves each on a goroutine which
+// opens a socket to answer where it finds none; such a socket nobody would close.
+const settle = 50 * time.Millisecond
+
+// filter sees all that comes in, and lets nothing through once Close has begun.
+func (e *Endpoint) filter(_ sip.TransportReadProps, data []byte) ([]byte, error) {
+	if e.closed.Load() {
+		return nil, nil
+	}
+	e.heard.Store(time.Now().UnixNano())
+	return data, nil
+}
+
 // Close stops the listeners and drops all transactions. It is idempotent.
 func (e *Endpoint) Close() error {
-	if e.closed.Swap(true) {
+	e.mu.Lock()
+	again := e.closed.Swap(true)
+	e.mu.Unlock()
+	if again {
 		return nil
 	}
+	e.stop()
+	time.Sleep(time.Until(time.Unix(0, e.heard.Load()).Add(settle)))
 	var err error
 	for _, c := range e.closers {
 		if cerr := c(); cerr != nil && !errors.Is(cerr, net.ErrClosed) {
@@ -173,6 +202,8 @@ func (e *Endpoint) Close() error {
 		}
 	}
 	e.running.Wait() // now no connection comes in behind the next line's back
+	err = errors.Join(err, e.ua.Close())
+	e.sending.Wait() // and now none goes out
 	return errors.Join(err, e.ua.Close())
 }
 

@@ -156,24 +156,46 @@ func unbracket(host string) string {
 
 // send prepares a request and hands it to out. RFC 3261 §18.1.1: one that would go over TCP only for its
 // size goes over UDP where that fails.
-func (e *Endpoint) send(ctx context.Context, req *sip.Request, out func() error) error {
+func (e *Endpoint) send(ctx context.Context, req *sip.Request, out func(context.Context) error) error {
 	hop := nextHop(req)
 	moved, err := e.prepare(req, hop, false)
 	if err != nil {
 		return err
 	}
-	err = out()
-	if err != nil && moved && ctx.Err() == nil {
-		if _, err = e.prepare(req, hop, true); err == nil {
-			err = out()
+	return e.open(ctx, func(ctx context.Context) error {
+		err := out(ctx)
+		if err != nil && moved && ctx.Err() == nil {
+			if _, err = e.prepare(req, hop, true); err == nil {
+				err = out(ctx)
+			}
 		}
+		return err
+	})
+}
+
+// open runs out, which may open a connection, unless Close has begun; Close ends its context and waits for it.
+func (e *Endpoint) open(ctx context.Context, out func(context.Context) error) error {
+	e.mu.Lock()
+	if e.closed.Load() {
+		e.mu.Unlock()
+		return errClosed
+	}
+	e.sending.Add(1)
+	e.mu.Unlock()
+	defer e.sending.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.stopped, cancel)()
+	err := out(ctx)
+	if err != nil && e.closed.Load() {
+		return errClosed
 	}
 	return asError(err)
 }
 
 // Start sends a request and returns its client transaction. The request is sipgo's then.
 func (e *Endpoint) Start(ctx context.Context, req *sip.Request) (tx *sip.ClientTx, err error) {
-	err = e.send(ctx, req, func() (err error) {
+	err = e.send(ctx, req, func(ctx context.Context) (err error) {
 		tx, err = e.ua.TransactionLayer().Request(ctx, req)
 		return err
 	})
@@ -181,17 +203,27 @@ func (e *Endpoint) Start(ctx context.Context, req *sip.Request) (tx *sip.ClientT
 }
 
 // StartCancel sends a CANCEL, whose Via, destination and transport are those of its INVITE already.
-func (e *Endpoint) StartCancel(ctx context.Context, cancel *sip.Request) (*sip.ClientTx, error) {
-	tx, err := e.ua.TransactionLayer().Request(ctx, cancel)
-	return tx, asError(err)
+func (e *Endpoint) StartCancel(ctx context.Context, cancel *sip.Request) (tx *sip.ClientTx, err error) {
+	err = e.open(ctx, func(ctx context.Context) (err error) {
+		tx, err = e.ua.TransactionLayer().Request(ctx, cancel)
+		return err
+	})
+	return tx, err
 }
 
 // SendACK sends an ACK for a 2xx, which is a transaction of its own (RFC 3261 §13.2.2.4). again
 // keeps the Via of the first time.
 func (e *Endpoint) SendACK(ack *sip.Request, again bool) error {
-	write := func() error { return e.ua.TransportLayer().WriteMsg(ack) }
+	write := func(ctx context.Context) error {
+		conn, err := e.ua.TransportLayer().ClientRequestConnection(ctx, ack)
+		if err != nil {
+			return err
+		}
+		defer func() { _, _ = conn.TryClose() }() // gives the reference back
+		return conn.WriteMsg(ack)
+	}
 	if again {
-		return asError(write())
+		return e.open(context.Background(), write)
 	}
 	return e.send(context.Background(), ack, write)
 }
@@ -227,5 +259,5 @@ func EndError(tx *sip.ClientTx) error {
 	if err := tx.Err(); err != nil {
 		return asError(err)
 	}
-	return fmt.Errorf("%w: closed", ErrTransport) // by Close, between sipgo's two steps
+	return errClosed // between the two steps in which sipgo terminates
 }
