@@ -10,11 +10,14 @@ import (
 // DefaultRefresh is how long an active state holds when the document does not say (RFC 3994 §3.3).
 const DefaultRefresh = 120 * time.Second
 
+// maxRefresh bounds what a peer may claim, in seconds.
+const maxRefresh = 24 * 60 * 60
+
 // Composing is an is-composing document (RFC 3994).
 type Composing struct {
 	Active      bool
 	ContentType string
-	Refresh     time.Duration // 0: not said; see Lapse
+	Refresh     time.Duration // whole seconds, a day at most; 0: not said; see Lapse
 }
 
 // Lapse is how long an active state holds without a repeat.
@@ -25,7 +28,8 @@ func (c Composing) Lapse() time.Duration {
 	return c.Refresh
 }
 
-// ParseComposing reads an is-composing document. Unknown states count as idle (RFC 3994 §3.2).
+// ParseComposing reads an is-composing document. Unknown states count as idle (RFC 3994 §3.2). Anything
+// that is none is ErrMalformed.
 func ParseComposing(b []byte) (Composing, error) {
 	root, err := readXML(b)
 	if err != nil {
@@ -46,8 +50,8 @@ func ParseComposing(b []byte) (Composing, error) {
 	if err != nil {
 		return Composing{}, err
 	}
-	if n, err := strconv.ParseUint(refresh, 10, 20); err == nil {
-		c.Refresh = time.Duration(n) * time.Second
+	if n, err := strconv.ParseUint(refresh, 10, 63); err == nil {
+		c.Refresh = time.Duration(min(n, maxRefresh)) * time.Second
 	}
 	return c, nil
 }
@@ -65,7 +69,7 @@ func (c Composing) XML() []byte {
 		fmt.Fprintf(&b, "<contenttype>%s</contenttype>\r\n", xmlText(c.ContentType))
 	}
 	if c.Active && c.Refresh > 0 {
-		fmt.Fprintf(&b, "<refresh>%d</refresh>\r\n", int(c.Refresh/time.Second))
+		fmt.Fprintf(&b, "<refresh>%d</refresh>\r\n", int((c.Refresh+time.Second-1)/time.Second))
 	}
 	b.WriteString("</isComposing>")
 	return []byte(b.String())

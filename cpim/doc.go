@@ -1,5 +1,5 @@
 // Package cpim reads and writes what travels inside of messages: CPIM (RFC 3862), IMDN (RFC
-// 5438), is-composing (RFC 3994) and the file-transfer document of RCS (GSMA RCC.07 §3.5.4.8).
+// 5438) and is-composing (RFC 3994).
 //
 // It owns formats and their limits. It knows nothing of sessions, guests or storage, and
 // imports the standard library only. All readers are safe for bytes of strangers.

@@ -2,6 +2,7 @@ package cpim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,10 +17,13 @@ const (
 	ProcessingNotification Kind = "processing-notification"
 )
 
-// Statuses of notifications.
+// Statuses of notifications (RFC 5438 §7.2). Which goes with which kind: delivered and failed with delivery, displayed
+// with display, processed and stored with processing, forbidden and error with all.
 const (
 	Delivered = "delivered"
 	Displayed = "displayed"
+	Processed = "processed"
+	Stored    = "stored"
 	Failed    = "failed"
 	Forbidden = "forbidden"
 	ErrorSeen = "error"
@@ -27,8 +31,8 @@ const (
 
 // Notification is one IMDN (message/imdn+xml).
 type Notification struct {
-	MessageID    string // of the message that it is about
-	DateTime     time.Time
+	MessageID    string    // of the message that it is about
+	DateTime     time.Time // zero: not said, or not readable
 	RecipientURI string
 	Kind         Kind
 	Status       string
@@ -41,7 +45,8 @@ const (
 	ComposingType = "application/im-iscomposing+xml"
 )
 
-// ParseIMDN reads a notification document: one imdn element, or several in a multi-imdn.
+// ParseIMDN reads a notification document: one imdn element, or several under another root, as aggregating servers send them; an element
+// may tell two kinds at once. Anything else is ErrMalformed, a document without a notification, too.
 func ParseIMDN(b []byte) ([]Notification, error) {
 	root, err := readXML(b)
 	if err != nil {
@@ -49,20 +54,15 @@ func ParseIMDN(b []byte) ([]Notification, error) {
 	}
 	elements := []*node{root}
 	if root.name != "imdn" {
-		elements = nil
-		for _, c := range root.children {
-			if c.name == "imdn" {
-				elements = append(elements, c)
-			}
-		}
+		elements = slices.DeleteFunc(root.children, func(c *node) bool { return c.name != "imdn" })
 	}
 	var all []Notification
 	for _, e := range elements {
-		n, err := notification(e)
+		some, err := notifications(e)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, n)
+		all = append(all, some...)
 	}
 	if len(all) == 0 {
 		return nil, fmt.Errorf("imdn: no notification: %w", ErrMalformed)
@@ -70,44 +70,49 @@ func ParseIMDN(b []byte) ([]Notification, error) {
 	return all, nil
 }
 
-func notification(e *node) (Notification, error) {
+func notifications(e *node) ([]Notification, error) {
 	var n Notification
 	var err error
 	if n.MessageID, err = e.value("message-id"); err != nil {
-		return n, err
+		return nil, err
 	}
 	if n.MessageID == "" {
-		return n, fmt.Errorf("imdn: no message-id: %w", ErrMalformed)
+		return nil, fmt.Errorf("imdn: no message-id: %w", ErrMalformed)
 	}
 	when, err := e.value("datetime")
 	if err != nil {
-		return n, err
+		return nil, err
 	}
-	n.DateTime, _ = time.Parse(time.RFC3339Nano, when) // RFC 5438 §7.2: informative
+	n.DateTime, _ = time.Parse(time.RFC3339Nano, when) // informative
 	if n.RecipientURI, err = e.value("recipient-uri"); err != nil {
-		return n, err
+		return nil, err
 	}
-	for _, c := range e.children {
-		kind := Kind(c.name)
-		if kind != DeliveryNotification && kind != DisplayNotification && kind != ProcessingNotification {
+	var all []Notification
+	for _, kind := range []Kind{DeliveryNotification, ProcessingNotification, DisplayNotification} {
+		c, err := e.child(string(kind))
+		if err != nil {
+			return nil, err
+		}
+		if c == nil {
 			continue
 		}
 		status, err := c.child("status")
 		if err != nil {
-			return n, err
+			return nil, err
 		}
-		if n.Kind != "" || status == nil || len(status.children) == 0 {
-			return n, fmt.Errorf("imdn: no single status: %w", ErrMalformed)
+		if status == nil || len(status.children) == 0 {
+			return nil, fmt.Errorf("imdn: %s without status: %w", kind, ErrMalformed)
 		}
 		n.Kind, n.Status = kind, status.children[0].name
+		all = append(all, n)
 	}
-	if n.Kind == "" {
-		return n, fmt.Errorf("imdn: no status: %w", ErrMalformed)
+	if len(all) == 0 {
+		return nil, fmt.Errorf("imdn: no kind that is known: %w", ErrMalformed)
 	}
-	return n, nil
+	return all, nil
 }
 
-// XML writes the notification's document.
+// XML writes the notification's document. Kind and Status are to be of the constants.
 func (n Notification) XML() []byte {
 	var b strings.Builder
 	// RFC 5438 §11.1: the document's namespace is not that of the CPIM headers.

@@ -8,11 +8,15 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
 // IMDN is the namespace of the disposition headers (RFC 5438 §6).
 const IMDN = "urn:ietf:params:imdn"
+
+// coreHeaders is the namespace of CPIM's own headers (RFC 3862 §4), "" in Header.
+const coreHeaders = "urn:ietf:params:cpim-headers:"
 
 // ErrMalformed is wrapped by all errors of this package's readers.
 var ErrMalformed = errors.New("malformed message")
@@ -20,7 +24,7 @@ var ErrMalformed = errors.New("malformed message")
 // ErrRequired is returned for a message that requires a header we don't understand (RFC 3862 §4.7).
 var ErrRequired = errors.New("message requires an unknown header")
 
-// Limits of a message's headers.
+// Limits of a message's headers (S16): their number, and octets a line.
 const (
 	maxHeaders = 64
 	maxLine    = 4 << 10
@@ -73,72 +77,91 @@ func (m *Message) Content() string {
 	return strings.ToLower(strings.TrimSpace(t))
 }
 
-// Parse reads a message. Prefixes are resolved by their NS headers, whatever they are called (RFC 3862 §3.4).
+// Parse reads a message. Prefixes are resolved by their NS headers, whatever they are called (RFC 3862 §3.4). What is malformed, or has a
+// header twice that is there once, is ErrMalformed; ErrRequired says that the message can't be understood.
+// Headers of prefixes that nobody declared are left out; a DateTime that can't be read is zero.
 func Parse(b []byte) (*Message, error) {
-	bad := func(why string) (*Message, error) { return nil, fmt.Errorf("cpim: %s: %w", why, ErrMalformed) }
 	// RFC 3862 §2: message headers, an empty line, content headers, an empty line, content. Lines
 	// end with CRLF; some clients send LF alone.
 	m := &Message{}
-	namespaces := map[string]string{"": ""}
-	count := 0
-	for {
-		line, rest, ok := nextLine(b)
-		if !ok {
-			return bad("headers don't end")
-		}
-		b = rest
-		if line == "" {
-			break
-		}
-		if count++; count > maxHeaders {
-			return bad("too many headers")
+	r := reader{m: m, namespaces: map[string]string{"": "", "imdn": IMDN}, seen: map[Header]bool{}} // some clients forget the NS line of imdn
+	b, err := lines(b, &r.count, r.header)
+	if err == nil && r.required != nil {
+		err = r.required
+	}
+	if err != nil {
+		return nil, err
+	}
+	last := ""
+	b, err = lines(b, &r.count, func(line string) error {
+		if line[0] == ' ' || line[0] == '\t' { // folded, as MIME allows
+			return m.fold(last, " "+strings.TrimSpace(line))
 		}
 		name, value, ok := strings.Cut(line, ":")
-		if !ok || name == "" || len(line) > maxLine {
-			return bad("header without name")
+		if !ok || !isToken(name) || strings.ContainsAny(value, "\r\x00") {
+			return malformed("content header")
 		}
-		value, ok = unescape(strings.TrimPrefix(value, " "))
-		if !ok {
-			return bad("invalid escape")
+		last, value = name, strings.TrimSpace(value)
+		if strings.EqualFold(name, "Content-Type") {
+			if m.ContentType != "" {
+				return malformed("two content types")
+			}
+			m.ContentType = value
+			return nil
 		}
-		if err := m.set(name, value, namespaces); err != nil {
+		m.ContentHeaders = append(m.ContentHeaders, Header{Name: name, Value: value})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Content-Length is none of CPIM. Where more than line ends follows, the sender counted characters, and
+	// the message that carried this one knows better where it ends.
+	if n := m.contentLength(); n > len(b) {
+		return nil, malformed("content is shorter than Content-Length")
+	} else if n >= 0 && len(bytes.Trim(b[n:], "\r\n")) == 0 {
+		b = b[:n]
+	}
+	m.Body = append([]byte{}, b...)
+	return m, nil
+}
+
+func malformed(why string) error { return fmt.Errorf("cpim: %s: %w", why, ErrMalformed) }
+
+// lines gives each line up to an empty one to f, and returns what is behind that.
+func lines(b []byte, count *int, f func(string) error) ([]byte, error) {
+	for {
+		i := bytes.IndexByte(b, '\n')
+		switch {
+		case i < 0:
+			return nil, malformed("headers don't end")
+		case i > maxLine:
+			return nil, malformed("header line too long")
+		}
+		line := string(bytes.TrimSuffix(b[:i], []byte("\r")))
+		b = b[i+1:]
+		if line == "" {
+			return b, nil
+		}
+		if *count++; *count > maxHeaders {
+			return nil, malformed("too many headers")
+		}
+		if err := f(line); err != nil {
 			return nil, err
 		}
 	}
-	for {
-		line, rest, ok := nextLine(b)
-		if !ok {
-			return bad("content headers don't end")
-		}
-		b = rest
-		if line == "" {
-			break
-		}
-		if count++; count > maxHeaders || len(line) > maxLine {
-			return bad("too many headers")
-		}
-		name, value, ok := strings.Cut(line, ":")
-		if !ok {
-			return bad("content header without name")
-		}
-		value = strings.TrimSpace(value)
-		if strings.EqualFold(name, "Content-Type") {
-			m.ContentType = value
-			continue
-		}
-		m.ContentHeaders = append(m.ContentHeaders, Header{Name: name, Value: value})
+}
+
+func (m *Message) fold(name, more string) error {
+	switch {
+	case name == "" || strings.ContainsAny(more, "\r\x00"):
+		return malformed("content header")
+	case strings.EqualFold(name, "Content-Type"):
+		m.ContentType += more
+	default:
+		m.ContentHeaders[len(m.ContentHeaders)-1].Value += more
 	}
-	if n := m.contentLength(); n >= 0 {
-		if n > len(b) {
-			return bad("content is shorter than Content-Length")
-		}
-		b = b[:n]
-	}
-	m.Body = bytes.Clone(b)
-	if m.Body == nil {
-		m.Body = []byte{}
-	}
-	return m, nil
+	return nil
 }
 
 func (m *Message) contentLength() int {
@@ -152,68 +175,106 @@ func (m *Message) contentLength() int {
 	return -1
 }
 
-func nextLine(b []byte) (line string, rest []byte, ok bool) {
-	i := bytes.IndexByte(b, '\n')
-	if i < 0 {
-		return "", nil, false
-	}
-	return strings.TrimSuffix(string(b[:i]), "\r"), b[i+1:], true
+// reader resolves message headers.
+type reader struct {
+	m          *Message
+	namespaces map[string]string // URIs of prefixes; CPIM's own is ""
+	seen       map[Header]bool   // headers without their values
+	count      int
+	required   error
 }
 
-// set takes one message header. Names are case-sensitive (RFC 3862 §2.2).
-func (m *Message) set(name, value string, namespaces map[string]string) error {
-	prefix, local := "", name
-	if i := strings.LastIndexByte(name, '.'); i >= 0 {
-		prefix, local = name[:i], name[i+1:]
+// name resolves a header's prefix. Names are case-sensitive (RFC 3862 §2.2).
+func (r *reader) name(s string) (h Header, declared bool) {
+	prefix := ""
+	if i := strings.LastIndexByte(s, '.'); i >= 0 {
+		prefix, s = s[:i], s[i+1:]
 	}
-	local, _, _ = strings.Cut(local, ";") // a lang parameter: Subject:;lang=fr
-	namespace, known := namespaces[prefix]
-	if !known {
-		namespace = prefix // undeclared: ignored unless required
-		if prefix == "imdn" {
-			namespace = IMDN // some clients forget the NS line
-		}
+	namespace, declared := r.namespaces[prefix]
+	if prefix == "" && (s == "NS" || s == "Require") { // whatever the default namespace became
+		namespace = ""
 	}
-	switch {
-	case namespace == "" && local == "From":
-		m.From = party(value)
-	case namespace == "" && local == "To":
-		m.To = party(value)
-	case namespace == "" && local == "DateTime":
-		t, err := time.Parse(time.RFC3339Nano, value)
-		if err != nil {
-			return fmt.Errorf("cpim: DateTime %.40q: %w", value, ErrMalformed)
+	return Header{Namespace: namespace, Name: s}, declared
+}
+
+// header takes one message header: name ":" *( ";" parameter ) SP value (RFC 3862 §2.3).
+func (r *reader) header(line string) error {
+	name, value, ok := strings.Cut(line, ":")
+	if !ok || !isToken(strings.ReplaceAll(name, ".", "_")) {
+		return malformed("header name")
+	}
+	if strings.HasPrefix(value, ";") { // ;lang=fr
+		_, value, _ = strings.Cut(value, " ")
+	}
+	value, ok = unescape(strings.TrimPrefix(value, " "))
+	if !ok {
+		return malformed("invalid escape or character")
+	}
+	h, declared := r.name(name)
+	if !declared || !isToken(h.Name) {
+		return nil // RFC 3862 §3.5: ignored unless required
+	}
+	m, again := r.m, r.seen[h]
+	r.seen[h] = true
+	switch h {
+	case Header{Name: "NS"}:
+		prefix, uri, ok := strings.Cut(value, "<")
+		uri, rest, ok2 := strings.Cut(uri, ">")
+		if !ok || !ok2 || uri == "" || strings.TrimSpace(rest) != "" || strings.ContainsAny(uri, "<\r\n\x00 ") {
+			return malformed("NS")
 		}
-		m.DateTime = t
-	case namespace == "" && local == "Subject":
-		m.Subject = value
-	case namespace == "" && local == "NS":
-		p, uri, ok := strings.Cut(value, "<")
-		uri, _, ok2 := strings.Cut(uri, ">")
-		if !ok || !ok2 || uri == "" {
-			return fmt.Errorf("cpim: NS: %w", ErrMalformed)
+		if uri == coreHeaders {
+			uri = ""
 		}
-		namespaces[strings.TrimSpace(p)] = uri
-	case namespace == "" && local == "Require":
-		for r := range strings.SplitSeq(value, ",") {
-			p, _, hasPrefix := strings.Cut(strings.TrimSpace(r), ".")
-			if hasPrefix && namespaces[p] != IMDN && p != "imdn" {
-				return fmt.Errorf("cpim: %.40q: %w", r, ErrRequired)
+		r.namespaces[strings.TrimSpace(prefix)] = uri
+		return nil
+	case Header{Name: "Require"}:
+		for name := range strings.SplitSeq(value, ",") {
+			if h, declared := r.name(strings.TrimSpace(name)); r.required == nil && (!declared || !slices.Contains(understood, h)) {
+				r.required = fmt.Errorf("cpim: %.40q: %w", name, ErrRequired)
 			}
 		}
-	case namespace == IMDN && local == "Message-ID":
-		m.MessageID = value
-	case namespace == IMDN && local == "Disposition-Notification":
-		for d := range strings.SplitSeq(value, ",") {
-			d, _, _ = strings.Cut(strings.TrimSpace(d), ";")
-			if d != "" {
-				m.Disposition = append(m.Disposition, Disposition(strings.TrimSpace(d)))
+		return nil
+	case Header{Name: "To"}: // may be there for each recipient
+		if m.To == (Party{}) {
+			m.To = party(value)
+			return nil
+		}
+	case Header{Name: "From"}, Header{Name: "DateTime"}, Header{IMDN, "Message-ID", ""}, Header{IMDN, "Disposition-Notification", ""}:
+		if again {
+			return malformed("two headers " + h.Name)
+		}
+		switch h.Name {
+		case "From":
+			m.From = party(value)
+		case "DateTime":
+			m.DateTime, _ = time.Parse(time.RFC3339Nano, value)
+		case "Message-ID":
+			m.MessageID = value
+		default:
+			for d := range strings.SplitSeq(value, ",") {
+				d, _, _ = strings.Cut(d, ";") // parameters of RFC 5438 §6.2
+				if d = strings.TrimSpace(d); d != "" {
+					m.Disposition = append(m.Disposition, Disposition(d))
+				}
 			}
 		}
-	default:
-		m.Other = append(m.Other, Header{namespace, local, value})
+		return nil
+	case Header{Name: "Subject"}: // may be there in several languages
+		if m.Subject == "" {
+			m.Subject = value
+			return nil
+		}
 	}
+	h.Value = value
+	m.Other = append(m.Other, h)
 	return nil
+}
+
+// understood are the headers that a message may require of us.
+var understood = []Header{
+	{Name: "From"}, {Name: "To"}, {Name: "cc"}, {Name: "DateTime"}, {Name: "Subject"}, {Name: "NS"}, {Name: "Require"},
+	{IMDN, "Message-ID", ""}, {IMDN, "Disposition-Notification", ""},
 }
 
 // party reads `Name <uri>`, `"Name" <uri>`, `<uri>` or a bare URI.
@@ -231,27 +292,25 @@ func party(v string) Party {
 }
 
 // Bytes writes the message. Values can't break out of their line: they are escaped (RFC 3862 §2.3.1),
-// and content headers with control characters are an error (S8).
+// and names, URIs and content headers that would are an error (S8). Content-Length is ours.
 func (m *Message) Bytes() ([]byte, error) {
 	var b bytes.Buffer
 	field := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, value) }
-	for name, p := range map[string]Party{"From": m.From, "To": m.To} {
-		if strings.ContainsAny(p.URI, "<>\r\n\x00 ") {
-			return nil, fmt.Errorf("cpim: %s: invalid uri", name)
-		}
-	}
-	write := func(name string, p Party) {
-		if p.URI == "" && p.Name == "" {
-			return
-		}
-		if p.Name == "" {
+	write := func(name string, p Party) error {
+		switch {
+		case p == Party{}:
+		case strings.ContainsAny(p.URI, "<>\r\n\x00 \\\"") || !utf8.ValidString(p.URI):
+			return fmt.Errorf("cpim: %s: invalid uri", name)
+		case p.Name == "":
 			field(name, "<"+p.URI+">")
-			return
+		default:
+			field(name, `"`+escape(strings.Map(dropQuotes, p.Name))+`" <`+p.URI+">")
 		}
-		field(name, `"`+escape(strings.Map(dropQuotes, p.Name))+`" <`+p.URI+">")
+		return nil
 	}
-	write("From", m.From)
-	write("To", m.To)
+	if err := errors.Join(write("From", m.From), write("To", m.To)); err != nil {
+		return nil, err
+	}
 	if m.needsIMDN() {
 		field("NS", "imdn <"+IMDN+">")
 	}
@@ -273,7 +332,7 @@ func (m *Message) Bytes() ([]byte, error) {
 	}
 	prefixes := map[string]string{"": "", IMDN: "imdn."}
 	for _, h := range m.Other {
-		if !isToken(h.Name) || strings.ContainsAny(h.Namespace, "<>\r\n\x00") {
+		if !isToken(h.Name) || strings.ContainsAny(h.Namespace, "<>\r\n\x00\\ ") || !utf8.ValidString(h.Namespace) || h.Namespace == "" && (h.Name == "NS" || h.Name == "Require") {
 			return nil, fmt.Errorf("cpim: header %q: invalid name", h.Name)
 		}
 		prefix, known := prefixes[h.Namespace]
@@ -349,6 +408,9 @@ func escape(s string) string {
 }
 
 func unescape(s string) (string, bool) {
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' }) {
+		return "", false
+	}
 	if !strings.ContainsRune(s, '\\') {
 		return s, utf8.ValidString(s)
 	}
@@ -371,18 +433,29 @@ func unescape(s string) (string, bool) {
 		case 'b':
 			b.WriteByte('\b')
 		case 'u':
-			if i+4 >= len(s) {
+			n, ok := codeUnit(s[i+1:])
+			if !ok {
 				return "", false
 			}
-			n, err := strconv.ParseUint(s[i+1:i+5], 16, 16)
-			if err != nil {
-				return "", false
-			}
-			b.WriteRune(rune(n))
 			i += 4
+			if utf16.IsSurrogate(n) && strings.HasPrefix(s[i+1:], `\u`) { // some write two, as in JSON
+				if low, ok := codeUnit(s[i+3:]); ok && utf16.DecodeRune(n, low) != utf8.RuneError {
+					n, i = utf16.DecodeRune(n, low), i+6
+				}
+			}
+			b.WriteRune(n)
 		default: // \\ \" \' and any other character stand for themselves
 			b.WriteByte(s[i])
 		}
 	}
 	return b.String(), utf8.ValidString(b.String())
+}
+
+// codeUnit reads the four digits of a \u.
+func codeUnit(s string) (rune, bool) {
+	if len(s) < 4 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s[:4], 16, 16)
+	return rune(n), err == nil
 }

@@ -9,19 +9,16 @@ import (
 	"strings"
 )
 
-// Limits of XML documents from strangers (S16).
+// Limits of XML documents from strangers (S16): octets, levels, elements.
 const (
 	maxXML   = 64 << 10
 	maxDepth = 16
 	maxNodes = 4096
 )
 
-// node is an element with what this package needs of it. Names are local; the namespace is checked
-// on the root only, since clients disagree on the children.
+// node is an element with what this package needs of it. Names are local: clients disagree on the namespaces.
 type node struct {
 	name     string
-	space    string
-	attr     map[string]string
 	text     string
 	children []*node
 }
@@ -51,16 +48,17 @@ func readXML(b []byte) (*node, error) {
 			return nil, fmt.Errorf("xml: %w: %w", err, ErrMalformed)
 		}
 		switch t := t.(type) {
+		case xml.ProcInst:
+			if t.Target != "xml" || root != nil {
+				return nil, fmt.Errorf("xml: a processing instruction is not read: %w", ErrMalformed)
+			}
 		case xml.Directive:
 			return nil, fmt.Errorf("xml: a DTD is not read: %w", ErrMalformed)
 		case xml.StartElement:
 			if nodes++; nodes > maxNodes || len(stack) >= maxDepth {
 				return nil, fmt.Errorf("xml: too deep or too many elements: %w", ErrMalformed)
 			}
-			n := &node{name: t.Name.Local, space: t.Name.Space, attr: map[string]string{}}
-			for _, a := range t.Attr {
-				n.attr[a.Name.Local] = a.Value
-			}
+			n := &node{name: t.Name.Local}
 			switch {
 			case len(stack) > 0:
 				parent := stack[len(stack)-1]
