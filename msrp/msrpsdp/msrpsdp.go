@@ -1,11 +1,16 @@
 // Package msrpsdp reads and writes the session descriptions of MSRP: RFC 4975 §8, RFC 6135
-// (who connects) and RFC 6714 (CEMA). It knows offers and answers, not SIP.
+// (who connects) and RFC 6714 (CEMA: where to). It knows offers and answers, not SIP.
+//
+// Offer, Answer and Conclude are pure: descriptions in, descriptions and a Role out. The tables
+// that they follow are in offeranswer.go.
 package msrpsdp
 
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,130 +29,157 @@ const (
 	ActPass Setup = "actpass"
 )
 
-// ErrNotAcceptable means that an offer can't be taken: SIP answers 488.
-var ErrNotAcceptable = errors.New("offer not acceptable")
+// discard is the port of a side that can't be connected to (RFC 4145 §4.1).
+const discard = 9
 
 // Local is what our side says of itself.
 type Local struct {
-	Addr               string // host of c=
+	Addr               string // host of c=; brackets of IPv6 are taken off
 	Port               int    // of m=
 	TLS                bool
+	Fingerprint        string // a=fingerprint of our certificate, with TLS: "SHA-256 AB:CD:…"
 	URI                msrp.URI
-	CEMA               bool
-	Setup              Setup // of an offer: Active or ActPass
-	AcceptTypes        []string
-	AcceptWrappedTypes []string
-	MaxSize            int64 // 0: not said
-	Version            uint64
-	Direction          string // "", sendrecv, sendonly, recvonly, inactive
+	CEMA               bool     // of an offer; an answer has it where the offer does (RFC 6714 §4.3)
+	Setup              Setup    // of an offer: Active, or ActPass, which is the default
+	AcceptTypes        []string // mandatory (RFC 4975 §8.6)
+	AcceptWrappedTypes []string // with message/cpim, message/imdn+xml is always added
+	MaxSize            int64    // of a message in octets; 0: not said
+	Version            uint64   // of o=; a re-offer that changes something counts on; default 1
+	Direction          string   // sendrecv (default), sendonly, recvonly, inactive; an answer gives no more than the offer asks
 }
 
 // Media is an MSRP media description that was read.
 type Media struct {
-	Addr               string
-	Port               int
+	Addr               string // of c=
+	Port               int    // of m=; 0: refused
 	TLS                bool
 	Path               msrp.Path
-	Setup              Setup // "": not said
+	Setup              Setup // "": not said, or nothing that is known
 	CEMA               bool
 	AcceptTypes        []string
 	AcceptWrappedTypes []string
-	MaxSize            int64
-	Direction          string
+	MaxSize            int64  // in octets; 0: not said
+	Direction          string // "": not said, which is sendrecv
 	Fingerprint        string
 }
 
-// Role says what a side has to do once offer and answer are exchanged.
-type Role struct {
-	Active bool
-	Dial   string // host:port, where Active
-	Remote msrp.Path
+// Accepts reports whether the side takes messages of a type (RFC 4975 §8.6); parameters don't count.
+func (m Media) Accepts(contentType string) bool { return listed(m.AcceptTypes, contentType) }
+
+// AcceptsWrapped reports whether the side takes a type within message/cpim or multipart.
+func (m Media) AcceptsWrapped(contentType string) bool {
+	return listed(m.AcceptWrappedTypes, contentType) || listed(m.AcceptTypes, contentType)
 }
 
-// Offer writes an offer.
-func Offer(l Local) ([]byte, error) {
-	if l.Setup == Passive {
-		return nil, errors.New("msrp offer: setup must not be passive (RFC 6135 §4.2.1)")
+func listed(types []string, contentType string) bool {
+	t, _, _ := strings.Cut(contentType, ";")
+	t = strings.ToLower(strings.TrimSpace(t))
+	major, _, _ := strings.Cut(t, "/")
+	return slices.ContainsFunc(types, func(a string) bool {
+		a = strings.ToLower(a)
+		return a == "*" || a == t || a == major+"/*"
+	})
+}
+
+// write makes the media description of our side.
+func write(l Local, setup Setup) (*sdp.MediaDescription, error) {
+	text := append(append([]string{l.Addr, l.Fingerprint, l.Direction, l.URI.String()}, l.AcceptTypes...), l.AcceptWrappedTypes...)
+	switch {
+	case slices.ContainsFunc(text, func(s string) bool { return strings.ContainsAny(s, "\r\n\x00") }):
+		return nil, errors.New("msrp sdp: a line break in a value")
+	case len(l.AcceptTypes) == 0:
+		return nil, errors.New("msrp sdp: accept-types is mandatory (RFC 4975 §8.6)")
+	case l.Port <= 0 || l.Port > 65535 || l.Addr == "":
+		return nil, errors.New("msrp sdp: no address")
+	case l.URI.Port == 0 || l.URI.SessionID == "":
+		return nil, errors.New("msrp sdp: the path needs an explicit port and a session id (RFC 4975 §8.2)")
 	}
-	return write(l, l.Setup, l.Port)
-}
-
-func write(l Local, setup Setup, port int) ([]byte, error) {
 	proto := []string{"TCP", "MSRP"}
 	if l.TLS {
 		proto = []string{"TCP", "TLS", "MSRP"}
 	}
-	family := "IP4"
-	if ip := net.ParseIP(l.Addr); ip != nil && ip.To4() == nil {
-		family = "IP6"
-	}
-	if len(l.AcceptTypes) == 0 {
-		return nil, errors.New("msrp sdp: accept-types is mandatory (RFC 4975 §8.6)")
-	}
 	m := &sdp.MediaDescription{MediaName: sdp.MediaName{
-		Media: "message", Port: sdp.RangedPort{Value: port}, Protos: proto, Formats: []string{"*"},
+		Media: "message", Port: sdp.RangedPort{Value: l.Port}, Protos: proto, Formats: []string{"*"},
 	}}
 	m.WithValueAttribute("accept-types", strings.Join(l.AcceptTypes, " "))
-	if len(l.AcceptWrappedTypes) > 0 {
-		m.WithValueAttribute("accept-wrapped-types", strings.Join(l.AcceptWrappedTypes, " "))
+	wrapped := l.AcceptWrappedTypes
+	if listed(l.AcceptTypes, "message/cpim") && !listed(wrapped, "message/imdn+xml") {
+		wrapped = append(slices.Clone(wrapped), "message/imdn+xml") // without it, some application servers close the session
+	}
+	if len(wrapped) > 0 {
+		m.WithValueAttribute("accept-wrapped-types", strings.Join(wrapped, " "))
 	}
 	if l.MaxSize > 0 {
 		m.WithValueAttribute("max-size", strconv.FormatInt(l.MaxSize, 10))
 	}
-	m.WithValueAttribute("setup", string(setup))
+	m.WithValueAttribute("setup", string(setup)) // RFC 6135 §4.2: always there; a=connection never (§4.4)
 	m.WithValueAttribute("path", l.URI.String())
 	if l.CEMA {
 		m.WithPropertyAttribute("msrp-cema")
 	}
-	if l.Direction != "" {
-		m.WithPropertyAttribute(l.Direction)
-	} else {
-		m.WithPropertyAttribute("sendrecv")
+	if l.TLS && l.Fingerprint != "" {
+		m.WithValueAttribute("fingerprint", l.Fingerprint)
 	}
-	version := l.Version
-	if version == 0 {
-		version = 1
+	if l.Direction == "" {
+		l.Direction = "sendrecv"
+	}
+	m.WithPropertyAttribute(l.Direction)
+	return m, nil
+}
+
+// marshal puts media descriptions under our session's lines.
+func marshal(l Local, media ...*sdp.MediaDescription) ([]byte, error) {
+	addr, family := strings.Trim(l.Addr, "[]"), "IP4"
+	if ip := net.ParseIP(addr); ip != nil && ip.To4() == nil {
+		family = "IP6"
 	}
 	d := sdp.SessionDescription{
-		Origin:                sdp.Origin{Username: "-", SessionID: originID(l.URI), SessionVersion: version, NetworkType: "IN", AddressType: family, UnicastAddress: l.Addr},
+		Origin:                sdp.Origin{Username: "-", SessionID: originID(l.URI), SessionVersion: max(l.Version, 1), NetworkType: "IN", AddressType: family, UnicastAddress: addr},
 		SessionName:           "-",
-		ConnectionInformation: &sdp.ConnectionInformation{NetworkType: "IN", AddressType: family, Address: &sdp.Address{Address: l.Addr}},
+		ConnectionInformation: &sdp.ConnectionInformation{NetworkType: "IN", AddressType: family, Address: &sdp.Address{Address: addr}},
 		TimeDescriptions:      []sdp.TimeDescription{{}},
+		MediaDescriptions:     media,
 	}
-	d.WithMedia(m)
 	return d.Marshal()
 }
 
 // originID derives the numeric o= session id from the session's own id, so that a re-offer has the same one.
 func originID(u msrp.URI) uint64 {
-	id := u.SessionID
-	if len(id) > 15 {
-		id = id[:15]
-	}
-	n, err := strconv.ParseUint(id, 16, 62)
-	if err != nil {
-		n = 1
-	}
-	return n
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(u.SessionID)) // never fails
+	return h.Sum64() >> 2               // some peers read it into a signed number
 }
 
-// Parse reads the first MSRP media description. Others are left alone.
+// Parse reads the MSRP media description: the first one that is not refused, else the first. Other media are left
+// alone. It is an error if there is none, or if its path can't be read (RFC 4975 §8.1).
 func Parse(body []byte) (Media, error) {
-	m, _, err := parse(body)
-	return m, err
+	_, all, err := parse(body)
+	if err != nil {
+		return Media{}, err
+	}
+	if i := slices.IndexFunc(all, func(c candidate) bool { return c.Port != 0 && c.err == nil }); i >= 0 {
+		return all[i].Media, nil
+	}
+	return all[0].Media, all[0].err
 }
 
-func parse(body []byte) (Media, *sdp.MediaDescription, error) {
-	var d sdp.SessionDescription
+// candidate is an MSRP media description and its place among all.
+type candidate struct {
+	Media
+	index int
+	err   error
+}
+
+// parse finds all MSRP media; there is one at least.
+func parse(body []byte) (*sdp.SessionDescription, []candidate, error) {
+	d := new(sdp.SessionDescription)
 	if err := d.UnmarshalString(string(body)); err != nil {
-		return Media{}, nil, fmt.Errorf("sdp: %w", err)
+		return nil, nil, fmt.Errorf("sdp: %w", err)
 	}
-	for _, md := range d.MediaDescriptions {
-		if md.MediaName.Media != "message" {
-			continue
-		}
-		proto := strings.ToUpper(strings.Join(md.MediaName.Protos, "/"))
-		if proto != "TCP/MSRP" && proto != "TCP/TLS/MSRP" {
+	var all []candidate
+	for i, md := range d.MediaDescriptions {
+		proto := strings.Join(md.MediaName.Protos, "/")
+		if md.MediaName.Media != "message" || proto != "TCP/MSRP" && proto != "TCP/TLS/MSRP" {
 			continue
 		}
 		m := Media{Port: md.MediaName.Port.Value, TLS: proto == "TCP/TLS/MSRP"}
@@ -156,16 +188,31 @@ func parse(body []byte) (Media, *sdp.MediaDescription, error) {
 			c = d.ConnectionInformation
 		}
 		if c != nil && c.Address != nil {
-			m.Addr = c.Address.Address
+			m.Addr = strings.Trim(c.Address.Address, "[]")
 		}
-		return m, md, m.attributes(md)
+		m.session(d.Attributes)
+		all = append(all, candidate{m, i, nil})
+		all[len(all)-1].err = all[len(all)-1].attributes(md.Attributes)
 	}
-	return Media{}, nil, errors.New("sdp: no MSRP media (m=message … TCP/MSRP)")
+	if len(all) == 0 {
+		return nil, nil, errors.New("sdp: no MSRP media (m=message … TCP/MSRP)")
+	}
+	return d, all, nil
 }
 
-func (m *Media) attributes(md *sdp.MediaDescription) error {
-	for _, a := range md.Attributes {
+// session takes the attributes that may stand above all media (RFC 4145 §4, RFC 8122 §5, RFC 8866 §6.7).
+func (m *Media) session(attributes []sdp.Attribute) {
+	for _, a := range attributes {
 		switch strings.ToLower(a.Key) {
+		case "setup", "fingerprint", "sendrecv", "sendonly", "recvonly", "inactive":
+			_ = m.attributes([]sdp.Attribute{a}) // the path is missing here
+		}
+	}
+}
+
+func (m *Media) attributes(attributes []sdp.Attribute) error {
+	for _, a := range attributes {
+		switch key := strings.ToLower(a.Key); key {
 		case "path":
 			p, err := msrp.ParsePath(a.Value)
 			if err != nil {
@@ -177,7 +224,7 @@ func (m *Media) attributes(md *sdp.MediaDescription) error {
 			case Active, Passive, ActPass:
 				m.Setup = s
 			}
-			// RFC 6135 §4.2.1: holdconn and anything else is ignored.
+			// RFC 6135 §4.2.1: holdconn and anything else is ignored, as is a=connection (§4.4).
 		case "msrp-cema":
 			m.CEMA = true
 		case "accept-types":
@@ -191,119 +238,11 @@ func (m *Media) attributes(md *sdp.MediaDescription) error {
 		case "fingerprint":
 			m.Fingerprint = a.Value
 		case "sendrecv", "sendonly", "recvonly", "inactive":
-			m.Direction = strings.ToLower(a.Key)
+			m.Direction = key
 		}
 	}
 	if len(m.Path) == 0 && m.Port != 0 {
 		return errors.New("sdp: a=path is missing (RFC 4975 §8.1)")
 	}
 	return nil
-}
-
-// agrees reports whether c=/m= and the first URI of a=path name the same place (RFC 6714 §4.3).
-func (m Media) agrees() bool {
-	u := m.Path[0]
-	return strings.EqualFold(strings.Trim(u.Host, "[]"), m.Addr) && u.Port == m.Port
-}
-
-// dial is where an active side connects: to c=/m= where CEMA is in use, else to the peer's last
-// hop towards us, the first URI of its path (RFC 4975 §8.1, RFC 6714 §4.2, TS 24.247 §8.3.1: the path's host need not resolve).
-func (m Media) dial(cema bool) string {
-	if cema {
-		return net.JoinHostPort(m.Addr, strconv.Itoa(m.Port))
-	}
-	u := m.Path[0]
-	port := u.Port
-	if port == 0 {
-		port = 2855
-	}
-	return net.JoinHostPort(strings.Trim(u.Host, "[]"), strconv.Itoa(port))
-}
-
-// Answer writes the answer to an offer and says what our side has to do. prefer is what we would
-// like to be where the offerer leaves the choice (actpass). ErrNotAcceptable: refuse with 488.
-func Answer(offer []byte, l Local, prefer Setup) ([]byte, Role, error) {
-	m, _, err := parse(offer)
-	if err != nil {
-		return nil, Role{}, fmt.Errorf("%w: %w", ErrNotAcceptable, err)
-	}
-	if m.Port == 0 {
-		return nil, Role{}, fmt.Errorf("%w: the media line is off", ErrNotAcceptable)
-	}
-	if m.TLS != l.TLS {
-		return nil, Role{}, fmt.Errorf("%w: transport %s", ErrNotAcceptable, protoName(m.TLS))
-	}
-	// RFC 6714 §4.3: CEMA is used where the offerer says so. Without it, an offer whose c=/m= and path
-	// differ comes through a middlebox that changed c=/m= only, so the path can't be trusted: 488.
-	if !m.CEMA && !m.agrees() && m.Port != 9 {
-		return nil, Role{}, fmt.Errorf("%w: c=/m= and a=path differ without msrp-cema", ErrNotAcceptable)
-	}
-	l.CEMA = m.CEMA
-	setup := prefer
-	switch m.Setup {
-	case Active:
-		setup = Passive
-	case Passive: // forbidden in an offer, but what it means is plain
-		setup = Active
-	case "": // RFC 4975 §8.5: without a=setup the offerer connects
-		setup = Passive
-	case ActPass:
-		if setup != Active {
-			setup = Passive
-		}
-	}
-	l.Direction = opposite(m.Direction)
-	answer, err := write(l, setup, l.Port)
-	if err != nil {
-		return nil, Role{}, err
-	}
-	role := Role{Active: setup == Active, Remote: m.Path}
-	if role.Active {
-		role.Dial = m.dial(m.CEMA)
-	}
-	return answer, role, nil
-}
-
-func protoName(tls bool) string {
-	if tls {
-		return "TCP/TLS/MSRP"
-	}
-	return "TCP/MSRP"
-}
-
-func opposite(direction string) string {
-	switch direction {
-	case "sendonly":
-		return "recvonly"
-	case "recvonly":
-		return "sendonly"
-	}
-	return direction
-}
-
-// Conclude reads the answer to an offer of ours and says what our side has to do.
-func Conclude(offer, answer []byte) (Role, Media, error) {
-	ours, _, err := parse(offer)
-	if err != nil {
-		return Role{}, Media{}, err
-	}
-	m, _, err := parse(answer)
-	if err != nil {
-		return Role{}, Media{}, err
-	}
-	if m.Port == 0 {
-		return Role{}, m, fmt.Errorf("%w: the answer has port 0", ErrNotAcceptable)
-	}
-	if m.TLS != ours.TLS {
-		return Role{}, m, fmt.Errorf("%w: the answer changes the transport", ErrNotAcceptable)
-	}
-	// RFC 6135 §4.2: the answerer chooses; without a=setup the offerer is active (RFC 4975 §8.5).
-	role := Role{Active: m.Setup != Active, Remote: m.Path}
-	if ours.Setup == Active {
-		role.Active = true
-	}
-	if role.Active {
-		role.Dial = m.dial(ours.CEMA && m.CEMA)
-	}
-	return role, m, nil
 }
