@@ -143,7 +143,7 @@ func ParseIdentifier(s string) (Identifier, error) {
 	switch {
 	case strings.HasPrefix(s, "tel:"):
 		return ParseTel(s[len("tel:"):])
-	case strings.HasPrefix(s, "+"):
+	case strings.HasPrefix(s, "+") && !strings.Contains(s, "@"): // +b@cc.com is a mailbox
 		return ParseTel(s)
 	case strings.HasPrefix(s, "mailto:"):
 		return ParseMail(s[len("mailto:"):])

@@ -12,6 +12,7 @@ func TestIdentifiersThatReachSomebody(t *testing.T) {
 		{"+8613800000000", "+8613800000000"},
 		{"tel:+86-138 0000(0000)", "+8613800000000"},
 		{"mailto:b@cc.com", "b@cc.com"},
+		{"+b@cc.com", "+b@cc.com"},
 		{"b_at_x@cc.com", "b_at_x@cc.com"},
 	} {
 		id, err := ParseIdentifier(c.in)

@@ -204,13 +204,13 @@ func TestRelationsEndWhenTheyAreOver(t *testing.T) {
 		if _, err := o.desk.Login(t.Context(), string(bobsAccount), password, home); !latchkey.Is(err, latchkey.KindExpired) {
 			t.Errorf("Login after the deletion = %v, want expired", err)
 		}
+		cancel()
+		running.Wait()
 		time.Sleep(31 * 24 * time.Hour)
-		synctest.Wait()
+		o.run(time.Minute)
 		if _, err := o.desk.Login(t.Context(), string(bobsAccount), password, home); !latchkey.Is(err, latchkey.KindUnauthorized) {
 			t.Errorf("Login a month later = %v, want unauthorized", err)
 		}
-		cancel()
-		running.Wait()
 	})
 }
 
@@ -290,16 +290,20 @@ func TestCrashAtEachStepLeavesAllOrNothing(t *testing.T) {
 		"inviter-left": {func(o *office) { o.invited(alice, bob); o.invited(alice, mail(o.t, "c@gmail.example")) }, func(o *office) { _ = o.desk.WithdrawAll(context.Background(), alice.ID()) }},
 	}
 	for name, f := range flows {
-		for _, keep := range []bool{false, true} {
-			for _, how := range []error{errors.New("refused"), errCrash} {
-				for step := 1; ; step++ {
-					what := fmt.Sprintf("%s, keep %v, step %d %v", name, keep, step, how)
-					o := newOffice(t, guest.Options{KeepAccount: keep})
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, c := range []struct {
+				keep bool
+				how  error
+			}{{false, errors.New("refused")}, {false, errCrash}, {true, errCrash}} {
+				for step, reached := 1, true; reached; step++ {
+					what := fmt.Sprintf("keep %v, step %d %v", c.keep, step, c.how)
+					o := newOffice(t, guest.Options{KeepAccount: c.keep})
 					f.before(o)
 					o.steps.clear()
-					o.steps.failAt, o.steps.broken = step, how
+					o.steps.failAt, o.steps.broken = step, c.how
 					f.flow(o)
-					reached := len(o.steps.list()) >= step
+					reached = len(o.steps.list()) >= step
 					o.steps.failAt = 0
 					o.restart()
 					if err := o.desk.Resume(t.Context()); err != nil {
@@ -307,15 +311,12 @@ func TestCrashAtEachStepLeavesAllOrNothing(t *testing.T) {
 					}
 					o.consistent(what)
 					_ = o.db.Close()
-					if !reached {
-						if step == 1 {
-							t.Errorf("%s: the flow has no steps", name)
-						}
-						break
+					if !reached && step == 1 {
+						t.Errorf("%s: the flow has no steps", what)
 					}
 				}
 			}
-		}
+		})
 	}
 }
 

@@ -240,7 +240,7 @@ func TestInteractionsAreAdded(t *testing.T) {
 
 // F11, R9: serial accounts of parallel invitations are all different, and none is lost.
 func TestSerialAccountsAreDistinct(t *testing.T) {
-	n := 500
+	n := 500 // SCENARIOS has 10,000; the counter is the same
 	if testing.Short() {
 		n = 50
 	}
