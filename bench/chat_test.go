@@ -17,7 +17,7 @@ import (
 // BenchmarkInvite is the time from the invite request to the mail that the SMTP server has accepted: directory, two REGISTERs,
 // two transactions, SMTP. Beside it: the same SMTP server given a mail directly, and one fsync.
 func BenchmarkInvite(b *testing.B) {
-	w := gatewaytest.New(b, gatewaytest.Plan{Command: []string{program(b), "serve"}, Args: []string{"--log-level=warn"}})
+	w := gatewaytest.New(b, gatewaytest.Plan{Command: []string{program(b), "serve"}, Args: []string{"--log-level=info"}})
 	ours, direct, fsync := &side{name: "invite request to accepted mail"}, &side{name: "a mail by net/smtp"}, &side{name: "one fsync"}
 	d := newDisk(b)
 	wait := func(to string) {
@@ -46,7 +46,7 @@ func BenchmarkInvite(b *testing.B) {
 // BenchmarkMessage is the time from the guest's POST to the message on the inviter's phone, on an open channel. Beside it:
 // the same phone sent a message by another phone, on an open MSRP session without any gateway, and one fsync.
 func BenchmarkMessage(b *testing.B) {
-	w := gatewaytest.New(b, gatewaytest.Plan{Command: []string{program(b), "serve"}, Args: []string{"--log-level=warn"}})
+	w := gatewaytest.New(b, gatewaytest.Plan{Command: []string{program(b), "serve"}, Args: []string{"--log-level=info"}})
 	alice, carol := w.Phone(gatewaytest.Alice, imstest.Manner{NoReceipts: true}), w.Phone(gatewaytest.Carol, imstest.Manner{NoReceipts: true})
 	g := w.Guest()
 	ours, direct, fsync := &side{name: "POST message to the phone"}, &side{name: "phone to phone, MSRP without a gateway"}, &side{name: "one fsync"}

@@ -154,7 +154,7 @@ func setSIPListen(c *Config, v string) error {
 		case "tls", "ws", "wss":
 			return fmt.Errorf("%s is not supported by this version; use udp or tcp", network)
 		default:
-			return fmt.Errorf("%q does not begin with udp: or tcp:", l)
+			return fmt.Errorf("%q begins with neither udp: nor tcp: as it must", l)
 		}
 		if err := checkHostPort(addr); err != nil {
 			return err
@@ -172,7 +172,7 @@ func setMSRPListen(c *Config, v string) error {
 		case "tls":
 			return errors.New("tls is not supported by this version; use tcp")
 		default:
-			return fmt.Errorf("%q does not begin with tcp:", l)
+			return fmt.Errorf("%q does not begin with tcp: as it must", l)
 		}
 		if err := checkHostPort(addr); err != nil {
 			return err
