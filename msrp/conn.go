@@ -26,27 +26,39 @@ const (
 	maxPiece = 64 << 10
 )
 
-// conn is one connection, which may carry many sessions (RFC 4975 §5.4). Its reader and
-// writer goroutines end when the connection does; close ends it.
+// conn is one connection, which may carry many sessions (RFC 4975 §5.4). Its reader's goroutine ends when the
+// connection does; close ends it. Who writes has the turn (turn.go); without work there is no writer.
 type conn struct {
 	nc       net.Conn
 	log      *slog.Logger
 	listener *Listener // nil on connections that we opened
 
-	control chan []byte   // responses, reports, aborts: before the next chunk, and within a chunk of more than 2048 octets
-	data    chan *chunk   // unbuffered: senders take turns, so sessions share fairly
-	waiting atomic.Int32  // senders at data
-	parting chan struct{} // closed by part: what waits in control leaves, then the connection closes
-	done    chan struct{} // closed by close
-	once    sync.Once
-	err     error // set before done is closed
+	turns turns
+	done  chan struct{} // closed by close
+	once  sync.Once
+	err   error // set before done is closed
 
-	wmu    sync.Mutex // guards parted
-	parted bool
+	mu      sync.Mutex // guards the maps
+	targets map[string]target
+	legs    map[string]*AnchorLeg // those of the targets that are legs, by their URI
+	pending map[string]*transaction
 
-	mu       sync.Mutex // guards the maps
-	sessions map[string]*Session
-	pending  map[string]*transaction
+	anchored atomic.Int32 // how many legs there are
+
+	// The reader's own, for what it passes on.
+	batch batch
+	small flow
+}
+
+// target is what a connection's requests can be for: a session, or one leg of an anchor.
+type target interface {
+	matches(URI) bool
+	bind(*conn) bool
+	attached() string // the session id
+	end(error)
+	expect(*Listener) bool
+	unexpect()
+	Err() error
 }
 
 // transaction waits for the response to a SEND of ours.
@@ -56,19 +68,17 @@ type transaction struct {
 }
 
 func newConn(nc net.Conn, l *Listener, log *slog.Logger) *conn {
-	return &conn{
-		nc: nc, log: log, listener: l, control: make(chan []byte, 64), data: make(chan *chunk),
-		parting: make(chan struct{}), done: make(chan struct{}), sessions: map[string]*Session{}, pending: map[string]*transaction{},
-	}
+	c := &conn{nc: nc, log: log, listener: l, done: make(chan struct{}), targets: map[string]target{}, pending: map[string]*transaction{}}
+	c.turns.init()
+	return c
 }
 
-// start runs the connection's two goroutines. bindWithin bounds the wait for the first request of a session.
+// start runs the connection's reader. bindWithin bounds the wait for the first request of a session.
 func (c *conn) start(bindWithin time.Duration) {
 	if bindWithin > 0 {
 		_ = c.nc.SetReadDeadline(time.Now().Add(bindWithin))
 	}
-	go c.write() // ends with close
-	go c.read()  // ends with close
+	go c.read() // ends with close
 }
 
 // close ends the connection, its transactions and its sessions. What a session does at its end
@@ -85,9 +95,9 @@ func (c *conn) close(err error) {
 	}
 	_ = c.nc.Close()
 	c.mu.Lock()
-	sessions := make([]*Session, 0, len(c.sessions))
-	for _, s := range c.sessions {
-		sessions = append(sessions, s)
+	targets := make([]target, 0, len(c.targets))
+	for _, t := range c.targets {
+		targets = append(targets, t)
 	}
 	pending := c.pending
 	c.pending = nil
@@ -95,92 +105,22 @@ func (c *conn) close(err error) {
 	for _, t := range pending {
 		t.end(err)
 	}
-	for _, s := range sessions {
-		s.end(err)
+	for _, t := range targets {
+		t.end(err)
 	}
 	if c.listener != nil {
 		c.listener.remove(c)
 	}
 }
 
-// part closes the connection once the responses that wait have left.
-func (c *conn) part() {
-	c.wmu.Lock()
-	defer c.wmu.Unlock()
-	if !c.parted {
-		c.parted = true
-		close(c.parting)
-		_ = c.nc.SetWriteDeadline(time.Now().Add(partingTime))
-	}
-}
-
-// extend gives the next write its time.
-func (c *conn) extend() {
-	c.wmu.Lock()
-	defer c.wmu.Unlock()
-	if !c.parted {
-		_ = c.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
-	}
-}
-
-// put writes what was gathered.
-func (c *conn) put(w *Writer) bool {
-	c.extend()
-	if err := w.Flush(); err != nil {
-		c.close(lost(err))
-		return false
-	}
-	return true
-}
-
 // lost says that the connection ended, not the session by itself (RFC 4975 §5.4).
 func lost(err error) error { return fmt.Errorf("msrp connection lost: %w", err) }
-
-func (c *conn) write() {
-	w := NewWriter(c.nc)
-	piece := maxPlain
-	for c.answers(w) {
-		select {
-		case b := <-c.control:
-			w.buf = append(w.buf, b...)
-		case k := <-c.data:
-			c.waiting.Add(-1)
-			if !c.chunk(w, k, &piece) {
-				return
-			}
-		case <-c.parting:
-			if c.answers(w) {
-				c.close(ErrClosed)
-			}
-			return
-		case <-c.done:
-			return
-		}
-	}
-}
-
-// answers writes all control frames that wait, in one go where they are small (RFC 4975 §7.1.1: they go before the next chunk).
-func (c *conn) answers(w *Writer) bool {
-	for {
-		select {
-		case b := <-c.control:
-			w.buf = append(w.buf, b...)
-			if len(w.buf) < gathered {
-				continue
-			}
-			if !c.put(w) {
-				return false
-			}
-		default:
-			return c.put(w)
-		}
-	}
-}
 
 // chunk writes one SEND. Up to 2048 octets it goes as a whole. A longer one is interrupted by a response that waits, for the
 // turn of another sender, or because its message is given up (RFC 4975 §7.1.1). piece is how much is written at
 // a stretch: it grows while the connection takes it at once.
-func (c *conn) chunk(w *Writer, k *chunk, piece *int) bool {
+func (c *conn) chunk(w *Writer, k *chunk) bool {
+	piece := &c.turns.piece
 	res := written{flag: k.flag}
 	if res.err = w.Begin(k.head); res.err != nil {
 		k.written <- res
@@ -235,7 +175,7 @@ func (c *conn) interrupted(k *chunk, res *written) bool {
 		return true
 	default:
 	}
-	if len(c.control) > 0 || res.n >= quantum && c.waiting.Load() > 0 {
+	if c.turns.owed.Load() > 0 || res.n >= quantum && c.turns.waiting.Load() > 0 {
 		res.flag = Incomplete
 		return true
 	}
@@ -243,13 +183,7 @@ func (c *conn) interrupted(k *chunk, res *written) bool {
 }
 
 // send queues a frame without body.
-func (c *conn) send(h *Head, flag byte) {
-	b := h.appendEnd(h.appendTo(nil), flag)
-	select {
-	case c.control <- b:
-	case <-c.done:
-	}
-}
+func (c *conn) send(h *Head, flag byte) { c.owe(h.appendEnd(h.appendTo(nil), flag)) }
 
 // respond answers a request (RFC 4975 §7.2), unless it wants no answer.
 func (c *conn) respond(req *Head, code int, comment string) {
@@ -286,9 +220,16 @@ func hop(addr net.Addr) URI {
 }
 
 func (c *conn) read() {
-	r := NewReader(c.nc)
+	r := newConnReader(c.nc)
+	defer r.release()
 	bound := c.listener == nil
 	for {
+		if c.anchored.Load() > 0 {
+			if err := c.relay(r); err != nil {
+				c.close(lost(err))
+				return
+			}
+		}
 		h, err := r.Next()
 		if status, ok := errors.AsType[*StatusError](err); ok {
 			if _, err = discard(r); err == nil && h.Method != "" {
@@ -307,6 +248,9 @@ func (c *conn) read() {
 // take handles one frame. An error means that the connection is of no use.
 func (c *conn) take(r *Reader, h *Head, bound *bool) error {
 	if h.Method == "" {
+		if leg := c.legOf(h.ToPath); leg != nil {
+			return leg.forward(r, h)
+		}
 		c.answered(h)
 		_, err := discard(r)
 		return err
@@ -316,8 +260,8 @@ func (c *conn) take(r *Reader, h *Head, bound *bool) error {
 		c.respond(h, StatusUnknownMethod, "Unknown method")
 		return err
 	}
-	s, code := c.sessionFor(h)
-	if s == nil {
+	t, code := c.targetOf(h)
+	if t == nil {
 		_, err := discard(r)
 		c.respond(h, code, "No such session here")
 		return err
@@ -326,30 +270,54 @@ func (c *conn) take(r *Reader, h *Head, bound *bool) error {
 		*bound = true
 		_ = c.nc.SetReadDeadline(time.Time{})
 	}
-	if h.Method == SEND {
-		return s.receive(c, r, h)
+	switch t := t.(type) {
+	case *AnchorLeg:
+		return t.forward(r, h)
+	case *Session:
+		if h.Method == SEND {
+			return t.receive(c, r, h)
+		}
+		_, err := discard(r)
+		t.report(h)
+		return err
 	}
-	_, err := discard(r)
-	s.report(h)
-	return err
+	return nil
 }
 
 // discard reads over a body and tells its length.
 func discard(r *Reader) (int64, error) { return io.Copy(io.Discard, r.Body()) }
 
-// sessionFor finds the session of a request: the first one on a connection binds it (RFC 4975 §5.4).
-func (c *conn) sessionFor(h *Head) (*Session, int) {
+// targetOf finds what a request is for: the first one on a connection binds it (RFC 4975 §5.4).
+func (c *conn) targetOf(h *Head) (target, int) {
 	uri := h.ToPath[0]
 	c.mu.Lock()
-	s := c.sessions[uri.SessionID]
+	t := c.targets[uri.SessionID]
 	c.mu.Unlock()
 	switch {
-	case s != nil && s.matches(uri):
-		return s, 0
-	case s == nil && c.listener != nil:
+	case t != nil && t.matches(uri):
+		return t, 0
+	case t == nil && c.listener != nil:
 		return c.listener.claim(uri, c)
 	}
 	return nil, StatusNoSession
+}
+
+// legOf finds the leg that a response is for.
+func (c *conn) legOf(to Path) *AnchorLeg {
+	if len(to) == 0 || c.anchored.Load() == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	leg, _ := c.targets[to[0].SessionID].(*AnchorLeg)
+	return leg
+}
+
+// knows reports whether a transaction of ours is open.
+func (c *conn) knows(tid string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pending[tid] != nil
 }
 
 // answered completes the transaction of a response. Without one the response is late: its failure was reported already.
@@ -405,19 +373,30 @@ func (c *conn) arm(tid string, timeout time.Duration) {
 	}
 }
 
-func (c *conn) attach(s *Session) {
+func (c *conn) attach(t target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sessions[s.opt.Local.SessionID] = s
+	c.targets[t.attached()] = t
+	if l, ok := t.(*AnchorLeg); ok {
+		if c.legs == nil {
+			c.legs = map[string]*AnchorLeg{}
+		}
+		c.legs[l.local] = l
+		c.anchored.Store(int32(len(c.legs)))
+	}
 }
 
-// detach takes a session off. A connection that carries none any more is closed.
-func (c *conn) detach(s *Session) {
+// detach takes a target off. A connection that carries none any more is closed.
+func (c *conn) detach(t target) {
 	c.mu.Lock()
-	if c.sessions[s.opt.Local.SessionID] == s {
-		delete(c.sessions, s.opt.Local.SessionID)
+	if c.targets[t.attached()] == t {
+		delete(c.targets, t.attached())
+		if l, ok := t.(*AnchorLeg); ok {
+			delete(c.legs, l.local)
+			c.anchored.Store(int32(len(c.legs)))
+		}
 	}
-	empty := len(c.sessions) == 0
+	empty := len(c.targets) == 0
 	c.mu.Unlock()
 	if empty {
 		c.part()

@@ -27,7 +27,7 @@ type Listener struct {
 	opt ListenerOptions
 
 	mu       sync.Mutex // guards the fields below
-	expected map[string]*Session
+	expected map[string]target
 	conns    map[*conn]bool // true: it is bound
 	unbound  int
 	closed   bool
@@ -45,7 +45,7 @@ func NewListener(ln net.Listener, opt ListenerOptions) *Listener {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Listener{ln: ln, opt: opt, expected: map[string]*Session{}, conns: map[*conn]bool{}, empty: make(chan struct{})}
+	return &Listener{ln: ln, opt: opt, expected: map[string]target{}, conns: map[*conn]bool{}, empty: make(chan struct{})}
 }
 
 // Addr is the socket's address.
@@ -71,28 +71,35 @@ func bracketed(host string) string {
 
 // Expect lets the session be bound by a connection that names it, until Forget or the session's end. Once
 // the session's remote path is known, it has its BindTimeout to be bound.
-func (l *Listener) Expect(s *Session) {
+func (l *Listener) Expect(s *Session) { l.await(s) }
+
+// ExpectLeg is Expect for a leg of an Anchor.
+func (l *Listener) ExpectLeg(leg *AnchorLeg) { l.await(leg) }
+
+func (l *Listener) await(t target) {
 	l.mu.Lock()
-	l.expected[s.opt.Local.SessionID] = s
+	l.expected[t.attached()] = t
 	l.mu.Unlock()
-	if !s.expect(l) { // it is over
-		l.Forget(s)
+	if !t.expect(l) { // it is over
+		l.forget(t)
 	}
 }
 
 // Forget ends the expectation, and the wait for it. A session that is bound stays so.
-func (l *Listener) Forget(s *Session) {
+func (l *Listener) Forget(s *Session) { l.forget(s) }
+
+func (l *Listener) forget(t target) {
 	l.mu.Lock()
-	if l.expected[s.opt.Local.SessionID] == s {
-		delete(l.expected, s.opt.Local.SessionID)
+	if l.expected[t.attached()] == t {
+		delete(l.expected, t.attached())
 	}
 	l.mu.Unlock()
-	s.unexpect()
+	t.unexpect()
 }
 
 // claim binds the session that uri names to c. Otherwise the code is 481, or 506 where the
 // session is bound to another connection (RFC 4975 §5.4).
-func (l *Listener) claim(uri URI, c *conn) (*Session, int) {
+func (l *Listener) claim(uri URI, c *conn) (target, int) {
 	l.mu.Lock()
 	s := l.expected[uri.SessionID]
 	l.mu.Unlock()

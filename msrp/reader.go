@@ -7,22 +7,25 @@ import (
 	"io"
 )
 
-// Reader reads requests and responses from a stream in bounded memory: a buffer of 32 KiB, whatever the
-// frames' size. It is not safe for use by several goroutines.
+// Reader reads requests and responses from a stream in bounded memory: a buffer of 32 KiB, or up to 256 KiB where
+// the stream keeps filling it, whatever the frames' size. It is not safe for use by several goroutines.
 type Reader struct {
 	src     io.Reader
+	idle    *socket // src, where it can be waited for without a buffer; else nil
 	buf     []byte
 	r, w    int
 	pattern []byte // "\r\n-------tid" of the current frame
 	inBody  bool
 	atStart bool // nothing of the body was read yet
 	flag    byte
+	pause   func() error // called before a read that may block; nil: nothing is to be done
 }
 
 // NewReader makes a reader.
-func NewReader(src io.Reader) *Reader {
-	return &Reader{src: src, buf: make([]byte, 32<<10)}
-}
+func NewReader(src io.Reader) *Reader { return &Reader{src: src} }
+
+// newConnReader makes a reader that holds no buffer while it waits on a TCP connection with nothing left over.
+func newConnReader(src io.Reader) *Reader { return &Reader{src: src, idle: socketOf(src)} }
 
 // Next reads the head of the next frame, past what is left of the one before. A *StatusError (400) comes with a
 // head: the frame is whole, and its body, if any, is still to be read. After any other error the stream is of
@@ -108,6 +111,17 @@ func (r *Reader) line(used int) ([]byte, error) {
 // fill reads more bytes, moving what is there to the front if need be. Callers leave room: what they
 // wait for is shorter than the buffer.
 func (r *Reader) fill() error {
+	if r.pause != nil {
+		if err := r.pause(); err != nil {
+			return err
+		}
+	}
+	if r.r == r.w && r.idle != nil {
+		return r.await()
+	}
+	if r.buf == nil {
+		r.buf = takeBuffer(smallBuffer)
+	}
 	if r.r > 0 && (r.r == r.w || r.w == len(r.buf)) {
 		r.w = copy(r.buf, r.buf[r.r:r.w])
 		r.r = 0
@@ -125,6 +139,29 @@ func (r *Reader) fill() error {
 		}
 	}
 	return io.ErrNoProgress
+}
+
+// await reads into an empty buffer, or one that is taken when there is something to read.
+func (r *Reader) await() error {
+	size := smallBuffer
+	if r.w > 0 && r.w == len(r.buf) || r.w > smallBuffer {
+		size = largeBuffer // it was filled at once, or nearly so: more is on its way
+	}
+	if len(r.buf) != size {
+		r.release()
+	}
+	n, err := r.idle.read(&r.buf, size)
+	r.r, r.w = 0, n
+	if n == 0 && err == nil {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// release gives the buffer back. What is in it is lost.
+func (r *Reader) release() {
+	giveBuffer(r.buf)
+	r.buf, r.r, r.w = nil, 0, 0
 }
 
 // Body reads the current frame's body. It ends with io.EOF at the end-line, after which Flag is valid.

@@ -230,18 +230,22 @@ func (o *outgoing) chunk(body []byte, flag byte) (int, byte, error) {
 		}
 	}
 	k := &chunk{head: h, body: body, flag: flag, stop: o.stop, written: make(chan written, 1)}
-	o.c.waiting.Add(1)
+	o.c.enqueue(k)
+	var res written
 	select {
-	case o.c.data <- k:
+	case res = <-k.written:
 	case <-o.stop:
-		o.c.waiting.Add(-1)
-		o.c.drop(tid)
-		return 0, 0, o.failure()
+		if o.c.dequeue(k) {
+			o.c.drop(tid)
+			return 0, 0, o.failure()
+		}
+		res = <-k.written // the writer answers what it took
 	case <-o.c.done:
-		o.c.waiting.Add(-1)
-		return 0, 0, fmt.Errorf("send: %w", o.c.err)
+		if o.c.dequeue(k) {
+			return 0, 0, fmt.Errorf("send: %w", o.c.err)
+		}
+		res = <-k.written
 	}
-	res := <-k.written // the writer answers what it took
 	if res.err != nil {
 		return res.n, Aborted, fmt.Errorf("send: %w", res.err)
 	}

@@ -169,7 +169,7 @@ func (s *Session) end(err error) {
 		o.fail(fmt.Errorf("send: %w", err))
 	}
 	if l != nil {
-		l.Forget(s)
+		l.forget(s)
 	}
 	if c != nil {
 		c.detach(s)
@@ -231,6 +231,9 @@ func (s *Session) bind(c *conn) bool {
 	return true
 }
 
+// attached is the name under which a connection finds the session.
+func (s *Session) attached() string { return s.opt.Local.SessionID }
+
 // matches compares the URI that a request is for with the session's (RFC 4975 §7.3).
 func (s *Session) matches(to URI) bool {
 	if s.opt.Lenient {
@@ -246,19 +249,28 @@ type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 // RFC 6135 §4.2.2) and waits for its response. A nil tlsConfig means plain TCP. After an error the session is over if
 // a connection stood, and the error is a *StatusError if the peer refused (481, 506) or was silent (408).
 func (s *Session) Connect(ctx context.Context, dial Dial, addr string, tlsConfig *tls.Config) error {
-	nc, err := dial(ctx, "tcp", addr)
+	nc, err := open(ctx, dial, addr, tlsConfig)
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	if tlsConfig != nil {
-		tc := tls.Client(nc, tlsConfig)
-		if err := tc.HandshakeContext(ctx); err != nil {
-			_ = nc.Close()
-			return fmt.Errorf("connect: %w", err)
-		}
-		nc = tc
+		return err
 	}
 	return s.ConnectOn(ctx, nc)
+}
+
+// open dials, with TLS where there is a configuration for it.
+func open(ctx context.Context, dial Dial, addr string, tlsConfig *tls.Config) (net.Conn, error) {
+	nc, err := dial(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	if tlsConfig == nil {
+		return nc, nil
+	}
+	tc := tls.Client(nc, tlsConfig)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		_ = nc.Close()
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return tc, nil
 }
 
 // ConnectOn is Connect on a connection that stands. The session owns it from then on.
@@ -268,21 +280,25 @@ func (s *Session) ConnectOn(ctx context.Context, nc net.Conn) error {
 		_ = nc.Close()
 		return errors.New("connect: the remote path is not set")
 	}
-	c := newConn(nc, nil, s.opt.Log)
-	if !s.bind(c) {
+	return connectOn(ctx, nc, s, remote, s.opt.Local, s.opt.ResponseTimeout, s.opt.Log)
+}
+
+// connectOn binds a target to a connection by an empty SEND (RFC 4975 §5.4, §7.1.1: range 1-0/0, no body).
+func connectOn(ctx context.Context, nc net.Conn, t target, remote Path, local URI, timeout time.Duration, log *slog.Logger) error {
+	c := newConn(nc, nil, log)
+	if !t.bind(c) {
 		_ = nc.Close()
 		return errors.New("connect: bound already or closed")
 	}
-	// §7.1.1: an empty SEND has the range 1-0/0 and no body.
 	h := &Head{
-		TransactionID: s.newID(), Method: SEND, ToPath: remote, FromPath: Path{s.opt.Local},
+		TransactionID: newTransactionID(), Method: SEND, ToPath: remote, FromPath: Path{local},
 		MessageID: newTransactionID(), Range: ByteRange{1, 0, 0},
 	}
 	answer := make(chan error, 1)
 	c.expect(h.TransactionID, func(err error) { answer <- err })
 	c.start(0)
 	c.send(h, Complete)
-	c.arm(h.TransactionID, s.opt.ResponseTimeout)
+	c.arm(h.TransactionID, timeout)
 	var err error
 	select {
 	case err = <-answer:
@@ -292,7 +308,7 @@ func (s *Session) ConnectOn(ctx context.Context, nc net.Conn) error {
 	if err == nil {
 		return nil
 	}
-	s.end(err)
+	t.end(err)
 	return fmt.Errorf("bind: %w", err)
 }
 
@@ -302,15 +318,20 @@ func (s *Session) remotePath() Path {
 	return s.remote
 }
 
-// accepts reports whether the session's accept-types have the content type (RFC 4975 §8.6).
+// accepts reports whether the session's accept-types have the content type.
 func (s *Session) accepts(contentType string) bool {
-	if s.opt.AcceptTypes == nil {
+	return acceptsType(s.opt.AcceptTypes, contentType)
+}
+
+// acceptsType reports whether accept-types have a content type (RFC 4975 §8.6); nil has all.
+func acceptsType(types []string, contentType string) bool {
+	if types == nil {
 		return true
 	}
 	t, _, _ := strings.Cut(contentType, ";")
 	t = strings.ToLower(strings.TrimSpace(t))
 	major, _, _ := strings.Cut(t, "/")
-	return slices.ContainsFunc(s.opt.AcceptTypes, func(a string) bool {
+	return slices.ContainsFunc(types, func(a string) bool {
 		a = strings.ToLower(a)
 		return a == "*" || a == t || a == major+"/*"
 	})

@@ -1,0 +1,391 @@
+package msrp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Anchor joins two sessions as an MSRP back-to-back user agent: each peer has a session with its own leg, under the
+// leg's URI, and what one sends goes to the other with its Message-ID. It works with every peer, since each sees a path
+// that ends here (RFC 4975 §5.4).
+//
+// Chunks are passed on as they come, without a message ever being assembled, and only as fast as the other side takes
+// them. The peers' responses and REPORTs pass, too, so that a 200 is the receiver's own word. A chunk of more than 2048
+// octets is divided where something else has to go between (RFC 4975 §7.1.1); the responses to its parts become the one that its sender
+// waits for. Byte-Range counts a message's octets, so REPORTs stay true. An empty SEND binds or keeps alive one leg, and is
+// answered by it.
+//
+// When one leg is lost or closed both are over: peers that renegotiate get a new Anchor.
+type Anchor struct {
+	legs    [2]*AnchorLeg
+	observe func(Passed)
+	done    chan struct{} // closed by end
+
+	mu  sync.Mutex
+	err error
+}
+
+// AnchorOptions make an Anchor.
+type AnchorOptions struct {
+	A, B    LegOptions
+	Observe func(Passed) // called for each request that went through, by the reader of its connection: it must not block; nil: nobody looks
+	Log     *slog.Logger // default: none
+}
+
+// LegOptions are one side of an Anchor.
+type LegOptions struct {
+	Local       URI
+	Remote      Path          // may be set later, by SetRemote
+	AcceptTypes []string      // of this side's peer, as in its a=accept-types; nil: all. Others are answered 415 for it
+	MaxSize     int64         // of this side's peer, in octets; 0: no limit. What is longer is answered 413 for it
+	BindTimeout time.Duration // how long an expected leg waits for its connection once Remote is known; default 30 s
+	Lenient     bool          // match on the session id alone (draft-ietf-simple-msrp-sessmatch)
+}
+
+// Passed is a request that an Anchor has passed on, for counters and records.
+type Passed struct {
+	FromA       bool
+	Method      string
+	MessageID   string
+	ContentType string
+	Octets      int64 // of its body
+	Flag        byte
+}
+
+// NewAnchor makes an anchor whose legs are not bound yet.
+func NewAnchor(opt AnchorOptions) *Anchor {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &Anchor{observe: opt.Observe, done: make(chan struct{})}
+	for i, o := range []LegOptions{opt.A, opt.B} {
+		if o.BindTimeout <= 0 {
+			o.BindTimeout = 30 * time.Second
+		}
+		l := &AnchorLeg{anchor: a, first: i == 0, opt: o, log: opt.Log, local: o.Local.String(), bound: make(chan struct{})}
+		l.remote.Store(pathOf(o.Remote))
+		a.legs[i] = l
+	}
+	a.legs[0].other, a.legs[1].other = a.legs[1], a.legs[0]
+	return a
+}
+
+// A is the leg towards the first peer, B the one towards the second.
+func (a *Anchor) A() *AnchorLeg { return a.legs[0] }
+
+// B is the leg towards the second peer.
+func (a *Anchor) B() *AnchorLeg { return a.legs[1] }
+
+// Done is closed when the anchor is over.
+func (a *Anchor) Done() <-chan struct{} { return a.done }
+
+// Err says why the anchor is over; nil before that.
+func (a *Anchor) Err() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err
+}
+
+// Close ends both legs. It is idempotent.
+func (a *Anchor) Close() error {
+	a.end(ErrClosed)
+	return nil
+}
+
+func (a *Anchor) end(err error) {
+	a.mu.Lock()
+	if a.err != nil {
+		a.mu.Unlock()
+		return
+	}
+	a.err = err
+	close(a.done)
+	a.mu.Unlock()
+	for _, l := range a.legs {
+		l.leave()
+	}
+}
+
+// AnchorLeg is one side of an Anchor.
+type AnchorLeg struct {
+	anchor *Anchor
+	first  bool
+	other  *AnchorLeg
+	opt    LegOptions
+	log    *slog.Logger
+	local  string // the leg's URI as it is written
+	remote atomic.Pointer[legPath]
+	bound  chan struct{} // closed when conn is set
+
+	frames, octets atomic.Int64 // that came from the leg's peer and went on
+	accepted       string       // a content type that the other side takes; the reader's own
+
+	mu       sync.Mutex // guards the fields below
+	conn     *conn
+	listener *Listener
+	unbound  *time.Timer
+	parts    parts    // of chunks to this leg's peer that were divided
+	refusals outcomes // messages from this leg's peer that were refused
+	refused  atomic.Int32
+	divided  atomic.Int32
+}
+
+// legPath is a path, and as it is written.
+type legPath struct {
+	path  Path
+	text  string
+	first string // its first URI
+}
+
+func pathOf(p Path) *legPath {
+	w := &legPath{path: p, text: p.String()}
+	if len(p) > 0 {
+		w.first = p[0].String()
+	}
+	return w
+}
+
+// Local is the leg's own URI, which stands in the description for its peer.
+func (l *AnchorLeg) Local() URI { return l.opt.Local }
+
+// SetRemote sets the path to the leg's peer, which its description told.
+func (l *AnchorLeg) SetRemote(p Path) {
+	l.remote.Store(pathOf(p))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.await()
+}
+
+// Bound is closed when the leg has its connection.
+func (l *AnchorLeg) Bound() <-chan struct{} { return l.bound }
+
+// Counts tells how many requests, and how many octets of bodies, came from the leg's peer and went on.
+func (l *AnchorLeg) Counts() (requests, octets int64) { return l.frames.Load(), l.octets.Load() }
+
+// Connect makes the leg the active side, as Session.Connect does.
+func (l *AnchorLeg) Connect(ctx context.Context, dial Dial, addr string, tlsConfig *tls.Config) error {
+	nc, err := open(ctx, dial, addr, tlsConfig)
+	if err != nil {
+		return err
+	}
+	return l.ConnectOn(ctx, nc)
+}
+
+// ConnectOn is Connect on a connection that stands. The leg owns it from then on.
+func (l *AnchorLeg) ConnectOn(ctx context.Context, nc net.Conn) error {
+	remote := l.remote.Load().path
+	if len(remote) == 0 {
+		_ = nc.Close()
+		return errors.New("connect: the remote path is not set")
+	}
+	return connectOn(ctx, nc, l, remote, l.opt.Local, 30*time.Second, l.log)
+}
+
+// Err says why the leg is over; nil before that.
+func (l *AnchorLeg) Err() error { return l.anchor.Err() }
+
+func (l *AnchorLeg) attached() string { return l.opt.Local.SessionID }
+
+func (l *AnchorLeg) matches(to URI) bool {
+	if l.opt.Lenient {
+		return to.SessionID == l.opt.Local.SessionID
+	}
+	return to.Equal(l.opt.Local)
+}
+
+// end is called when the leg's connection is over.
+func (l *AnchorLeg) end(err error) {
+	side := "B"
+	if l.first {
+		side = "A"
+	}
+	l.anchor.end(fmt.Errorf("leg %s: %w", side, err))
+}
+
+// leave takes the leg off its connection and its listener.
+func (l *AnchorLeg) leave() {
+	l.mu.Lock()
+	c, listener := l.conn, l.listener
+	l.mu.Unlock()
+	if listener != nil {
+		listener.forget(l)
+	}
+	if c != nil {
+		c.detach(l)
+	}
+}
+
+func (l *AnchorLeg) expect(listener *Listener) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.listener = listener
+	l.await()
+	return l.anchor.Err() == nil
+}
+
+func (l *AnchorLeg) unexpect() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.listener = nil
+	if l.unbound != nil {
+		l.unbound.Stop()
+		l.unbound = nil
+	}
+}
+
+// await starts the wait for the peer's connection. l.mu is held.
+func (l *AnchorLeg) await() {
+	if l.listener == nil || len(l.remote.Load().path) == 0 || l.conn != nil || l.unbound != nil {
+		return
+	}
+	l.unbound = time.AfterFunc(l.opt.BindTimeout, func() {
+		select {
+		case <-l.bound:
+		default:
+			l.end(ErrNotBound)
+		}
+	})
+}
+
+func (l *AnchorLeg) bind(c *conn) bool {
+	l.mu.Lock()
+	if l.conn != nil || l.anchor.Err() != nil {
+		l.mu.Unlock()
+		return false
+	}
+	l.conn = c
+	if l.unbound != nil {
+		l.unbound.Stop()
+	}
+	c.attach(l)
+	close(l.bound)
+	l.mu.Unlock()
+	select {
+	case <-c.done: // it closed meanwhile, perhaps without having seen this leg
+		l.end(c.err)
+	case <-l.anchor.done:
+		l.leave()
+	default:
+	}
+	return true
+}
+
+// connection is the leg's, nil before it is bound.
+func (l *AnchorLeg) connection() *conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.conn
+}
+
+// peer waits for the leg's connection.
+func (l *AnchorLeg) peer() (*conn, error) {
+	select {
+	case <-l.bound:
+		return l.conn, nil
+	default:
+	}
+	select {
+	case <-l.bound:
+		return l.conn, nil
+	case <-l.anchor.done:
+		return nil, l.anchor.Err()
+	}
+}
+
+// refusal says with which code a SEND of this leg's peer is answered without being passed on; nil: it is passed on.
+func (l *AnchorLeg) refusal(h *Head) *StatusError {
+	if l.refused.Load() > 0 {
+		l.mu.Lock()
+		known := l.refusals.of[h.MessageID]
+		l.mu.Unlock()
+		if known != nil {
+			return &StatusError{known.code, known.comment}
+		}
+	}
+	switch o := &l.other.opt; {
+	case !acceptsType(o.AcceptTypes, h.ContentType):
+		return l.refuse(h.MessageID, StatusUnsupported, "Unsupported media type")
+	case o.MaxSize > 0 && max(h.Range.Total, h.Range.Start-1) > o.MaxSize:
+		return l.refuse(h.MessageID, StatusStop, "Message too large")
+	}
+	return nil
+}
+
+// refuse remembers that no more of a message is wanted.
+func (l *AnchorLeg) refuse(id string, code int, why string) *StatusError {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.refusals.of == nil {
+		l.refusals.of = map[string]*outcome{}
+	}
+	l.refusals.put(id, &outcome{code: code, comment: why})
+	l.refused.Store(int32(len(l.refusals.of)))
+	return &StatusError{code, why}
+}
+
+// parts are the responses that are awaited for the parts of divided chunks, by the parts' transactions.
+type parts struct {
+	of    map[string]*whole
+	order []string // oldest first
+}
+
+// whole is a chunk that went on in several parts.
+type whole struct {
+	tid    string // of the chunk
+	open   int    // parts without response
+	answer bool   // a response went back
+}
+
+// maxParts bounds how many parts are remembered: those of chunks that want no response are never answered.
+const maxParts = 256
+
+// divide notes that a chunk goes on under another transaction.
+func (l *AnchorLeg) divide(first, part string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.parts.of == nil {
+		l.parts.of = map[string]*whole{}
+	}
+	w := l.parts.of[first]
+	if w == nil {
+		w = &whole{tid: first, open: 1}
+		l.keep(first, w)
+	}
+	w.open++
+	l.keep(part, w)
+}
+
+func (l *AnchorLeg) keep(tid string, w *whole) {
+	l.parts.of[tid] = w
+	l.parts.order = append(l.parts.order, tid)
+	for len(l.parts.order) > maxParts {
+		delete(l.parts.of, l.parts.order[0])
+		l.parts.order = l.parts.order[1:]
+	}
+	l.divided.Store(int32(len(l.parts.of)))
+}
+
+// joined tells what becomes of a response to this leg: under which transaction it goes back, if it does.
+func (l *AnchorLeg) joined(tid string, status int) (string, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.parts.of[tid]
+	if w == nil {
+		return tid, true
+	}
+	delete(l.parts.of, tid)
+	l.divided.Store(int32(len(l.parts.of)))
+	w.open--
+	if w.answer || status == StatusOK && w.open > 0 {
+		return "", false
+	}
+	w.answer = true
+	return w.tid, true
+}

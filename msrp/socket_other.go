@@ -1,0 +1,12 @@
+//go:build !unix
+
+package msrp
+
+import "io"
+
+// socket is for systems on which a connection can be waited for without a buffer.
+type socket struct{}
+
+func socketOf(io.Reader) *socket { return nil }
+
+func (*socket) read(*[]byte, int) (int, error) { panic("unreachable: there is no socket") }
