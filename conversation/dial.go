@@ -127,6 +127,9 @@ func (h *Hall) ServeCall(ctx context.Context, rel latchkey.Relation, call Incomi
 // take answers a call that the room knows of. A relation that began to end before is refused here; one that
 // does so later finds the room, and ends the call there.
 func (v *receiver) take(ctx context.Context, call IncomingCall) (Channel, error) {
+	if !v.rel.Allows(latchkey.IM) {
+		return nil, latchkey.Errorf(latchkey.KindNoRelation, "")
+	}
 	if _, err := v.hall.store.ConversationID(ctx, v.rel.ID); err != nil {
 		return nil, err
 	}

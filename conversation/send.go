@@ -20,6 +20,8 @@ type Outgoing struct {
 func (h *Hall) Send(ctx context.Context, rel latchkey.Relation, out Outgoing) (m latchkey.Message, repeated bool, err error) {
 	text := out.Text.Reveal()
 	switch {
+	case !rel.Allows(latchkey.IM):
+		return m, false, latchkey.Errorf(latchkey.KindNoRelation, "the invitation is not for messages")
 	case text == "":
 		return m, false, latchkey.Errorf(latchkey.KindBadRequest, "message: is empty")
 	case len(text) > h.opt.MaxText:

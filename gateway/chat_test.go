@@ -433,3 +433,22 @@ func TestBrokenConnectionLosesNothing(t *testing.T) {
 	}
 	b.Message("from Alice")
 }
+
+// R4: an invitation for files registers the account at the file server alone, and does not let messages through.
+func TestInvitationForFilesIsNotForMessages(t *testing.T) {
+	files := gatewaytest.NewCore(t, imstest.CoreOptions{Domains: []string{"guest.example"}, Open: true})
+	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--file-server=" + files.URI()}})
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
+	w.Do("POST", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, `{"email":"b@cc.com","interactions":["file"]}`).Wants(201)
+	b := w.Invited(1)
+	if len(files.Bindings(gatewaytest.GuestURI)) != 1 || len(w.IM.Bindings(gatewaytest.GuestURI)) != 0 {
+		t.Errorf("bindings: file server %v, IM server %v", files.Bindings(gatewaytest.GuestURI), w.IM.Bindings(gatewaytest.GuestURI))
+	}
+	b.Do("POST", "/rcsgw/invitee/message", `{"to":"sip:a@cc.com","message":"hi"}`).Wants(403)
+	if _, err := a.Send(w.Within(gatewaytest.Patience), b.Account, "hi"); err == nil {
+		t.Error("Alice's chat was taken")
+	}
+	if n := len(a.Invites()); n != 0 {
+		t.Errorf("%d INVITEs", n)
+	}
+}

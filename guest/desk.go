@@ -11,6 +11,7 @@ import (
 
 	"latchkey"
 	"latchkey/internal/limit"
+	"latchkey/internal/secret"
 )
 
 // Store keeps guests and relations. Each method that writes is one transaction, on disk when
@@ -150,6 +151,7 @@ type Desk struct {
 	opt           Options
 	log           *slog.Logger
 	turns         turns // one flow at a time for each identifier
+	matches       func(h secret.Hash, password string) bool
 }
 
 // New makes a Desk. The options must pass Validate. Call Resume once, then Run.
@@ -188,5 +190,5 @@ func New(store Store, directory Directory, registrar Registrar, conversations Co
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	opt.PublicURL = strings.TrimRight(opt.PublicURL, "/")
-	return &Desk{store: store, directory: directory, registrar: registrar, conversations: conversations, opt: opt, log: opt.Log, turns: newTurns()}
+	return &Desk{store: store, directory: directory, registrar: registrar, conversations: conversations, opt: opt, log: opt.Log, turns: newTurns(), matches: secret.Hash.Matches}
 }

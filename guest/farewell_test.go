@@ -63,6 +63,40 @@ func TestLogoutInItsOrder(t *testing.T) {
 	}
 }
 
+// R29: password and relation are dead at once, also while another flow of the same guest waits for the core.
+func TestLogoutDoesNotWaitToLockTheDoor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(t, guest.Options{})
+		o.invited(alice, bob)
+		password := o.password()
+		o.steps.before = func(step string) error {
+			if strings.HasPrefix(step, "keep") {
+				time.Sleep(30 * time.Second)
+			}
+			return nil
+		}
+		var both sync.WaitGroup
+		both.Go(func() { _, _ = o.invite(anna, bob) })
+		synctest.Wait()
+		both.Go(func() {
+			if err := o.desk.Logout(t.Context(), bobsAccount); err != nil {
+				t.Errorf("Logout = %v", err)
+			}
+		})
+		synctest.Wait()
+		if _, err := o.desk.Authenticate(t.Context(), string(bobsAccount), password, home); !latchkey.Is(err, latchkey.KindUnauthorized) {
+			t.Errorf("Authenticate = %v, want unauthorized", err)
+		}
+		if _, err := o.desk.Authorize(t.Context(), bobsAccount, alice.URI); !latchkey.Is(err, latchkey.KindNoRelation) {
+			t.Errorf("Authorize = %v, want no relation", err)
+		}
+		both.Wait()
+		if _, err := o.desk.Authorize(t.Context(), bobsAccount, anna.URI); err != nil {
+			t.Errorf("the invitation that came meanwhile: %v", err)
+		}
+	})
+}
+
 // F57, R30: an inviter leaves; the guest's other relations stand, and the account with them.
 func TestInviterLeaves(t *testing.T) {
 	o := newOffice(t, guest.Options{})
@@ -175,11 +209,12 @@ func (o *office) run(d time.Duration) {
 func TestRelationsEndWhenTheyAreOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOffice(t, guest.Options{Lifetime: time.Hour})
-		o.invited(alice, bob)
-		password := o.password()
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { _ = o.desk.Run(ctx) })
+		time.Sleep(17 * time.Second) // out of step with the sweeper
+		o.invited(alice, bob)
+		password := o.password()
 		time.Sleep(30 * time.Minute)
 		o.invited(anna, bob)
 		o.invited(anna, mail(t, "c@gmail.example"))

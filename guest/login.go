@@ -52,10 +52,10 @@ func (d *Desk) match(ctx context.Context, id latchkey.AccountID, password string
 		return g, false, false, err
 	}
 	if len(salts) == 0 {
-		_ = secret.Hash{Salt: "none", Sum: "none"}.Matches(password)
+		d.matches(secret.Hash{Salt: "none", Sum: "none"}, password)
 	}
 	for i := range salts {
-		if (secret.Hash{Salt: salts[i], Sum: hashes[i]}).Matches(password) {
+		if d.matches(secret.Hash{Salt: salts[i], Sum: hashes[i]}, password) {
 			ok = ok || valid[i] && exists
 			expired = expired || !valid[i]
 		}

@@ -94,18 +94,20 @@ func TestRefusedLoginsLookAlike(t *testing.T) {
 		o := newOffice(t, guest.Options{Lifetime: time.Hour})
 		store := &tally{DB: o.db}
 		o.desk = guest.New(store, o.directory, o.registrar, conversations{o.steps}, o.opt)
+		compared := 0
+		o.desk.CountMatches(func() { compared++ })
 		o.invited(alice, bob)
 		password := o.password()
 		o.steps.clear()
 		refused := func(account, password string, want latchkey.Kind) error {
 			t.Helper()
-			store.queries = 0
+			store.queries, compared = 0, 0
 			_, err := o.desk.Login(t.Context(), account, password, home)
 			if !latchkey.Is(err, want) {
 				t.Errorf("Login(%q) = %v, want %v", account, err, want)
 			}
-			if store.queries != 2 {
-				t.Errorf("Login(%q): %d queries, want 2", account, store.queries)
+			if store.queries != 2 || compared != 1 {
+				t.Errorf("Login(%q): %d queries and %d hashes, want 2 and 1", account, store.queries, compared)
 			}
 			return err
 		}

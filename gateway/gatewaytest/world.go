@@ -79,7 +79,7 @@ func New(t testing.TB, p Plan) *World {
 		p.IM(&im)
 	}
 	dir := t.TempDir()
-	w := &World{t: t, Core: newCore(t, opt), IM: newCore(t, im), Data: filepath.Join(dir, "latchkey.db"), Users: usersFile(t, dir), Log: &Log{}, command: p.Command, env: p.Env}
+	w := &World{t: t, Core: NewCore(t, opt), IM: NewCore(t, im), Data: filepath.Join(dir, "latchkey.db"), Users: usersFile(t, dir), Log: &Log{}, command: p.Command, env: p.Env}
 	var err error
 	if w.Mail, err = imstest.NewMailSink(""); err != nil {
 		t.Fatal(err)
@@ -123,7 +123,8 @@ func freePort(t testing.TB) string {
 	return ""
 }
 
-func newCore(t testing.TB, opt imstest.CoreOptions) *imstest.Core {
+// NewCore starts one more core, whose violations fail the test.
+func NewCore(t testing.TB, opt imstest.CoreOptions) *imstest.Core {
 	t.Helper()
 	c, err := imstest.NewCore(opt)
 	if err != nil {
