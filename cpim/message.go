@@ -157,9 +157,10 @@ func (m *Message) fold(name, more string) error {
 	case name == "" || strings.ContainsAny(more, "\r\x00"):
 		return malformed("content header")
 	case strings.EqualFold(name, "Content-Type"):
-		m.ContentType += more
+		m.ContentType = strings.TrimSpace(m.ContentType + more)
 	default:
-		m.ContentHeaders[len(m.ContentHeaders)-1].Value += more
+		h := &m.ContentHeaders[len(m.ContentHeaders)-1]
+		h.Value = strings.TrimSpace(h.Value + more)
 	}
 	return nil
 }
