@@ -121,10 +121,10 @@ func (in *Incoming) BodyPart(contentType string) []byte { return bodyPart(in.t.R
 // send sends a response unless the caller has cancelled. sipgo keeps whatever it got last for its repeats, even
 // if that came too late to be sent; then the 487 is put back.
 func (in *Incoming) send(res *sip.Response) error {
-	if in.cancelled.Load() {
-		return errCancelled
+	var err error
+	if !in.cancelled.Load() {
+		err = in.t.Send(res)
 	}
-	err := in.t.Send(res)
 	if in.cancelled.Load() {
 		_ = in.t.Respond(487, "")
 		return errCancelled

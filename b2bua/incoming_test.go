@@ -369,7 +369,38 @@ func TestCallerCancels(t *testing.T) {
 	})
 }
 
-// F42: CANCEL and 200 cross on our side: the one or the other wins, and both sides agree on which. Once a deadlock.
+// F42: sipgo calls us under its lock when the caller cancels; there we wait for nothing. Once a deadlock.
+func TestCancelWaitsForNoLock(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, s *side) {
+		d := s.caller("call")
+		inv := d.text("INVITE", 1, offer1)
+		d.seq = 1
+		d.out(inv)
+		in := s.incoming()
+		in.mu.Lock() // as Progress and Refuse do while they send
+		d.cancel(inv)
+		d.final("CANCEL", 1)
+		no := d.final("INVITE", 1)
+		in.mu.Unlock()
+		if no.code() != 487 {
+			t.Errorf("INVITE = %s, want 487", no.first)
+		}
+		if s.network == "udp" {
+			// A 200 that sipgo got too late is not sent, but it would be repeated instead of the 487.
+			_ = in.t.Send(in.t.Response(200, ""))
+			if err := in.Progress(180); !errors.Is(err, errCancelled) {
+				t.Errorf("Progress = %v", err)
+			}
+			if no = d.final("INVITE", 1); no.code() != 487 {
+				t.Errorf("the repeat = %s, want 487", no.first)
+			}
+		}
+		d.acknowledge(no)
+	})
+}
+
+// F42: CANCEL and 200 cross on our side: the one or the other wins, and both sides agree on which.
 func TestCancelRacesWithAnswer(t *testing.T) {
 	t.Parallel()
 	s := newSide(t, "udp")

@@ -136,11 +136,11 @@ func (f *front) shutdown(ctx context.Context) error {
 	// The listeners are closed first, so that no fresh connection comes after this.
 	f.close()
 	f.fresh.close()
-	err := f.guestServer.Shutdown(ctx)
+	err := closedIsFine(f.guestServer.Shutdown(ctx))
 	if err != nil {
 		_ = f.guestServer.Close()
 	}
-	return errors.Join(err, f.api.Close(), f.adminServer.Shutdown(ctx))
+	return errors.Join(err, f.api.Close(), closedIsFine(f.adminServer.Shutdown(ctx)))
 }
 
 func (f *front) close() {

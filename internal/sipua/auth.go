@@ -38,10 +38,11 @@ func (e *Endpoint) DoAuthNext(ctx context.Context, req *sip.Request, c Credentia
 }
 
 // Challenges counts those of one request. The registrar and a proxy may challenge it once each; one more for
-// the same credentials is final unless it says stale=true, which is granted once (F14).
-type Challenges struct{ origin, proxy, stale int }
+// the same credentials is final unless it says stale=true (F14).
+type Challenges struct{ origin, proxy int }
 
-// maxChallenges bounds the repeats of a request. registrar sets CSeq numbers aside for so many.
+// maxChallenges bounds the repeats of a request, so that stale=true is granted once. registrar sets CSeq
+// numbers aside for so many.
 const maxChallenges = 2
 
 // Answer puts credentials into req where res challenges it in a way that we can answer, and reports
@@ -60,11 +61,8 @@ func (h *Challenges) Answer(req *sip.Request, res *sip.Response, c Credentials) 
 	if ch == nil || h.origin+h.proxy >= maxChallenges {
 		return false, nil
 	}
-	if *n > 0 {
-		if !ch.Stale || h.stale > 0 {
-			return false, nil
-		}
-		h.stale++
+	if *n > 0 && !ch.Stale {
+		return false, nil
 	}
 	*n++
 	return true, authorize(req, res.StatusCode, ch, c)
