@@ -268,7 +268,7 @@ func TestOKThatCrossesTheCancelIsHungUp(t *testing.T) {
 // RFC 3261 §9.1: 64*T1 after the CANCEL a silent peer counts as gone.
 func TestCancelledInviteDoesNotWaitForever(t *testing.T) {
 	t.Parallel()
-	s := newSide(t, "udp")
+	s := newSideWith(t, "udp", impatient)
 	r := s.call(invite())
 	m := s.w.expect("INVITE")
 	m.answer("180 Ringing", "a1", "")

@@ -124,11 +124,11 @@ func (l *Leg) reoffer1(ctx context.Context, req *sip.Request, sdp []byte) (*sip.
 		} else if !ok && lost == nil {
 			lost = errOver
 		}
+		result <- outcome{res, lost}
 		if errors.Is(lost, sipua.ErrTimeout) {
 			// RFC 3261 §12.2.1.2: a peer that doesn't answer is gone.
 			l.engine.running.Go(func() { _ = l.bye(context.Background(), "", "timeout") })
 		}
-		result <- outcome{res, lost}
 	}
 	v.repeated = func(*sip.Response) {
 		if ack != nil {
@@ -142,7 +142,12 @@ func (l *Leg) reoffer1(ctx context.Context, req *sip.Request, sdp []byte) (*sip.
 	select {
 	case o := <-result:
 		return o.res, o.err
-	case <-l.done: // the peer's BYE ends the re-INVITE, too; the reader sees to what still comes
+	case <-l.done: // a BYE ends the re-INVITE, too; the reader sees to what still comes
+		select {
+		case o := <-result:
+			return o.res, o.err
+		default:
+		}
 		close(v.gone)
 		return nil, errOver
 	case <-ctx.Done():

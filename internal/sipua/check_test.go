@@ -84,7 +84,7 @@ func TestBadMessages(t *testing.T) {
 				if c.code == 0 {
 					p.send("udp", e, after)
 				}
-				a := p.next()
+				a := p.fresh()
 				want := fmt.Sprintf("SIP/2.0 %d ", c.code)
 				if c.code == 0 {
 					if get(a.text, "Call-ID") != fmt.Sprint("after", i) {

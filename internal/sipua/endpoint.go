@@ -173,7 +173,7 @@ func (e *Endpoint) serve(req *sip.Request, tx *sip.ServerTx) {
 }
 
 // settle is how long Close waits after the last message that came in. sipgo serves each on a goroutine which
-// opens a socket to answer where it finds none; such a socket nobody would close.
+// opens a socket to answer where it finds none; those of goroutines that were slower are swept up later.
 const settle = 50 * time.Millisecond
 
 // filter sees all that comes in, and lets nothing through once Close has begun.
@@ -204,6 +204,9 @@ func (e *Endpoint) Close() error {
 	e.running.Wait() // now no connection comes in behind the next line's back
 	err = errors.Join(err, e.ua.Close())
 	e.sending.Wait() // and now none goes out
+	for _, later := range []time.Duration{settle, 10 * settle, 40 * settle} {
+		time.AfterFunc(later, func() { _ = e.ua.Close() })
+	}
 	return errors.Join(err, e.ua.Close())
 }
 
