@@ -33,13 +33,17 @@ func (v *receiver) Receive(ctx context.Context, _ Channel, contentType string, b
 }
 
 func (v *receiver) unwrap(ctx context.Context, m *cpim.Message) error {
-	switch m.Content() {
-	case cpim.IMDNType:
-		return v.notified(ctx, m.Body)
-	case cpim.ComposingType:
-		return v.composing(m.Body)
+	if m.Notifies() {
+		return v.notified(ctx, m)
 	}
-	return v.message(ctx, m.ContentType, m.Body, m.MessageID, m.Wants(cpim.PositiveDelivery), m.Wants(cpim.Display))
+	body, err := m.Decoded()
+	if err != nil {
+		return latchkey.Wrap(latchkey.KindBadRequest, err, "")
+	}
+	if m.Content() == cpim.ComposingType {
+		return v.composing(body)
+	}
+	return v.message(ctx, m.ContentType, body, m.MessageID, m.Wants(cpim.PositiveDelivery), m.Wants(cpim.Display))
 }
 
 // message stores a message for the guest. What is no text is told as a notice rather than lost.
@@ -74,8 +78,8 @@ func (v *receiver) message(ctx context.Context, contentType string, body []byte,
 }
 
 // notified moves our messages as the inviter's IMDNs say.
-func (v *receiver) notified(ctx context.Context, body []byte) error {
-	notifications, err := cpim.ParseIMDN(body)
+func (v *receiver) notified(ctx context.Context, m *cpim.Message) error {
+	notifications, err := m.Notifications()
 	if err != nil {
 		return latchkey.Wrap(latchkey.KindBadRequest, err, "")
 	}

@@ -141,6 +141,40 @@ func TestReceiptOutlivesARefusedCall(t *testing.T) {
 	})
 }
 
+// B3.09: several notifications in one message (RFC 5438 §8.3), and content with a transfer encoding (RFC 2045 §6), count like any other.
+func TestWrappedInMIMEIsReadAlike(t *testing.T) {
+	bubble(t, conversation.Options{}, func(t *testing.T, w *world) {
+		ch := w.channelTo()
+		one, two := w.send("one"), w.send("two")
+		synctest.Wait()
+		part := func(id latchkey.MessageID, kind, status string) string {
+			return fmt.Sprintf("--b\r\nContent-Type: message/imdn+xml\r\n\r\n<imdn><message-id>%s</message-id><%s-notification><status><%s/></status></%s-notification></imdn>\r\n", id, kind, status, kind)
+		}
+		aggregated := cpimOf("n1", "", "multipart/mixed;boundary=b\r\nContent-Disposition: notification", part(one.ID, "delivery", "delivered")+part(two.ID, "display", "displayed")+"--b--")
+		if err := ch.to.Receive(t.Context(), ch, "message/cpim", aggregated); err != nil {
+			t.Fatal(err)
+		}
+		states := map[latchkey.MessageID]latchkey.MessageState{}
+		for _, e := range w.events() {
+			if e.Type == latchkey.DeliveryEvent {
+				states[e.Message.ID] = e.Message.State
+			}
+		}
+		if states[one.ID] != latchkey.MessageDelivered || states[two.ID] != latchkey.MessageDisplayed {
+			t.Errorf("states %v, want %s delivered and %s displayed", states, one.ID, two.ID)
+		}
+		if err := ch.to.Receive(t.Context(), ch, "message/cpim", cpimOf("r1", "", "text/plain\r\nContent-Transfer-Encoding: base64", "aMOpbGxv")); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.messages(); len(got) != 1 || got[0].Message.Text != "héllo" {
+			t.Errorf("events %+v", got)
+		}
+		if err := ch.to.Receive(t.Context(), ch, "message/cpim", cpimOf("r2", "", "text/plain\r\nContent-Transfer-Encoding: x-gzip", "x")); !latchkey.Is(err, latchkey.KindBadRequest) {
+			t.Errorf("an unknown encoding: %v", err)
+		}
+	})
+}
+
 // A repeat of the phone (the same imdn.Message-ID) is taken and not told twice.
 func TestRepeatedMessageIsToldOnce(t *testing.T) {
 	bubble(t, conversation.Options{}, func(t *testing.T, w *world) {

@@ -31,11 +31,12 @@ const (
 
 // Notification is one IMDN (message/imdn+xml).
 type Notification struct {
-	MessageID    string    // of the message that it is about
-	DateTime     time.Time // zero: not said, or not readable
-	RecipientURI string
-	Kind         Kind
-	Status       string
+	MessageID            string    // of the message that it is about
+	DateTime             time.Time // when that message was sent (RFC 5438 §11.1.2); zero: not said, or not readable
+	RecipientURI         string    // the message's To
+	OriginalRecipientURI string    // its Original-To, where it had one (RFC 5438 §11.1.4)
+	Kind                 Kind
+	Status               string
 }
 
 // IMDNType and ComposingType are the media types of this package's XML.
@@ -87,6 +88,9 @@ func notifications(e *node) ([]Notification, error) {
 	if n.RecipientURI, err = e.value("recipient-uri"); err != nil {
 		return nil, err
 	}
+	if n.OriginalRecipientURI, err = e.value("original-recipient-uri"); err != nil {
+		return nil, err
+	}
 	var all []Notification
 	for _, kind := range []Kind{DeliveryNotification, ProcessingNotification, DisplayNotification} {
 		c, err := e.child(string(kind))
@@ -100,10 +104,17 @@ func notifications(e *node) ([]Notification, error) {
 		if err != nil {
 			return nil, err
 		}
-		if status == nil || len(status.children) == 0 {
+		n.Kind, n.Status = kind, ""
+		if status != nil {
+			for _, s := range slices.Backward(status.children) {
+				if s.space == status.space { // the first one; extensions are qualified (RFC 5438 §11.1.7)
+					n.Status = s.name
+				}
+			}
+		}
+		if n.Status == "" {
 			return nil, fmt.Errorf("imdn: %s without status: %w", kind, ErrMalformed)
 		}
-		n.Kind, n.Status = kind, status.children[0].name
 		all = append(all, n)
 	}
 	if len(all) == 0 {
@@ -120,6 +131,9 @@ func (n Notification) XML() []byte {
 	fmt.Fprintf(&b, "<message-id>%s</message-id>\r\n<datetime>%s</datetime>\r\n", xmlText(n.MessageID), n.DateTime.UTC().Format("2006-01-02T15:04:05.000Z"))
 	if n.RecipientURI != "" {
 		fmt.Fprintf(&b, "<recipient-uri>%s</recipient-uri>\r\n", xmlText(n.RecipientURI))
+	}
+	if n.OriginalRecipientURI != "" {
+		fmt.Fprintf(&b, "<original-recipient-uri>%s</original-recipient-uri>\r\n", xmlText(n.OriginalRecipientURI))
 	}
 	fmt.Fprintf(&b, "<%s><status><%s/></status></%s>\r\n</imdn>", n.Kind, n.Status, n.Kind)
 	return []byte(b.String())

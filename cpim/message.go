@@ -422,7 +422,7 @@ func unescape(s string) (string, bool) {
 			continue
 		}
 		if i++; i == len(s) {
-			return "", false
+			break // RFC 3862 §2.3.1: an isolated backslash at the end is ignored
 		}
 		switch s[i] {
 		case 'n':
@@ -436,7 +436,8 @@ func unescape(s string) (string, bool) {
 		case 'u':
 			n, ok := codeUnit(s[i+1:])
 			if !ok {
-				return "", false
+				b.WriteByte('u') // RFC 3862 §2.3.1: an escape that nobody knows is the character behind the backslash
+				break
 			}
 			i += 4
 			if utf16.IsSurrogate(n) && strings.HasPrefix(s[i+1:], `\u`) { // some write two, as in JSON

@@ -115,13 +115,13 @@ func TestHeadersCantBreakOut(t *testing.T) {
 func TestEscapesAreRead(t *testing.T) {
 	for in, want := range map[string]string{
 		`plain`: "plain", `a\\b`: `a\b`, `a\"b`: `a"b`, `a\'b`: `a'b`, `a\nb\rc\td\be`: "a\nb\rc\td\be", `\u00fc\u4E2D`: "ü中", `\uD83D\uDE00`: "\U0001F600", `\uD83D!`: "\uFFFD!", `\uD83D\u0041`: "\uFFFDA",
-		`  two`: "  two", `\q`: "q", "tab\there": "tab\there", "ü": "ü",
+		`  two`: "  two", `\q`: "q", `a\`: "a", `\u12`: "u12", `\u12G4`: "u12G4", `\uD83D\u1`: "\uFFFDu1", "tab\there": "tab\there", "ü": "ü",
 	} {
 		if got := parse(t, "From: <sip:a@b>\nSubject: "+in+"\n\n\n").Subject; got != want {
 			t.Errorf("%q is %q, want %q", in, got, want)
 		}
 	}
-	for _, in := range []string{`a\`, `\u12`, `\u12G4`, `\uD83D\u1`, "\xff", "a\x00b", "a\rb", "a\x01"} {
+	for _, in := range []string{"\xff", "a\x00b", "a\rb", "a\x01"} {
 		if m, err := cpim.Parse(crlf("Subject: " + in + "\n\n\n")); !errors.Is(err, cpim.ErrMalformed) {
 			t.Errorf("%q is read as %+v, %v", in, m, err)
 		}

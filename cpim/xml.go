@@ -16,9 +16,12 @@ const (
 	maxNodes = 4096
 )
 
-// node is an element with what this package needs of it. Names are local: clients disagree on the namespaces.
+// node is an element with what this package needs of it. Names are local, because clients disagree on the namespaces; but an
+// element of another namespace than its parent's is an extension, and none of those that are asked for (RFC 5438 §11.1).
 type node struct {
 	name     string
+	space    string
+	attrs    []xml.Attr
 	text     string
 	children []*node
 }
@@ -58,7 +61,7 @@ func readXML(b []byte) (*node, error) {
 			if nodes++; nodes > maxNodes || len(stack) >= maxDepth {
 				return nil, fmt.Errorf("xml: too deep or too many elements: %w", ErrMalformed)
 			}
-			n := &node{name: t.Name.Local}
+			n := &node{name: t.Name.Local, space: t.Name.Space, attrs: t.Copy().Attr}
 			switch {
 			case len(stack) > 0:
 				parent := stack[len(stack)-1]
@@ -87,7 +90,7 @@ func readXML(b []byte) (*node, error) {
 func (n *node) child(name string) (*node, error) {
 	var found *node
 	for _, c := range n.children {
-		if c.name == name {
+		if c.name == name && c.space == n.space {
 			if found != nil {
 				return nil, fmt.Errorf("xml: two %s elements: %w", name, ErrMalformed)
 			}
