@@ -69,7 +69,7 @@ func NewAnchor(opt AnchorOptions) *Anchor {
 		if o.BindTimeout <= 0 {
 			o.BindTimeout = 30 * time.Second
 		}
-		l := &AnchorLeg{anchor: a, first: i == 0, opt: o, log: opt.Log, local: o.Local.String(), bound: make(chan struct{})}
+		l := &AnchorLeg{anchor: a, first: i == 0, opt: o, log: opt.Log, local: o.Local.String(), bound: make(chan struct{}), trust: newTrust(o.Remote)}
 		l.remote.Store(pathOf(o.Remote))
 		a.legs[i] = l
 	}
@@ -123,9 +123,11 @@ type AnchorLeg struct {
 	local  string // the leg's URI as it is written
 	remote atomic.Pointer[legPath]
 	bound  chan struct{} // closed when conn is set
+	trust  *trust
 
 	frames, octets atomic.Int64 // that came from the leg's peer and went on
 	accepted       string       // a content type that the other side takes; the reader's own
+	from           string       // a From-Path that could be read; the reader's own
 
 	mu       sync.Mutex // guards the fields below
 	conn     *conn
@@ -155,8 +157,12 @@ func pathOf(p Path) *legPath {
 // Local is the leg's own URI, which stands in the description for its peer.
 func (l *AnchorLeg) Local() URI { return l.opt.Local }
 
+// Trust says which certificates the leg's peer may show on TLS, as Session.Trust does.
+func (l *AnchorLeg) Trust(peer ...Fingerprint) { l.trust.set(peer) }
+
 // SetRemote sets the path to the leg's peer, which its description told.
 func (l *AnchorLeg) SetRemote(p Path) {
+	defer l.trust.describe(p)
 	l.remote.Store(pathOf(p))
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -190,6 +196,10 @@ func (l *AnchorLeg) ConnectOn(ctx context.Context, nc net.Conn) error {
 
 // Err says why the leg is over; nil before that.
 func (l *AnchorLeg) Err() error { return l.anchor.Err() }
+
+func (l *AnchorLeg) trusted() *trust { return l.trust }
+
+func (l *AnchorLeg) over() <-chan struct{} { return l.anchor.done }
 
 func (l *AnchorLeg) attached() string { return l.opt.Local.SessionID }
 
@@ -304,6 +314,11 @@ func (l *AnchorLeg) refusal(h *Head) *StatusError {
 	if l.refused.Load() > 0 {
 		l.mu.Lock()
 		known := l.refusals.of[h.MessageID]
+		if known != nil && h.Range.Start <= 1 { // what was refused may be tried again
+			l.refusals.drop(h.MessageID)
+			l.refused.Store(int32(len(l.refusals.of)))
+			known = nil
+		}
 		l.mu.Unlock()
 		if known != nil {
 			return &StatusError{known.code, known.comment}
@@ -334,6 +349,7 @@ func (l *AnchorLeg) refuse(id string, code int, why string) *StatusError {
 type parts struct {
 	of    map[string]*whole
 	order []string // oldest first
+	early string   // the last transaction that was refused without being divided: it may be divided after that
 }
 
 // whole is a chunk that went on in several parts.
@@ -343,30 +359,37 @@ type whole struct {
 	answer bool   // a response went back
 }
 
-// maxParts bounds how many parts are remembered: those of chunks that want no response are never answered.
-const maxParts = 256
+// maxParts bounds how many parts are remembered: some are never answered.
+const maxParts = 1024
 
-// divide notes that a chunk goes on under another transaction.
-func (l *AnchorLeg) divide(first, part string) {
+// divide notes that a chunk, which has the transaction first on this side, goes on under another one. w is nil at the first time.
+func (l *AnchorLeg) divide(w *whole, first, part string) *whole {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.parts.of == nil {
 		l.parts.of = map[string]*whole{}
 	}
-	w := l.parts.of[first]
 	if w == nil {
-		w = &whole{tid: first, open: 1}
-		l.keep(first, w)
+		w = &whole{tid: first}
+		if w.answer = first == l.parts.early; !w.answer {
+			w.open++
+			l.keep(first, w)
+		}
 	}
 	w.open++
 	l.keep(part, w)
+	return w
 }
 
 func (l *AnchorLeg) keep(tid string, w *whole) {
 	l.parts.of[tid] = w
 	l.parts.order = append(l.parts.order, tid)
 	for len(l.parts.order) > maxParts {
-		delete(l.parts.of, l.parts.order[0])
+		oldest := l.parts.order[0]
+		if w := l.parts.of[oldest]; w != nil {
+			w.open-- // as if it had come
+		}
+		delete(l.parts.of, oldest)
 		l.parts.order = l.parts.order[1:]
 	}
 	l.divided.Store(int32(len(l.parts.of)))
@@ -378,6 +401,9 @@ func (l *AnchorLeg) joined(tid string, status int) (string, bool) {
 	defer l.mu.Unlock()
 	w := l.parts.of[tid]
 	if w == nil {
+		if status != StatusOK {
+			l.parts.early = tid
+		}
 		return tid, true
 	}
 	delete(l.parts.of, tid)

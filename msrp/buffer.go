@@ -5,7 +5,7 @@ import "sync"
 // Sizes of a Reader's buffer, in octets. Large ones save system calls where bulk data flows.
 const (
 	smallBuffer = 32 << 10
-	largeBuffer = 256 << 10
+	largeBuffer = 512 << 10
 )
 
 // Buffers that nobody uses, by size: a connection that is idle has none.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"strconv"
 	"sync"
@@ -31,7 +32,9 @@ const (
 type conn struct {
 	nc       net.Conn
 	log      *slog.Logger
-	listener *Listener // nil on connections that we opened
+	listener *Listener    // nil on connections that we opened
+	client   *RelayClient // of a connection to a relay of ours; else nil
+	most     int          // octets that a chunk's body may have here
 
 	turns turns
 	done  chan struct{} // closed by close
@@ -55,6 +58,9 @@ type target interface {
 	matches(URI) bool
 	bind(*conn) bool
 	attached() string // the session id
+	trusted() *trust
+	Bound() <-chan struct{}
+	over() <-chan struct{} // closed when it is over
 	end(error)
 	expect(*Listener) bool
 	unexpect()
@@ -64,14 +70,22 @@ type target interface {
 // transaction waits for the response to a SEND of ours.
 type transaction struct {
 	done  func(error) // called once, beside all locks; nil for a 200
+	heard func(*Head) // called with the response before done; nil: its status is all that counts
 	timer *time.Timer // runs from the last byte on
 }
 
 func newConn(nc net.Conn, l *Listener, log *slog.Logger) *conn {
-	c := &conn{nc: nc, log: log, listener: l, done: make(chan struct{}), targets: map[string]target{}, pending: map[string]*transaction{}}
+	c := &conn{nc: nc, log: log, listener: l, most: math.MaxInt, done: make(chan struct{}), targets: map[string]target{}, pending: map[string]*transaction{}}
+	if whole, ok := nc.(WholeChunks); ok {
+		c.most = max(whole.MaxChunk(), maxPlain)
+	}
 	c.turns.init()
 	return c
 }
+
+// WholeChunks may be implemented by a connection that carries each chunk as a whole (RFC 7977 §5.1): chunks that are sent on it, those
+// that an Anchor passes on included, have bodies of no more octets than MaxChunk says, or 2048 where that is more.
+type WholeChunks interface{ MaxChunk() int }
 
 // start runs the connection's reader. bindWithin bounds the wait for the first request of a session.
 func (c *conn) start(bindWithin time.Duration) {
@@ -294,10 +308,13 @@ func (c *conn) targetOf(h *Head) (target, int) {
 	t := c.targets[uri.SessionID]
 	c.mu.Unlock()
 	switch {
+	case c.client != nil && len(h.ToPath) > 1: // we are no relay
 	case t != nil && t.matches(uri):
 		return t, 0
 	case t == nil && c.listener != nil:
 		return c.listener.claim(uri, c)
+	case t == nil && c.client != nil:
+		return c.client.claim(uri)
 	}
 	return nil, StatusNoSession
 }
@@ -323,20 +340,25 @@ func (c *conn) knows(tid string) bool {
 // answered completes the transaction of a response. Without one the response is late: its failure was reported already.
 func (c *conn) answered(h *Head) {
 	if h.Status == StatusOK {
-		c.settle(h.TransactionID, nil)
+		c.settle(h, h.TransactionID, nil)
 		return
 	}
-	c.settle(h.TransactionID, &StatusError{h.Status, h.Comment})
+	c.settle(h, h.TransactionID, &StatusError{h.Status, h.Comment})
 }
 
-func (c *conn) settle(tid string, err error) {
+// settle ends a transaction. h is its response; nil: there is none.
+func (c *conn) settle(h *Head, tid string, err error) {
 	c.mu.Lock()
 	t := c.pending[tid]
 	delete(c.pending, tid)
 	c.mu.Unlock()
-	if t != nil {
-		t.end(err)
+	if t == nil {
+		return
 	}
+	if h != nil && t.heard != nil {
+		t.heard(h)
+	}
+	t.end(err)
 }
 
 func (t *transaction) end(err error) {
@@ -348,12 +370,17 @@ func (t *transaction) end(err error) {
 
 // expect registers a transaction before its request is written. False: the connection is closed.
 func (c *conn) expect(tid string, done func(error)) bool {
+	return c.expectHead(tid, nil, done)
+}
+
+// expectHead is expect for a request whose response has more to tell than its status.
+func (c *conn) expectHead(tid string, heard func(*Head), done func(error)) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.pending == nil {
 		return false
 	}
-	c.pending[tid] = &transaction{done: done}
+	c.pending[tid] = &transaction{done: done, heard: heard}
 	return true
 }
 
@@ -369,7 +396,7 @@ func (c *conn) arm(tid string, timeout time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if t := c.pending[tid]; t != nil {
-		t.timer = time.AfterFunc(timeout, func() { c.settle(tid, &StatusError{StatusTimeout, "no response in time"}) })
+		t.timer = time.AfterFunc(timeout, func() { c.settle(nil, tid, &StatusError{StatusTimeout, "no response in time"}) })
 	}
 }
 

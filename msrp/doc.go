@@ -11,6 +11,6 @@
 // after the Handler returned. Memory is bounded for each session, whatever a peer sends.
 //
 // Implemented are RFC 4975 §5.4 (binding, 481, 506), §6 (URIs), §7 (framing, chunks and their
-// interruption, responses, reports, aborts), §9 (grammar), §10 (codes) and §14.1 (unguessable ids). Reader and Writer
+// interruption, responses, reports, aborts), §9 (grammar), §10 (codes), §14.1 (unguessable ids) and §14.4 (TLS between peers: RFC 8122, RFC 8996). Reader and Writer
 // are the wire alone, for tools that are no endpoint.
 package msrp

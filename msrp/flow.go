@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"slices"
 )
 
 // flow is a frame on its way from one leg of an anchor to the other.
@@ -14,19 +16,19 @@ type flow struct {
 	head    []byte     // on the other side
 	request bool       // else: a response
 	body    bool
+	silent  bool  // no response is wanted
 	small   bool  // it stands whole in the reader's buffer and is not interrupted
 	start   int64 // of its range
 	sent    int64 // octets of the body that went on, under all transactions
+	run     int   // octets of them under this one
 	limit   int64 // a=max-size of the other side; 0: none
 	h       *Head // as it came, where limit is set
 
 	method, id, contentType string // for who observes
 
 	// Of who has the turn on the other side's connection.
-	cut   bool   // somebody has ended the chunk
-	lost  bool   // no more of it comes
-	first []byte // the transaction before any interruption
-	next  []byte // the one of the next chunk
+	next  []byte // the transaction of the next chunk
+	whole *whole // that it is, once it was divided
 }
 
 // pass sends the frame on. An error means that the connection that it comes from is of no use; the end of the other
@@ -36,7 +38,7 @@ func (f *flow) pass(b *batch, r *Reader) error {
 	if failed == nil {
 		failed = b.copy(f.head)
 	}
-	if !f.small {
+	if failed == nil && !f.small {
 		r.pause = func() error {
 			_ = b.end(f) // what fails is seen at the next part
 			return nil
@@ -54,21 +56,21 @@ func (f *flow) pass(b *batch, r *Reader) error {
 			}
 			return err
 		}
-		if failed == nil {
-			failed = f.part(b, data)
+		if failed != nil {
+			continue // nobody takes the rest
+		}
+		if failed = f.part(b, data); failed != nil {
+			r.pause = nil
+			f.stop(b, failed)
 		}
 	}
-	if failed == nil {
-		failed = f.resume(b)
-	}
-	if failed == nil {
-		failed = f.end(b, r.Flag())
-	}
-	if refused, ok := errors.AsType[*StatusError](failed); ok {
-		f.leg.connection().respond(f.h, refused.Code, refused.Comment)
+	if failed != nil {
 		return nil
 	}
-	if failed == nil && f.request {
+	if f.resume(b) != nil || f.end(b, r.Flag()) != nil {
+		return nil
+	}
+	if f.request {
 		f.leg.frames.Add(1)
 		f.leg.octets.Add(f.sent)
 		if observe := f.leg.anchor.observe; observe != nil {
@@ -78,19 +80,45 @@ func (f *flow) pass(b *batch, r *Reader) error {
 	return nil
 }
 
+// stop gives the turn on, for no more of the frame goes on. A refusal is told at once, so that the sender can end
+// its chunk (RFC 4975 §7.3.2); what waits for a response to leave must not have somebody's turn meanwhile.
+func (f *flow) stop(b *batch, why error) {
+	_ = b.end(nil)
+	if refused, ok := errors.AsType[*StatusError](why); ok {
+		f.leg.connection().respond(f.h, refused.Code, refused.Comment)
+	}
+}
+
 // part passes on some of the body.
 func (f *flow) part(b *batch, data []byte) error {
 	if err := f.resume(b); err != nil {
 		return err
 	}
 	if f.limit > 0 && f.start-1+f.sent+int64(len(data)) > f.limit {
-		f.lost = true
-		if err := b.copy(f.interrupted(nil)); err != nil {
+		if err := b.copy(appendEndLine(b.line[:0], f.tid, Aborted)); err != nil {
 			return err
 		}
 		return f.leg.refuse(f.id, StatusStop, "Message too large")
 	}
+	for f.run+len(data) > b.c.most { // the other side wants shorter chunks
+		n := b.c.most - f.run
+		if err := f.add(b, data[:n]); err != nil {
+			return err
+		}
+		data = data[n:]
+		if err := b.copy(f.interrupted(nil)); err != nil {
+			return err
+		}
+		if err := f.renew(b); err != nil {
+			return err
+		}
+	}
+	return f.add(b, data)
+}
+
+func (f *flow) add(b *batch, data []byte) error {
 	f.sent += int64(len(data))
+	f.run += len(data)
 	return b.add(data)
 }
 
@@ -104,30 +132,19 @@ func (f *flow) end(b *batch, flag byte) error {
 
 // abandon tells the other side to forget what it has, since no more comes (RFC 4975 §7.1.1: flag #).
 func (f *flow) abandon(b *batch) {
-	if !f.body {
-		return
-	}
-	f.lost = true
-	if b.c == nil {
-		_ = b.begin(f.leg.other) // which ends what is open
-	} else {
-		_ = b.copy(f.interrupted(nil))
+	if f.body && f.resume(b) == nil {
+		_ = f.end(b, Aborted)
 	}
 	_ = b.end(nil)
 }
 
 // interrupted ends what has begun of the frame, for somebody else to write (RFC 4975 §7.1.1).
 func (f *flow) interrupted(b []byte) []byte {
-	f.cut = true
-	if f.lost {
-		return appendEndLine(b, f.tid, Aborted)
-	}
 	tid := f.tid
 	f.next = []byte(newTransactionID())
-	if f.first == nil {
-		f.first = tid
+	if !f.silent {
+		f.whole = f.leg.other.divide(f.whole, string(tid), string(f.next)) // before the response to what has gone can come
 	}
-	f.leg.other.divide(string(f.first), string(f.next)) // before the response to what has gone can come
 	return appendEndLine(b, tid, Incomplete)
 }
 
@@ -152,11 +169,16 @@ func (f *flow) resume(b *batch) error {
 	if err := b.copy(b.c.interrupt(nil)); err != nil {
 		return err
 	}
+	return f.renew(b)
+}
+
+// renew begins another chunk behind one that was ended.
+func (f *flow) renew(b *batch) error {
 	h, err := parseHead(f.head)
 	if err != nil {
 		return err
 	}
-	f.tid, f.cut = f.next, false
+	f.tid, f.run = f.next, 0
 	h.TransactionID = string(f.tid)
 	h.Range = ByteRange{f.start + f.sent, -1, h.Range.Total}
 	return b.copy(h.appendTo(nil))
@@ -164,7 +186,9 @@ func (f *flow) resume(b *batch) error {
 
 // parseHead reads a head that stands whole in b.
 func parseHead(b []byte) (*Head, error) {
-	h, err := NewReader(io.MultiReader(bytes.NewReader(b), bytes.NewReader([]byte("\r\n")))).Next()
+	r := NewReader(bytes.NewReader(b))
+	defer r.release()
+	h, err := r.Next()
 	if h == nil {
 		return nil, err
 	}
@@ -276,20 +300,36 @@ func (b *batch) flush() error {
 	if b.size == 0 {
 		return nil
 	}
-	b.c.extend()
-	var err error
-	if len(b.parts) == 1 {
-		_, err = b.c.nc.Write(b.parts[0])
-	} else if _, plain := b.c.nc.(*net.TCPConn); plain {
-		parts := b.parts // WriteTo takes its receiver to pieces
-		_, err = parts.WriteTo(b.c.nc)
-	} else {
-		_, err = b.c.nc.Write(bytes.Join(b.parts, nil)) // one record of TLS, not one for each part
-	}
+	err := b.write()
 	clear(b.parts)
 	b.parts, b.scratch, b.tail, b.size = b.parts[:0], b.scratch[:0], false, 0
 	if err != nil {
 		b.c.close(lost(err))
 	}
 	return err
+}
+
+// write writes the parts. Each piece has its time, however slow the peer is.
+func (b *batch) write() error {
+	c := b.c
+	if _, plain := c.nc.(*net.TCPConn); plain {
+		for parts := b.parts; ; { // WriteTo takes its receiver to pieces
+			c.extend()
+			n, err := parts.WriteTo(c.nc)
+			if n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+				return err
+			}
+		}
+	}
+	whole := b.parts[0]
+	if len(b.parts) > 1 {
+		whole = bytes.Join(b.parts, nil) // full records of TLS, not one for each part
+	}
+	for piece := range slices.Chunk(whole, maxPiece) {
+		c.extend()
+		if _, err := c.nc.Write(piece); err != nil {
+			return err
+		}
+	}
+	return nil
 }

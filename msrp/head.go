@@ -108,7 +108,7 @@ func parseStart(line []byte) (*Head, error) {
 	if what != "" && what[0] >= '0' && what[0] <= '9' {
 		code, comment, _ := strings.Cut(what, " ")
 		n, err := strconv.Atoi(code)
-		if err != nil || len(code) != 3 {
+		if err != nil || len(code) != 3 || n < 100 {
 			return nil, fmt.Errorf("%w: status code", ErrMalformed)
 		}
 		h.Status, h.Comment = n, comment

@@ -34,7 +34,7 @@ type Listener struct {
 	empty    chan struct{} // closed when the listener is closed and has no connection any more
 }
 
-// NewListener makes a listener of a socket. Serve runs it.
+// NewListener makes a listener of a socket. Serve runs it. Without a socket (nil) connections come by ServeConn alone.
 func NewListener(ln net.Listener, opt ListenerOptions) *Listener {
 	if opt.BindTimeout <= 0 {
 		opt.BindTimeout = 30 * time.Second
@@ -48,7 +48,7 @@ func NewListener(ln net.Listener, opt ListenerOptions) *Listener {
 	return &Listener{ln: ln, opt: opt, expected: map[string]target{}, conns: map[*conn]bool{}, empty: make(chan struct{})}
 }
 
-// Addr is the socket's address.
+// Addr is the socket's address; there must be one.
 func (l *Listener) Addr() net.Addr { return l.ln.Addr() }
 
 // NewURI makes a fresh URI on this listener, with an explicit port (RFC 4975 §8.2) and an unguessable session id.
@@ -106,6 +106,18 @@ func (l *Listener) claim(uri URI, c *conn) (target, int) {
 	if s == nil || !s.matches(uri) || s.Err() != nil {
 		return nil, StatusNoSession
 	}
+	select {
+	case <-s.Bound(): // whoever comes second is nobody's concern
+		return nil, StatusAlreadyBound
+	default:
+	}
+	if err := s.trusted().admit(c, s.over(), l.opt.BindTimeout); err != nil {
+		if errors.Is(err, ErrFingerprint) {
+			s.end(err)
+		}
+		c.close(err) // what is answered does not leave any more
+		return nil, StatusForbidden
+	}
 	if !s.bind(c) {
 		if s.Err() != nil {
 			return nil, StatusNoSession
@@ -139,13 +151,21 @@ func (l *Listener) Serve() error {
 			time.Sleep(50 * time.Millisecond) // out of descriptors: give others time to close
 			continue
 		}
-		c := newConn(nc, l, l.opt.Log)
-		if !l.add(c) {
+		if !l.ServeConn(nc) {
 			_ = nc.Close()
-			continue
 		}
-		c.start(l.opt.BindTimeout)
 	}
+}
+
+// ServeConn takes a connection that somebody else accepted, such as a WebSocket (package msrpws), and returns at once. False: it is
+// not taken, because the listener is closed or has too many connections without a session; it is then for the caller to close.
+func (l *Listener) ServeConn(nc net.Conn) bool {
+	c := newConn(nc, l, l.opt.Log)
+	if !l.add(c) {
+		return false
+	}
+	c.start(l.opt.BindTimeout)
+	return true
 }
 
 func (l *Listener) add(c *conn) bool {
@@ -207,10 +227,15 @@ func (l *Listener) stop(cut func(bound bool) bool) error {
 		}
 	}
 	l.mu.Unlock()
-	err := l.ln.Close()
-	for _, c := range conns {
-		c.close(ErrClosed)
+	var err error
+	if l.ln != nil {
+		err = l.ln.Close()
 	}
+	var closing sync.WaitGroup // each may take its time: TLS says goodbye to peers that don't read
+	for _, c := range conns {
+		closing.Go(func() { c.close(ErrClosed) })
+	}
+	closing.Wait()
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}

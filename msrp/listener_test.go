@@ -308,7 +308,7 @@ func TestNewURIsNameTheListener(t *testing.T) {
 	}
 }
 
-// B4.22 is a later issue; TLS itself works both ways.
+// B4.22: TLS works both ways; tls_test.go has who is let in.
 func TestSessionsOverTLS(t *testing.T) {
 	cert, pool := certificate(t)
 	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})

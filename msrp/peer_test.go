@@ -127,7 +127,8 @@ func (p *raw) tryRead() (f frame, err error) {
 			return f, err
 		}
 		f.body = append(f.body, c)
-		if n := len(f.body) - len(stop) - 3; c == '\n' && n >= 0 && bytes.HasPrefix(f.body[n:], stop) {
+		n := len(f.body) - len(stop) - 3
+		if c == '\n' && n >= 0 && bytes.HasPrefix(f.body[n:], stop) && strings.Contains("$\r+\r#\r", string(f.body[n+len(stop):len(f.body)-1])) {
 			f.flag, f.body = f.body[n+len(stop)], f.body[:n]
 			return f, nil
 		}

@@ -7,11 +7,12 @@ import (
 	"io"
 )
 
-// Reader reads requests and responses from a stream in bounded memory: a buffer of 32 KiB, or up to 256 KiB where
+// Reader reads requests and responses from a stream in bounded memory: a buffer of 32 KiB, or up to 512 KiB where
 // the stream keeps filling it, whatever the frames' size. It is not safe for use by several goroutines.
 type Reader struct {
 	src     io.Reader
 	idle    *socket // src, where it can be waited for without a buffer; else nil
+	patient patient // src, where it does that by itself; else nil
 	buf     []byte
 	r, w    int
 	pattern []byte // "\r\n-------tid" of the current frame
@@ -25,7 +26,16 @@ type Reader struct {
 func NewReader(src io.Reader) *Reader { return &Reader{src: src} }
 
 // newConnReader makes a reader that holds no buffer while it waits on a TCP connection with nothing left over.
-func newConnReader(src io.Reader) *Reader { return &Reader{src: src, idle: socketOf(src)} }
+func newConnReader(src io.Reader) *Reader {
+	r := &Reader{src: src, idle: socketOf(src)}
+	r.patient, _ = src.(patient)
+	return r
+}
+
+// patient is a connection with buffers of its own (package msrpws).
+type patient interface {
+	AwaitRead() error // returns when there is something to read, or an error
+}
 
 // Next reads the head of the next frame, past what is left of the one before. A *StatusError (400) comes with a
 // head: the frame is whole, and its body, if any, is still to be read. After any other error the stream is of
@@ -118,6 +128,12 @@ func (r *Reader) fill() error {
 	}
 	if r.r == r.w && r.idle != nil {
 		return r.await()
+	}
+	if r.r == r.w && r.patient != nil {
+		r.release()
+		if err := r.patient.AwaitRead(); err != nil && err != io.EOF {
+			return err
+		}
 	}
 	if r.buf == nil {
 		r.buf = takeBuffer(smallBuffer)

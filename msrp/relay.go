@@ -1,6 +1,9 @@
 package msrp
 
-import "bytes"
+import (
+	"bytes"
+	"io"
+)
 
 // What stands whole in a reader's buffer for the leg of an anchor goes on without being parsed twice, many frames at a
 // time. Everything else takes the way by Reader.Next and AnchorLeg.forward.
@@ -13,6 +16,7 @@ type rawHead struct {
 	messageID         []byte
 	byteRange         []byte
 	contentType       []byte
+	failureReport     []byte
 	start, end, total int64 // of byteRange, where it was read
 
 	size int  // octets with the empty line, or with the end-line where there is no body
@@ -21,14 +25,14 @@ type rawHead struct {
 }
 
 // scan finds the parts of a head in its usual form. False: it is not whole yet, or not in that form, which is
-// then for Reader.Next to read.
+// then for Reader.Next to read. What it takes, Next reads alike.
 func scan(data []byte) (h rawHead, ok bool) {
 	line, n := nextLine(data)
 	rest, ok := bytes.CutPrefix(line, []byte("MSRP "))
 	if !ok {
 		return h, false
 	}
-	if h.tid, h.what, ok = bytes.Cut(rest, []byte(" ")); !ok || len(h.tid) < 4 || len(h.tid) > 32 {
+	if h.tid, h.what, ok = bytes.Cut(rest, []byte(" ")); !ok || !isIdent(string(h.tid)) || !isPlain(h.what) {
 		return h, false
 	}
 	line, n = advance(data, n)
@@ -44,17 +48,16 @@ func scan(data []byte) (h rawHead, ok bool) {
 		at := n
 		line, n = advance(data, n)
 		switch {
-		case n < 0:
+		case n < 0 || n > maxHead:
 			return h, false
 		case len(line) == 0:
 			h.body = true
-		case bytes.HasPrefix(line, []byte("-------")) && bytes.Equal(line[7:len(line)-1], h.tid) && isFlag(line[len(line)-1]):
+		case len(line) == len("-------")+len(h.tid)+1 && bytes.HasPrefix(line, []byte("-------")) &&
+			bytes.Equal(line[7:len(line)-1], h.tid) && isFlag(line[len(line)-1]):
 			h.flag = line[len(line)-1]
+		case !h.note(line):
+			return h, false
 		default:
-			h.note(line)
-			if n > maxHead {
-				return h, false
-			}
 			continue
 		}
 		h.rest, h.size = data[begin:at], n
@@ -62,18 +65,58 @@ func scan(data []byte) (h rawHead, ok bool) {
 	}
 }
 
-// note keeps the values that a decision depends on.
-func (h *rawHead) note(line []byte) {
+// note looks at a header line and keeps the values that a decision depends on. False: Reader.Next is to look at it.
+func (h *rawHead) note(line []byte) bool {
+	colon := bytes.IndexByte(line, ':')
+	if colon < 1 || !isPlain(line) {
+		return false
+	}
+	name, value := line[:colon], line[colon+1:]
+	for _, c := range name {
+		if !inName[c] {
+			return false
+		}
+	}
+	var field *[]byte
 	for _, f := range []struct {
 		name  string
 		value *[]byte
-	}{{"Message-ID: ", &h.messageID}, {"Byte-Range: ", &h.byteRange}, {"Content-Type: ", &h.contentType}} {
-		if line[0] == f.name[0] && bytes.HasPrefix(line, []byte(f.name)) {
-			*f.value = line[len(f.name):]
-			return
+	}{{"To-Path", nil}, {"From-Path", nil}, {"Message-ID", &h.messageID}, {"Byte-Range", &h.byteRange},
+		{"Content-Type", &h.contentType}, {"Failure-Report", &h.failureReport}} {
+		if len(name) == len(f.name) && bytes.EqualFold(name, []byte(f.name)) {
+			if f.value == nil || *f.value != nil || string(name) != f.name {
+				return false // out of its place, twice, or written otherwise
+			}
+			field = f.value
 		}
 	}
+	if field == nil {
+		return true
+	}
+	if len(value) < 2 || value[0] != ' ' || value[1] <= ' ' || value[len(value)-1] <= ' ' {
+		return false
+	}
+	*field = value[1:]
+	return true
 }
+
+// isPlain checks for isText of ASCII alone.
+func isPlain(b []byte) bool {
+	for _, c := range b {
+		if c < ' ' && c != '\t' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// inName has the octets that isName allows.
+var inName = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c < 0x7f && isName(string(rune(c)))
+	}
+	return t
+}()
 
 // nextLine is the first line without its CRLF, and where the next one begins; -1: it is not whole.
 func nextLine(data []byte) ([]byte, int) {
@@ -95,26 +138,42 @@ func advance(data []byte, n int) ([]byte, int) {
 	return line, n + size
 }
 
-// relay passes on the frames for legs of anchors that stand in the reader's buffer. It returns when something else is there,
-// or nothing that is whole. An error means that this connection is of no use.
+// relay passes on the frames for legs of anchors that stand in the reader's buffer, which it fills when it is empty. It
+// returns when something else is there, or nothing that is whole. An error means that this connection is of no use.
 func (c *conn) relay(r *Reader) error {
 	defer c.batch.end(nil)
 	for {
-		h, ok := scan(r.buf[r.r:r.w])
+		if r.r == r.w {
+			_ = c.batch.end(nil) // what fails there is the other side's
+			if err := r.fill(); err != nil {
+				if err == io.ErrUnexpectedEOF {
+					err = io.EOF // it is between frames
+				}
+				return err
+			}
+		}
+		data := r.buf[r.r:r.w]
+		h, ok := scan(data)
 		if !ok {
 			return nil
 		}
 		c.mu.Lock()
 		leg := c.legs[string(h.to)]
+		own := c.pending[string(h.tid)] != nil // the empty SEND that binds was ours
 		c.mu.Unlock()
-		if leg == nil || !leg.passes(&h) {
+		if leg == nil || own || !leg.passes(&h) {
 			return nil
 		}
+		r.expect(h.tid)
 		f := &c.small
-		if h.body && h.end < 0 {
+		switch {
+		case h.body && h.end < 0:
 			f = new(flow)
-		} else if h.body && !h.whole(r.buf[r.r:r.w]) {
-			return nil // Reader.Next reads on
+		case h.body:
+			n := r.bodyEnd(data[h.size:])
+			if limit := leg.other.opt.MaxSize; n < 0 || n > maxPlain || limit > 0 && h.start-1+int64(n) > limit {
+				return nil // Reader.Next reads on
+			}
 		}
 		leg.flowOf(f, &h)
 		r.enter(&h)
@@ -126,7 +185,10 @@ func (c *conn) relay(r *Reader) error {
 
 // flowOf makes the flow of a frame that goes on as it is.
 func (l *AnchorLeg) flowOf(f *flow, h *rawHead) {
-	*f = flow{leg: l, small: !h.body || h.end >= 0, body: h.body, request: h.what[0] > '9', start: h.start, tid: h.tid, head: f.head[:0]}
+	*f = flow{
+		leg: l, small: !h.body || h.end >= 0, body: h.body, request: h.what[0] > '9', silent: string(h.failureReport) == "no",
+		start: h.start, tid: h.tid, head: f.head[:0],
+	}
 	if l.anchor.observe != nil {
 		f.method, f.id, f.contentType = string(h.what), string(h.messageID), string(h.contentType)
 	}
@@ -146,52 +208,49 @@ func (l *AnchorLeg) flowOf(f *flow, h *rawHead) {
 	}
 }
 
-// whole reports whether the frame of a head with a body stands whole in data.
-func (h *rawHead) whole(data []byte) bool {
-	var space [48]byte
-	end := append(append(space[:0], "\r\n-------"...), h.tid...)
-	for at := h.size - 2; ; {
-		i := bytes.Index(data[at:], end)
-		if i < 0 {
-			return false
-		}
-		at += i + len(end)
-		if len(data) < at+3 {
-			return false
-		}
-		if isFlag(data[at]) && data[at+1] == '\r' && data[at+2] == '\n' {
-			return true
-		}
-	}
-}
-
 // passes decides whether a frame of the leg's peer goes on as it is.
 func (l *AnchorLeg) passes(h *rawHead) bool {
-	switch what := h.what; {
-	case len(what) == 0:
+	if len(l.other.remote.Load().path) == 0 || !l.knows(h.from) {
 		return false
-	case what[0] >= '0' && what[0] <= '9':
+	}
+	switch what := h.what; {
+	case string(what) == "200" || bytes.HasPrefix(what, []byte("200 ")):
 		return !h.body && l.divided.Load() == 0
 	case string(what) == REPORT:
 		return !h.body
-	case string(what) != SEND || !h.body || l.refused.Load() > 0:
+	case string(what) != SEND || !h.body || len(h.messageID) == 0 || len(h.contentType) == 0 || l.refused.Load() > 0:
 		return false
 	}
 	var ok bool
 	if h.start, h.end, h.total, ok = readRange(h.byteRange); !ok || h.end-h.start >= maxPlain {
 		return false // more than 2048 octets must have "*" there
 	}
-	to := &l.other.opt
-	if to.MaxSize > 0 && (h.total < 0 || max(h.total, h.start-1) > to.MaxSize) {
-		return false
+	if limit := l.other.opt.MaxSize; limit > 0 && (h.end < 0 || max(h.total, h.start-1) > limit) {
+		return false // octets are counted, or it is refused
 	}
-	if len(h.contentType) > 0 && string(h.contentType) == l.accepted {
+	if string(h.contentType) == l.accepted {
 		return true
 	}
-	if len(h.contentType) == 0 || !acceptsType(to.AcceptTypes, string(h.contentType)) {
+	if !acceptsType(l.other.opt.AcceptTypes, string(h.contentType)) {
 		return false
 	}
 	l.accepted = string(h.contentType)
+	return true
+}
+
+// knows reports whether a From-Path can be read; mostly it is the one before.
+func (l *AnchorLeg) knows(from []byte) bool {
+	if string(from) == l.from {
+		return true
+	}
+	if remote := l.remote.Load(); string(from) != remote.text && string(from) != remote.first {
+		if _, err := ParsePath(string(from)); err != nil {
+			return false
+		}
+	}
+	if len(from) <= 1024 {
+		l.from = string(from)
+	}
 	return true
 }
 
@@ -220,11 +279,49 @@ func readRange(b []byte) (start, end, total int64, ok bool) {
 	return start, end, total, ok
 }
 
+// expect tells the reader whose end-line comes next.
+func (r *Reader) expect(tid []byte) {
+	r.pattern = append(append(r.pattern[:0], "\r\n-------"...), tid...)
+}
+
 // enter puts the reader behind a head that stands at its place.
 func (r *Reader) enter(h *rawHead) {
-	r.pattern = append(append(r.pattern[:0], "\r\n-------"...), h.tid...)
+	r.expect(h.tid)
 	r.r += h.size
 	r.inBody, r.atStart, r.flag = h.body, h.body, h.flag
+}
+
+// bodyEnd is the length of the body that data begins with, -1 where its end-line is not there.
+func (r *Reader) bodyEnd(data []byte) int {
+	if r.endAt(data, r.pattern[2:]) {
+		return 0
+	}
+	for at := 0; ; at += 2 {
+		i := bytes.Index(data[at:], r.pattern)
+		if i < 0 {
+			return -1
+		}
+		if at += i; r.endAt(data[at:], r.pattern) {
+			return at
+		}
+	}
+}
+
+// gather reads on until a body that has just begun stands whole in the buffer, and tells its length; -1: it has more octets
+// than limit, which is less than a buffer holds.
+func (r *Reader) gather(limit int) (int, error) {
+	for {
+		n := r.bodyEnd(r.buf[r.r:r.w])
+		if n > limit || n < 0 && r.w-r.r >= limit+len(r.pattern)+3 {
+			return -1, nil
+		}
+		if n >= 0 {
+			return n, nil
+		}
+		if err := r.fill(); err != nil {
+			return 0, err
+		}
+	}
 }
 
 // forward passes on a frame whose head Reader.Next has read, or answers it where it is not for the other side.
@@ -238,35 +335,59 @@ func (l *AnchorLeg) forward(r *Reader, h *Head) error {
 	out := *h
 	to := l.other.remote.Load()
 	out.ToPath, out.FromPath = to.path, Path{l.other.opt.Local}
-	f := &flow{leg: l, request: h.Method != "", body: h.HasBody, method: h.Method, id: h.MessageID, contentType: h.ContentType, small: !h.HasBody}
 	switch {
 	case h.Method == "":
-		tid, goes := l.joined(h.TransactionID, h.Status)
-		if c.knows(h.TransactionID) || !goes {
+		tid, goes := h.TransactionID, false
+		if !c.knows(tid) && isIdent(tid) && len(to.path) > 0 {
+			tid, goes = l.joined(tid, h.Status)
+		}
+		if !goes {
 			c.answered(h) // to the empty SEND that bound the leg, or to a part
 			_, err := discard(r)
 			return err
 		}
-		out.TransactionID = tid
-		out.ToPath = out.ToPath[:min(1, len(out.ToPath))]
-	case h.Method == SEND && !h.HasBody: // it binds or keeps alive
+		out.TransactionID, out.ToPath = tid, to.path[:1]
+	case h.Method == SEND && h.ContentType == "": // it binds or keeps alive
+		n, err := discard(r)
+		if n > 0 {
+			c.respond(h, StatusBadRequest, "a body without Content-Type")
+		} else {
+			c.respond(h, StatusOK, "OK")
+		}
+		return err
+	case h.Method == SEND && !h.HasBody:
 		return answer(StatusOK, "OK")
-	case h.Method == SEND && h.ContentType == "":
-		return answer(StatusBadRequest, "a body without Content-Type")
-	case h.Method == SEND:
+	case len(to.path) == 0:
+		return answer(StatusNoSession, "The other side is not there yet")
+	}
+	f := &flow{leg: l, request: h.Method != "", method: h.Method, id: h.MessageID, contentType: h.ContentType, silent: h.FailureReport == "no", small: true}
+	if h.Method == SEND {
 		if status := l.refusal(h); status != nil {
 			return answer(status.Code, status.Comment)
 		}
 		if h.Range.Start == 0 {
 			out.Range = ByteRange{1, -1, -1}
 		}
+		f.start, f.limit, f.h, f.body, f.small = out.Range.Start, l.other.opt.MaxSize, h, true, false
 		if out.Range.End >= 0 {
-			out.Range.End = -1 // it may be interrupted, whatever its size
+			n, err := r.gather(maxPlain)
+			switch {
+			case err != nil:
+				return err
+			case n < 0:
+				out.Range.End = -1 // it may be interrupted
+			case f.limit > 0 && f.start-1+int64(n) > f.limit:
+				status := l.refuse(h.MessageID, StatusStop, "Message too large")
+				return answer(status.Code, status.Comment)
+			default:
+				f.small = true
+			}
 		}
-		f.start, f.limit, f.h = out.Range.Start, l.other.opt.MaxSize, h
-	}
-	if len(out.ToPath) == 0 {
-		return answer(StatusNoSession, "The other side is not there yet")
+	} else if h.HasBody { // neither a response nor a REPORT has one (RFC 4975 §7.1.2, 7.2)
+		if _, err := discard(r); err != nil {
+			return err
+		}
+		out.HasBody, out.ContentType = false, ""
 	}
 	f.tid = []byte(out.TransactionID)
 	f.head = out.appendTo(nil)

@@ -151,7 +151,7 @@ func (o *outgoing) poke() {
 }
 
 func (o *outgoing) run() error {
-	size := o.s.opt.ChunkSize
+	size := min(o.s.opt.ChunkSize, o.c.most)
 	body := o.m.Body
 	if body == nil {
 		body = eof{}
@@ -292,7 +292,7 @@ func (o *outgoing) answered(at ByteRange, silent bool, err error) {
 // head is that of a chunk of n octets at the place reached.
 func (o *outgoing) head(tid string, n int) *Head {
 	h := &Head{
-		TransactionID: tid, Method: SEND, ToPath: o.s.remotePath(), FromPath: Path{o.s.opt.Local}, MessageID: o.id,
+		TransactionID: tid, Method: SEND, ToPath: o.s.toPath(), FromPath: Path{o.s.opt.Local}, MessageID: o.id,
 		Range: ByteRange{o.sent + 1, o.sent + int64(n), o.size}, SuccessReport: o.m.SuccessReport, FailureReport: o.m.FailureReport,
 		ContentType: o.m.ContentType, Other: o.m.Header, HasBody: o.m.ContentType != "",
 	}

@@ -45,6 +45,7 @@ type Report struct {
 type SessionOptions struct {
 	Local           URI
 	Remote          Path          // may be set later, by SetRemote
+	Via             Path          // our own relays, the nearest one first, which requests pass on their way to Remote; see RelayPath
 	Handler         Handler       // nil: messages are refused with 403
 	AcceptTypes     []string      // as in a=accept-types, type/* and * included; nil: all; others get 415
 	MaxSize         int64         // of a message in octets; 0: no limit; more gets 413
@@ -62,6 +63,7 @@ type Session struct {
 	newID func() string // of transactions
 	bound chan struct{} // closed when conn is set
 	done  chan struct{} // closed by end
+	trust *trust
 
 	mu       sync.Mutex // guards the fields below
 	remote   Path
@@ -94,7 +96,7 @@ func NewSession(opt SessionOptions) *Session {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Session{
-		opt: opt, newID: newTransactionID, remote: opt.Remote, bound: make(chan struct{}), done: make(chan struct{}),
+		opt: opt, newID: newTransactionID, remote: opt.Remote, bound: make(chan struct{}), done: make(chan struct{}), trust: newTrust(opt.Remote),
 		in: map[string]*incoming{}, out: map[string]*outgoing{},
 		recent: outcomes{of: map[string]*outcome{}}, gone: outcomes{of: map[string]*outcome{}},
 	}
@@ -119,8 +121,14 @@ func newTransactionID() string {
 // Local is the session's own URI.
 func (s *Session) Local() URI { return s.opt.Local }
 
+// Trust says which certificates the peer may show on TLS: those that its description named (RFC 4975 §14.4). A connection
+// that shows another one, or none, is closed, which ends the session with ErrFingerprint. It is called before SetRemote: a connection with TLS that
+// is faster than the peer's description waits for that.
+func (s *Session) Trust(peer ...Fingerprint) { s.trust.set(peer) }
+
 // SetRemote sets the path to the peer, which SDP told. A session must have one before it sends.
 func (s *Session) SetRemote(p Path) {
+	defer s.trust.describe(p)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remote = p
@@ -133,7 +141,8 @@ func (s *Session) Bound() <-chan struct{} { return s.bound }
 // Done is closed when the session is over.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// Err says why the session is over; nil before that. ErrClosed: we closed it. ErrNotBound: nobody connected. A *StatusError: the peer
+// Err says why the session is over; nil before that. ErrClosed: we closed it. ErrNotBound: nobody connected. ErrFingerprint: somebody
+// else did. A *StatusError: the peer
 // does not know it (481), has it elsewhere (506), or reported that bytes are missing. Else the connection was lost.
 func (s *Session) Err() error {
 	s.mu.Lock()
@@ -231,6 +240,10 @@ func (s *Session) bind(c *conn) bool {
 	return true
 }
 
+func (s *Session) trusted() *trust { return s.trust }
+
+func (s *Session) over() <-chan struct{} { return s.done }
+
 // attached is the name under which a connection finds the session.
 func (s *Session) attached() string { return s.opt.Local.SessionID }
 
@@ -275,7 +288,7 @@ func open(ctx context.Context, dial Dial, addr string, tlsConfig *tls.Config) (n
 
 // ConnectOn is Connect on a connection that stands. The session owns it from then on.
 func (s *Session) ConnectOn(ctx context.Context, nc net.Conn) error {
-	remote := s.remotePath()
+	remote := s.toPath()
 	if len(remote) == 0 {
 		_ = nc.Close()
 		return errors.New("connect: the remote path is not set")
@@ -285,20 +298,47 @@ func (s *Session) ConnectOn(ctx context.Context, nc net.Conn) error {
 
 // connectOn binds a target to a connection by an empty SEND (RFC 4975 §5.4, §7.1.1: range 1-0/0, no body).
 func connectOn(ctx context.Context, nc net.Conn, t target, remote Path, local URI, timeout time.Duration, log *slog.Logger) error {
+	if err := t.trusted().check(ctx, nc); err != nil {
+		_ = nc.Close()
+		t.end(err)
+		return fmt.Errorf("connect: %w", err)
+	}
 	c := newConn(nc, nil, log)
+	_ = c.acquire() // what waits for the connection comes behind the SEND that binds it
 	if !t.bind(c) {
 		_ = nc.Close()
 		return errors.New("connect: bound already or closed")
 	}
+	c.start(0)
+	tid, answer := hello(c, remote, local)
+	c.release()
+	return greeted(ctx, c, t, tid, answer, timeout)
+}
+
+// greet sends the empty SEND of a target that is bound, and waits for its response. Without one the target is over.
+func greet(ctx context.Context, c *conn, t target, to Path, local URI, timeout time.Duration) error {
+	tid, answer := hello(c, to, local)
+	return greeted(ctx, c, t, tid, answer, timeout)
+}
+
+// hello sends an empty SEND.
+func hello(c *conn, to Path, local URI) (tid string, answer <-chan error) {
 	h := &Head{
-		TransactionID: newTransactionID(), Method: SEND, ToPath: remote, FromPath: Path{local},
+		TransactionID: newTransactionID(), Method: SEND, ToPath: to, FromPath: Path{local},
 		MessageID: newTransactionID(), Range: ByteRange{1, 0, 0},
 	}
-	answer := make(chan error, 1)
-	c.expect(h.TransactionID, func(err error) { answer <- err })
-	c.start(0)
-	c.send(h, Complete)
-	c.arm(h.TransactionID, timeout)
+	came := make(chan error, 1)
+	if c.expect(h.TransactionID, func(err error) { came <- err }) {
+		c.send(h, Complete)
+	} else {
+		came <- c.err
+	}
+	return h.TransactionID, came
+}
+
+// greeted waits for the response to hello.
+func greeted(ctx context.Context, c *conn, t target, tid string, answer <-chan error, timeout time.Duration) error {
+	c.arm(tid, timeout)
 	var err error
 	select {
 	case err = <-answer:
@@ -316,6 +356,15 @@ func (s *Session) remotePath() Path {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.remote
+}
+
+// toPath is the To-Path of requests: our own relays, then the path that the peer told (RFC 4976 §5.1).
+func (s *Session) toPath() Path {
+	remote := s.remotePath()
+	if len(remote) == 0 || len(s.opt.Via) == 0 {
+		return remote
+	}
+	return slices.Concat(s.opt.Via, remote)
 }
 
 // accepts reports whether the session's accept-types have the content type.

@@ -6,6 +6,7 @@ import "fmt"
 const (
 	StatusOK            = 200
 	StatusBadRequest    = 400
+	StatusUnauthorized  = 401 // answer the challenge (RFC 4976 §9.1)
 	StatusForbidden     = 403
 	StatusTimeout       = 408
 	StatusStop          = 413 // stop sending this message

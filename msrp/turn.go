@@ -170,7 +170,7 @@ func (c *conn) write() {
 			t.waiting.Add(-1)
 			t.mu.Unlock()
 			w.buf = c.interrupt(w.buf)
-			if !c.chunk(w, k) {
+			if !c.chunk(w, k) || len(w.buf) > 0 && !c.put(w) {
 				return
 			}
 		case t.parting:

@@ -1,8 +1,9 @@
 // Package msrpsdp reads and writes the session descriptions of MSRP: RFC 4975 §8, RFC 6135
-// (who connects) and RFC 6714 (CEMA: where to). It knows offers and answers, not SIP.
+// (who connects), RFC 6714 (CEMA: where to) and RFC 5547 (files). It knows offers and answers, not SIP.
 //
-// Offer, Answer and Conclude are pure: descriptions in, descriptions and a Role out. The tables
-// that they follow are in offeranswer.go.
+// Offer, Answer and Conclude are pure: descriptions in, descriptions and a Role out. Standing keeps what two sides have agreed on, for
+// re-offers. The tables that they follow stand at Answer, FallBack, File and Change; what is implemented of each clause, and
+// what isn't, is in the page of package msrp.
 package msrpsdp
 
 import (
@@ -34,10 +35,10 @@ const discard = 9
 
 // Local is what our side says of itself.
 type Local struct {
-	Addr               string // host of c=; brackets of IPv6 are taken off
-	Port               int    // of m=
-	TLS                bool
-	Fingerprint        string // a=fingerprint of our certificate, with TLS: "SHA-256 AB:CD:…"
+	Addr               string           // host of c=; brackets of IPv6 are taken off
+	Port               int              // of m=
+	TLS                bool             // TCP/TLS/MSRP; URI is a msrps one then
+	Fingerprint        msrp.Fingerprint // of our certificate, with TLS
 	URI                msrp.URI
 	CEMA               bool     // of an offer; an answer has it where the offer does (RFC 6714 §4.3)
 	Setup              Setup    // of an offer: Active, or ActPass, which is the default
@@ -46,6 +47,16 @@ type Local struct {
 	MaxSize            int64    // of a message in octets; 0: not said
 	Version            uint64   // of o=; a re-offer that changes something counts on; default 1
 	Direction          string   // sendrecv (default), sendonly, recvonly, inactive; an answer gives no more than the offer asks
+
+	// Relays are ours in the order in which the peer comes through them (RFC 4976 §5.1): what msrp.RelayPath has before its own URI. With
+	// CEMA, c=/m= name the first of them (RFC 6714 §4.2, §4.3).
+	Relays msrp.Path
+	// File is what the medium transfers (RFC 5547); nil: it is a chat. In an answer, &File{} takes what is pushed; a File
+	// with selectors is what we send or want, and one with a TransferID chooses the medium of several.
+	File *File
+
+	fileLines []sdp.Attribute // of File
+	origin    *sdp.Origin     // o= of a description that follows another one; see Standing
 }
 
 // Media is an MSRP media description that was read.
@@ -58,9 +69,10 @@ type Media struct {
 	CEMA               bool
 	AcceptTypes        []string
 	AcceptWrappedTypes []string
-	MaxSize            int64  // in octets; 0: not said
-	Direction          string // "": not said, which is sendrecv
-	Fingerprint        string
+	MaxSize            int64              // in octets; 0: not said
+	Direction          string             // "": not said, which is sendrecv
+	Fingerprints       []msrp.Fingerprint // of the certificate that the side shows, with TLS: the best ones, any of which will do; nil: its name counts
+	File               *File              // nil: no a=file-selector
 }
 
 // Accepts reports whether the side takes messages of a type (RFC 4975 §8.6); parameters don't count.
@@ -83,7 +95,7 @@ func listed(types []string, contentType string) bool {
 
 // write makes the media description of our side.
 func write(l Local, setup Setup) (*sdp.MediaDescription, error) {
-	text := append(append([]string{l.Addr, l.Fingerprint, l.Direction, l.URI.String()}, l.AcceptTypes...), l.AcceptWrappedTypes...)
+	text := append(append([]string{l.Addr, l.Direction, l.URI.String(), l.Relays.String()}, l.AcceptTypes...), l.AcceptWrappedTypes...)
 	switch {
 	case slices.ContainsFunc(text, func(s string) bool { return strings.ContainsAny(s, "\r\n\x00") }):
 		return nil, errors.New("msrp sdp: a line break in a value")
@@ -93,6 +105,8 @@ func write(l Local, setup Setup) (*sdp.MediaDescription, error) {
 		return nil, errors.New("msrp sdp: no address")
 	case l.URI.Port == 0 || l.URI.SessionID == "":
 		return nil, errors.New("msrp sdp: the path needs an explicit port and a session id (RFC 4975 §8.2)")
+	case l.TLS != l.URI.Secure:
+		return nil, errors.New("msrp sdp: TLS and a msrps path go together (RFC 4975 §6)")
 	}
 	proto := []string{"TCP", "MSRP"}
 	if l.TLS {
@@ -113,17 +127,18 @@ func write(l Local, setup Setup) (*sdp.MediaDescription, error) {
 		m.WithValueAttribute("max-size", strconv.FormatInt(l.MaxSize, 10))
 	}
 	m.WithValueAttribute("setup", string(setup)) // RFC 6135 §4.2: always there; a=connection never (§4.4)
-	m.WithValueAttribute("path", l.URI.String())
+	m.WithValueAttribute("path", append(slices.Clone(l.Relays), l.URI).String())
 	if l.CEMA {
 		m.WithPropertyAttribute("msrp-cema")
 	}
-	if l.TLS && l.Fingerprint != "" {
-		m.WithValueAttribute("fingerprint", l.Fingerprint)
+	if l.TLS && !l.Fingerprint.IsZero() {
+		m.WithValueAttribute("fingerprint", l.Fingerprint.String())
 	}
 	if l.Direction == "" {
 		l.Direction = "sendrecv"
 	}
 	m.WithPropertyAttribute(l.Direction)
+	m.Attributes = append(m.Attributes, l.fileLines...)
 	return m, nil
 }
 
@@ -139,6 +154,9 @@ func marshal(l Local, media ...*sdp.MediaDescription) ([]byte, error) {
 		ConnectionInformation: &sdp.ConnectionInformation{NetworkType: "IN", AddressType: family, Address: &sdp.Address{Address: addr}},
 		TimeDescriptions:      []sdp.TimeDescription{{}},
 		MediaDescriptions:     media,
+	}
+	if l.origin != nil {
+		d.Origin = *l.origin
 	}
 	return d.Marshal()
 }
@@ -191,8 +209,11 @@ func parse(body []byte) (*sdp.SessionDescription, []candidate, error) {
 			m.Addr = strings.Trim(c.Address.Address, "[]")
 		}
 		m.session(d.Attributes)
-		all = append(all, candidate{m, i, nil})
-		all[len(all)-1].err = all[len(all)-1].attributes(md.Attributes)
+		err := m.attributes(md.Attributes)
+		if err == nil {
+			err = m.secure(md.Attributes, d.Attributes)
+		}
+		all = append(all, candidate{m, i, err})
 	}
 	if len(all) == 0 {
 		return nil, nil, errors.New("sdp: no MSRP media (m=message … TCP/MSRP)")
@@ -200,11 +221,11 @@ func parse(body []byte) (*sdp.SessionDescription, []candidate, error) {
 	return d, all, nil
 }
 
-// session takes the attributes that may stand above all media (RFC 4145 §4, RFC 8122 §5, RFC 8866 §6.7).
+// session takes the attributes that may stand above all media (RFC 4145 §4, RFC 8866 §6.7).
 func (m *Media) session(attributes []sdp.Attribute) {
 	for _, a := range attributes {
 		switch strings.ToLower(a.Key) {
-		case "setup", "fingerprint", "sendrecv", "sendonly", "recvonly", "inactive":
+		case "setup", "sendrecv", "sendonly", "recvonly", "inactive":
 			_ = m.attributes([]sdp.Attribute{a}) // the path is missing here
 		}
 	}
@@ -235,12 +256,11 @@ func (m *Media) attributes(attributes []sdp.Attribute) error {
 			if n, err := strconv.ParseInt(strings.TrimSpace(a.Value), 10, 64); err == nil && n > 0 {
 				m.MaxSize = n
 			}
-		case "fingerprint":
-			m.Fingerprint = a.Value
 		case "sendrecv", "sendonly", "recvonly", "inactive":
 			m.Direction = key
 		}
 	}
+	m.File = readFile(attributes)
 	if len(m.Path) == 0 && m.Port != 0 {
 		return errors.New("sdp: a=path is missing (RFC 4975 §8.1)")
 	}

@@ -70,12 +70,13 @@ func TestOfferSaysWhatIsNeeded(t *testing.T) {
 	if !bytes.Equal(got, again) {
 		t.Error("an offer with nothing changed has other bytes (RFC 4975 §8.4)")
 	}
-	l.Version, l.Setup, l.TLS, l.Fingerprint, l.Direction = 2, msrpsdp.Active, true, "SHA-256 AB:CD", "sendonly"
+	l.Version, l.Setup, l.Direction = 2, msrpsdp.Active, "sendonly"
+	l.TLS, l.URI.Secure, l.Fingerprint = true, true, print256(t, 0xAB)
 	got, err = msrpsdp.Offer(l)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"m=message 2855 TCP/TLS/MSRP *", "a=setup:active", "a=fingerprint:SHA-256 AB:CD", "a=sendonly", " 2 IN IP4 198.51.100.1"} {
+	for _, line := range []string{"m=message 2855 TCP/TLS/MSRP *", "a=setup:active", "a=fingerprint:SHA-256 AB" + strings.Repeat(":AB", 31), "a=path:msrps://198.51.100.1:2855/ours;tcp", "a=sendonly", " 2 IN IP4 198.51.100.1"} {
 		if !strings.Contains(string(got), line+"\r\n") {
 			t.Errorf("%q is missing in\n%s", line, got)
 		}
@@ -84,17 +85,18 @@ func TestOfferSaysWhatIsNeeded(t *testing.T) {
 
 func TestOfferRefusesWhatMustNotBe(t *testing.T) {
 	for name, spoil := range map[string]func(*msrpsdp.Local){
-		"passive (B4.05)":                  func(l *msrpsdp.Local) { l.Setup = msrpsdp.Passive },
-		"holdconn":                         func(l *msrpsdp.Local) { l.Setup = "holdconn" },
-		"no accept-types (B4.15)":          func(l *msrpsdp.Local) { l.AcceptTypes = nil },
-		"path without port (B4.01)":        func(l *msrpsdp.Local) { l.URI.Port = 0 },
-		"path without session id":          func(l *msrpsdp.Local) { l.URI.SessionID = "" },
-		"no port":                          func(l *msrpsdp.Local) { l.Port = 0 },
-		"no address":                       func(l *msrpsdp.Local) { l.Addr = "" },
-		"line break in a type (S8)":        func(l *msrpsdp.Local) { l.AcceptTypes = []string{"a/b\r\na=setup:passive"} },
-		"line break in the address (S8)":   func(l *msrpsdp.Local) { l.Addr = "a\r\nb=x" },
-		"line break in the path (S8)":      func(l *msrpsdp.Local) { l.URI.SessionID = "a\nb" },
-		"line break in a fingerprint (S8)": func(l *msrpsdp.Local) { l.Fingerprint = "x\r\ny" },
+		"passive (B4.05)":                 func(l *msrpsdp.Local) { l.Setup = msrpsdp.Passive },
+		"holdconn":                        func(l *msrpsdp.Local) { l.Setup = "holdconn" },
+		"no accept-types (B4.15)":         func(l *msrpsdp.Local) { l.AcceptTypes = nil },
+		"path without port (B4.01)":       func(l *msrpsdp.Local) { l.URI.Port = 0 },
+		"path without session id":         func(l *msrpsdp.Local) { l.URI.SessionID = "" },
+		"no port":                         func(l *msrpsdp.Local) { l.Port = 0 },
+		"no address":                      func(l *msrpsdp.Local) { l.Addr = "" },
+		"line break in a type (S8)":       func(l *msrpsdp.Local) { l.AcceptTypes = []string{"a/b\r\na=setup:passive"} },
+		"line break in the address (S8)":  func(l *msrpsdp.Local) { l.Addr = "a\r\nb=x" },
+		"line break in the path (S8)":     func(l *msrpsdp.Local) { l.URI.SessionID = "a\nb" },
+		"TLS without msrps (RFC 4975 §6)": func(l *msrpsdp.Local) { l.TLS = true },
+		"msrps without TLS":               func(l *msrpsdp.Local) { l.URI.Secure = true },
 	} {
 		l := us()
 		spoil(&l)
@@ -265,7 +267,7 @@ func TestConcludesByTheCEMAMatrix(t *testing.T) {
 		{"both, equal", true, message("7000", types, "a=setup:passive", path, cema), "192.0.2.7:7000", false},
 		{"both, different", true, message("7000", types, "a=setup:passive", faraway, cema), "192.0.2.7:7000", false},
 		{"ours alone, equal", true, message("7000", types, "a=setup:passive", path), "192.0.2.7:7000", false},
-		{"ours alone, different", true, message("7001", types, "a=setup:passive", path), "192.0.2.7:7000", true},
+		{"ours alone, different: whoever changed c=/m= listens there", true, message("7001", types, "a=setup:passive", path), "192.0.2.7:7001", false},
 		{"ours alone, different, they connect", true, message("7001", types, "a=setup:active", path), "", true},
 		{"ours alone, they connect from port 9", true, message("9", types, "a=setup:active", path), "", false},
 		{"theirs alone, different", false, message("7001", types, "a=setup:passive", path, cema), "192.0.2.7:7000", false},
@@ -305,7 +307,7 @@ func TestOtherMediaAreRefused(t *testing.T) {
 	two := append([]string{"m=message 7443 TCP/TLS/MSRP *", types, "a=setup:active", "a=path:msrps://192.0.2.7:7443/t1;tcp"}, message("7000", types, "a=setup:active", path)...)
 	for _, tls := range []bool{false, true} {
 		l := us()
-		l.TLS = tls
+		l.TLS, l.URI.Secure = tls, tls
 		answer, role, err := msrpsdp.Answer(offer(two...), l, "")
 		if err != nil || role.Remote[0].SessionID != map[bool]string{false: "s1", true: "t1"}[tls] {
 			t.Errorf("TLS %v: %+v, %v", tls, role, err)
@@ -346,7 +348,7 @@ func TestUnusualOffersAreRead(t *testing.T) {
 	o := []byte("v=0\r\no=- 1 1 IN IP6 2001:db8::7\r\ns= \r\nc=IN IP6 2001:db8::7\r\nt=0 0\r\na=setup:active\r\na=fingerprint:SHA-1 AA:BB\r\na=recvonly\r\n" +
 		"m=message 7000 TCP/MSRP *\r\na=connection:new\r\na=ACCEPT-TYPES:* \r\na=accept-wrapped-types:text/* image/png\r\na=max-size:99999999999999999999\r\na=path:msrp://[2001:DB8:0::7]:7000/s1;tcp\r\na=chatroom\r\n")
 	m, err := msrpsdp.Parse(o)
-	if err != nil || m.Addr != "2001:db8::7" || m.Setup != msrpsdp.Active || m.Fingerprint != "SHA-1 AA:BB" || m.Direction != "recvonly" || m.MaxSize != 0 {
+	if err != nil || m.Addr != "2001:db8::7" || m.Setup != msrpsdp.Active || m.Direction != "recvonly" || m.MaxSize != 0 {
 		t.Errorf("Parse = %+v, %v", m, err)
 	}
 	answer, role, err := msrpsdp.Answer(o, us(), "")

@@ -19,11 +19,11 @@ var ErrNotAcceptable = errors.New("offer not acceptable")
 // Role says what a side has to do once offer and answer are exchanged.
 type Role struct {
 	Active bool      // connect; else be connected to
-	Dial   string    // host:port, where Active
+	Dial   string    // host:port, where Active; "" behind a relay of ours, which is connected (RFC 6135 §4.5)
 	Remote msrp.Path // To-Path of requests, as the peer wrote it, whether or not its host is one
+	Peer   Media     // the peer's medium that was taken, of several maybe: its Fingerprints are for Session.Trust
 
-	// FallBack: the answer has c=/m= and path of different places and no msrp-cema, so something on the way rewrote c=/m= alone. Dial
-	// is the path's place; if it leads nowhere, offer again without CEMA (RFC 6714 §4.2).
+	// FallBack: offer again, without CEMA and with a new path (RFC 6714 §4.2); see the function FallBack. Dial is the path's place.
 	FallBack bool
 }
 
@@ -35,21 +35,20 @@ func Offer(l Local) ([]byte, error) {
 	if l.Setup != Active && l.Setup != ActPass {
 		return nil, fmt.Errorf("msrp offer: setup %q (RFC 6135 §4.2.1)", l.Setup)
 	}
+	if l.CEMA && len(l.Relays) > 0 && l.Setup != ActPass {
+		return nil, fmt.Errorf("msrp offer: setup %q with CEMA and a relay (RFC 6714 §4.2)", l.Setup)
+	}
+	if l.File != nil {
+		if err := l.offerFile(); err != nil {
+			return nil, err
+		}
+	}
+	l = l.placed()
 	m, err := write(l, l.Setup)
 	if err != nil {
 		return nil, err
 	}
 	return marshal(l, m)
-}
-
-// agrees reports whether c=/m= and the first URI of a=path name the same place (RFC 6714 §4.3).
-func (m Media) agrees() bool {
-	u := m.Path[0]
-	host := strings.Trim(u.Host, "[]")
-	if a, b := net.ParseIP(host), net.ParseIP(m.Addr); a != nil && b != nil {
-		return a.Equal(b) && u.Port == m.Port
-	}
-	return strings.EqualFold(host, m.Addr) && u.Port == m.Port
 }
 
 // dial is where an active side connects: to c=/m= where CEMA is in use, since the path's host need not
@@ -88,11 +87,11 @@ func answerSetup(offered, prefer Setup) Setup {
 func weConnect(offered, answered Setup) bool { return offered == Active || answered != Active }
 
 // Answer writes the answer to an offer and says what our side has to do. prefer is what we would
-// like to be where the offerer leaves the choice (actpass). One MSRP medium is taken, of the transport that l has; other
-// media are refused with port 0 (RFC 3264 §6). ErrNotAcceptable: refuse the offer with 488.
+// like to be where the offerer leaves the choice (actpass). One MSRP medium is taken, of the transport that l has, a chat or what l.File
+// says; other media are refused with port 0 (RFC 3264 §6). ErrNotAcceptable: refuse the offer with 488.
 //
-// CEMA (RFC 6714 §4.3) is used where the offer says so. Without it, an offer whose c=/m= and path differ came
-// through a middlebox that changed c=/m= alone, so the path can't be trusted:
+// CEMA (RFC 6714 §4.3) is used where the offer says so, unless relays forbid it. Without it, an offer whose c=/m= and path
+// differ came through a middlebox that changed c=/m= alone, so the path can't be trusted:
 //
 //	offer     c=/m= and path   answer
 //	cema      equal            cema; connect to c=/m=
@@ -107,7 +106,7 @@ func Answer(offer []byte, l Local, prefer Setup) ([]byte, Role, error) {
 	if err != nil {
 		return refuse("%w", err)
 	}
-	i := slices.IndexFunc(all, func(c candidate) bool { return c.err == nil && c.Port != 0 && c.TLS == l.TLS })
+	i := slices.IndexFunc(all, func(c candidate) bool { return c.err == nil && c.Port != 0 && c.TLS == l.TLS && c.carries(l.File) })
 	if i < 0 {
 		if err := all[0].err; err != nil {
 			return refuse("%w", err)
@@ -115,26 +114,38 @@ func Answer(offer []byte, l Local, prefer Setup) ([]byte, Role, error) {
 		return refuse("no MSRP over %s that is on", protoName(l.TLS))
 	}
 	m := all[i]
-	if !m.CEMA && !m.agrees() && m.Port != discard {
+	if !m.CEMA && m.rewritten() {
 		return refuse("c=/m= and a=path differ without msrp-cema")
 	}
-	l.CEMA = m.CEMA
-	role := Role{Remote: m.Path}
+	relayed := len(l.Relays) > 0
+	l.CEMA = m.CEMA && !m.answersPlainly(relayed)
+	role := Role{Remote: m.Path, Peer: m.Media}
 	setup := answerSetup(m.Setup, prefer)
-	dial := m.dial(m.CEMA)
+	if relayed && l.CEMA {
+		setup = Passive // RFC 6714 §4.3
+	}
+	dial := m.dial(l.CEMA)
 	if !m.CEMA && !m.agrees() {
 		dial = ""
 	}
-	if setup == Active && dial == "" {
+	if setup == Active && dial == "" && !relayed {
 		if m.Setup == Passive {
 			return refuse("the offerer is passive and has no address")
 		}
 		setup = Passive
 	}
 	if setup == Active {
-		role.Active, role.Dial = true, dial
+		if role.Active = true; !relayed {
+			role.Dial = dial
+		}
 	}
 	l.Direction = direction(m.Direction, l.Direction)
+	if l.File != nil {
+		if err := l.answerFile(*m.File); err != nil {
+			return refuse("%w", err)
+		}
+	}
+	l = l.placed()
 	own, err := write(l, setup)
 	if err != nil {
 		return nil, Role{}, err
@@ -142,13 +153,31 @@ func Answer(offer []byte, l Local, prefer Setup) ([]byte, Role, error) {
 	media := make([]*sdp.MediaDescription, len(d.MediaDescriptions))
 	for j, md := range d.MediaDescriptions {
 		if media[j] = own; j != m.index {
-			name := md.MediaName
-			name.Port = sdp.RangedPort{}
-			media[j] = &sdp.MediaDescription{MediaName: name}
+			media[j] = refused(md)
 		}
 	}
 	answer, err := marshal(l, media...)
 	return answer, role, err
+}
+
+// carries reports whether the medium is what our side is about: a chat, or a file.
+func (m Media) carries(f *File) bool {
+	if m.File == nil || !m.File.Selects() {
+		return f == nil
+	}
+	return f != nil && (f.TransferID == "" || f.TransferID == m.File.TransferID)
+}
+
+// refused is a medium with port 0. A file's selector and id are as they came (RFC 5547 §8.3).
+func refused(offered *sdp.MediaDescription) *sdp.MediaDescription {
+	m := &sdp.MediaDescription{MediaName: offered.MediaName}
+	m.MediaName.Port = sdp.RangedPort{}
+	for _, a := range offered.Attributes {
+		if key := strings.ToLower(a.Key); key == "file-selector" || key == "file-transfer-id" {
+			m.Attributes = append(m.Attributes, sdp.Attribute{Key: key, Value: a.Value})
+		}
+	}
+	return m
 }
 
 func protoName(tls bool) string {
@@ -174,7 +203,8 @@ func direction(offered, own string) string {
 }
 
 // Conclude reads the answer to an offer of ours and says what our side has to do. ErrNotAcceptable: the answer
-// refuses the medium (port 0), changes its transport, or leaves no place to connect to.
+// refuses the medium (port 0), changes its transport, is about another file or another part of it, or leaves no place
+// to connect to. An answer to a file without Media.File is of a peer that takes it for a chat.
 func Conclude(offer, answer []byte) (Role, Media, error) {
 	ours, err := Parse(offer)
 	if err != nil {
@@ -189,10 +219,15 @@ func Conclude(offer, answer []byte) (Role, Media, error) {
 	case m.TLS != ours.TLS:
 		return Role{}, m, fmt.Errorf("%w: the answer changes the transport", ErrNotAcceptable)
 	}
-	role := Role{Active: weConnect(ours.Setup, m.Setup), Remote: m.Path}
-	role.FallBack = ours.CEMA && !m.CEMA && !m.agrees() && m.Port != discard
-	if role.Active {
-		if role.Dial = m.dial(ours.CEMA && m.CEMA); role.Dial == "" {
+	if err := concludeFile(ours.File, m.File); err != nil {
+		return Role{}, m, err
+	}
+	relayed := len(ours.Path) > 1
+	role := Role{Active: weConnect(ours.Setup, m.Setup), Remote: m.Path, Peer: m}
+	role.FallBack = ours.CEMA && FallBack(m, role.Active, relayed)
+	if role.Active && !relayed {
+		// RFC 6714 §4.2: unless it falls back, our CEMA connects to c=/m=, also where the peer has none.
+		if role.Dial = m.dial(ours.CEMA && (m.CEMA || m.rewritten() && !role.FallBack)); role.Dial == "" {
 			return Role{}, m, fmt.Errorf("%w: the answer has no address to connect to", ErrNotAcceptable)
 		}
 	}
