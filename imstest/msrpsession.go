@@ -2,6 +2,7 @@ package imstest
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,12 +21,15 @@ type endpoint struct {
 	id    string
 	local string // own path
 	born  time.Time
+	tls   bool
 
 	ln     net.Listener // while a connection is awaited
 	learns bool         // the peer's path is what its first request says (Media)
 
 	mu      sync.Mutex
-	peer    string // the other side's path
+	peer    string   // the other side's path
+	prints  []string // and fingerprints
+	shown   []byte   // its certificate
 	conn    net.Conn
 	waiting map[string]chan int // responses by transaction
 	parts   map[string][]byte   // messages that are arriving
@@ -60,12 +64,12 @@ func (e *endpoint) setRemote(path string) {
 
 // listen opens a port of its own for this session.
 func (e *endpoint) listen() error {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", net.JoinHostPort(cmp.Or(e.phone.mannered().Host, "127.0.0.1"), "0"))
 	if err != nil {
 		return err
 	}
 	e.ln = ln
-	e.local = "msrp://" + ln.Addr().String() + "/" + e.id + ";tcp"
+	e.local = e.scheme() + ln.Addr().String() + "/" + e.id + ";tcp"
 	return nil
 }
 
@@ -78,6 +82,10 @@ func (e *endpoint) accept() {
 		if err != nil {
 			return
 		}
+		if c, err = e.secure(c, false); err != nil {
+			e.close()
+			return
+		}
 		e.run(c)
 	})
 }
@@ -86,6 +94,9 @@ func (e *endpoint) accept() {
 func (e *endpoint) connect(addr string) error {
 	c, err := net.DialTimeout("tcp", addr, 5*time.Second)
 	if err != nil {
+		return err
+	}
+	if c, err = e.secure(c, true); err != nil {
 		return err
 	}
 	e.phone.spawn(func() { e.run(c) })

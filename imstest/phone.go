@@ -2,6 +2,7 @@ package imstest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -32,6 +33,10 @@ type Manner struct {
 	Path        string        // a=path with another authority, "notresolvable.invalid:9" (F49a)
 	DiscardPort bool          // m= has port 9 where the phone is active, as some clients do (RFC 4145 §4.1)
 	MaxSize     int           // a=max-size; longer messages get 413 and are violations
+	Transport   string        // of MSRP: "" takes what is offered and offers TCP; tcp or tls: that alone, the other one gets 488
+	Fingerprint string        // of TLS: "" is the right one by SHA-256, SHA-1 the right one by that; none: it is left out; others stand as they are
+	Host        string        // address of MSRP; "": 127.0.0.1
+	NoMedia     bool          // answers INVITE with 200 and port 0 (RFC 3264 §6)
 	MSRPCode    int           // answers each SEND that has a body; 0: 200
 }
 
@@ -76,6 +81,8 @@ type Phone struct {
 	received  []*Message
 	noticed   map[string]bool // messages and receipts that came, by id
 	refresh   *time.Timer     // of the registration
+	cert      tls.Certificate // of MSRP
+	onceCert  sync.Once
 }
 
 // phoneCall is a chat's dialog and MSRP session.

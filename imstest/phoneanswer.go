@@ -67,6 +67,9 @@ func (p *Phone) answer(c *phoneCall, m *Message, src source) bool {
 		return refuse(488, "Not Acceptable Here")
 	}
 	p.checkSDP("INVITE", media, sdp)
+	if manner.Transport == "tcp" && media.tls || manner.Transport == "tls" && !media.tls {
+		return refuse(488, "Not Acceptable Here")
+	}
 	ep, setup, err := p.join(c, media, manner)
 	if err != nil {
 		return refuse(500, "Server Internal Error")
@@ -140,7 +143,8 @@ func (p *Phone) ring(c *phoneCall, m *Message, src source, manner Manner) bool {
 // join makes an MSRP session for an offer and chooses this side's role (RFC 6135 §4.2.2): phones behind NAT are active.
 func (p *Phone) join(c *phoneCall, offer remoteMedia, manner Manner) (*endpoint, string, error) {
 	ep := p.newSession(c)
-	ep.setRemote(offer.path)
+	ep.tls = offer.tls
+	ep.expect(offer)
 	if err := ep.listen(); err != nil {
 		return nil, "", err
 	}
@@ -168,7 +172,7 @@ func (p *Phone) newSession(c *phoneCall) *endpoint {
 // connectAs connects MSRP where this side is the active one.
 func (p *Phone) connectAs(c *phoneCall, ep *endpoint, setup string, media remoteMedia) {
 	manner := p.mannered()
-	if manner.MuteMSRP {
+	if manner.MuteMSRP || manner.NoMedia {
 		return
 	}
 	if setup != "active" {
@@ -187,6 +191,9 @@ func (p *Phone) connectAs(c *phoneCall, ep *endpoint, setup string, media remote
 	}
 	addr := media.addr(!manner.NoCEMA)
 	if err := ep.connect(addr); err != nil {
+		if c.endpoint() != ep { // a re-INVITE came in between
+			return
+		}
 		select {
 		case <-c.over: // the call ended meanwhile
 		case <-p.done:

@@ -54,6 +54,7 @@ func (p *Phone) call(ctx context.Context, peer, first, id string) (*phoneCall, e
 	c := newPhoneCall(peer, token())
 	c.local, c.remote, c.seq = "<"+p.opt.URI+">", "<"+peer+">", 1
 	ep := p.newSession(c)
+	ep.tls = manner.Transport == "tls"
 	if err := ep.listen(); err != nil {
 		return nil, err
 	}
@@ -163,7 +164,10 @@ func (p *Phone) conclude(ctx context.Context, c *phoneCall, ep *endpoint, res *M
 	if manner.NoCEMA && media.cema {
 		p.violation("%s has msrp-cema, the offer had none (RFC 6714 §4.3)", what)
 	}
-	ep.setRemote(media.path)
+	if media.tls != ep.tls {
+		p.violation("%s changes the transport (RFC 3264 §6)", what)
+	}
+	ep.expect(media)
 	role := map[string]string{"active": "passive", "passive": "active"}[media.setup]
 	if role == "" || media.setup == "active" && manner.Setup == "active" {
 		p.violation("the answer's a=setup is %q (RFC 6135 §4.2.2)", media.setup)
@@ -309,6 +313,7 @@ func (p *Phone) Renew(ctx context.Context, peer string) error {
 		return errors.New("no chat is open")
 	}
 	ep := p.newSession(c)
+	ep.tls = c.endpoint().tls
 	if err := ep.listen(); err != nil {
 		return err
 	}

@@ -24,19 +24,32 @@ func (p *Phone) sdp(ep *endpoint, setup string) []byte {
 	manner := p.mannered()
 	host, port, _ := net.SplitHostPort(ep.ln.Addr().String())
 	if manner.Path != "" {
-		ep.local = "msrp://" + manner.Path + "/" + ep.id + ";tcp"
+		ep.local = ep.scheme() + manner.Path + "/" + ep.id + ";tcp"
 	}
 	if manner.DiscardPort && setup == "active" {
 		port = "9"
 	}
-	s := fmt.Sprintf("v=0\r\no=- %d %d IN IP4 %s\r\ns=-\r\nc=IN IP4 %s\r\nt=0 0\r\nm=message %s TCP/MSRP *\r\n"+
+	if manner.NoMedia {
+		port = "0"
+	}
+	family, transport := "IP4", "TCP/MSRP"
+	if strings.Contains(host, ":") {
+		family = "IP6"
+	}
+	if ep.tls {
+		transport = "TCP/TLS/MSRP"
+	}
+	s := fmt.Sprintf("v=0\r\no=- %d %d IN %s %s\r\ns=-\r\nc=IN %s %s\r\nt=0 0\r\nm=message %s %s *\r\n"+
 		"a=accept-types:%s\r\na=accept-wrapped-types:%s\r\na=setup:%s\r\na=path:%s\r\na=sendrecv\r\n",
-		ep.born.Unix(), ep.born.UnixMicro(), host, host, port, strings.Join(acceptTypes, " "), strings.Join(wrappedTypes, " "), setup, ep.local)
+		ep.born.Unix(), ep.born.UnixMicro(), family, host, family, host, port, transport, strings.Join(acceptTypes, " "), strings.Join(wrappedTypes, " "), setup, ep.local)
 	if manner.MaxSize > 0 {
 		s += fmt.Sprintf("a=max-size:%d\r\n", manner.MaxSize)
 	}
 	if !manner.NoCEMA {
 		s += "a=msrp-cema\r\n"
+	}
+	if ep.tls {
+		s += p.fingerprintLine()
 	}
 	return []byte(s)
 }
@@ -46,6 +59,8 @@ type remoteMedia struct {
 	host, port     string // c= and m=
 	path, setup    string
 	cema           bool
+	tls            bool
+	prints         []string // a=fingerprint
 	types, wrapped []string
 	maxSize        int64
 }
@@ -81,17 +96,17 @@ func readSDP(b []byte) (remoteMedia, error) {
 		l = strings.TrimRight(l, "\r")
 		if strings.HasPrefix(l, "m=") {
 			f := strings.Fields(l[2:])
-			mine = len(f) >= 3 && f[0] == "message" && f[2] == "TCP/MSRP"
+			mine = len(f) >= 3 && f[0] == "message" && (f[2] == "TCP/MSRP" || f[2] == "TCP/TLS/MSRP")
 			if mine {
 				if count++; count > 1 {
 					mine = false
 					continue
 				}
-				r.port = f[1]
+				r.port, r.tls = f[1], f[2] == "TCP/TLS/MSRP"
 			}
 			continue
 		}
-		if addr, ok := strings.CutPrefix(l, "c=IN IP4 "); ok {
+		if addr, ok := strings.CutPrefix(strings.Replace(l, "c=IN IP6 ", "c=IN IP4 ", 1), "c=IN IP4 "); ok {
 			if count == 0 {
 				session = addr
 			} else if mine {
@@ -108,6 +123,8 @@ func readSDP(b []byte) (remoteMedia, error) {
 			r.path = value
 		case "setup":
 			r.setup = value
+		case "fingerprint":
+			r.prints = append(r.prints, value)
 		case "msrp-cema":
 			r.cema = true
 		case "accept-types":
@@ -142,13 +159,14 @@ func (p *Phone) checkSDP(what string, r remoteMedia, body []byte) {
 		if _, _, err := net.SplitHostPort(authority(u)); err != nil {
 			wrong("a=path without a port: %q (RFC 4975 §8.2)", u)
 		}
-		if !strings.HasSuffix(u, ";tcp") || !strings.HasPrefix(u, "msrp://") {
-			wrong("a=path %q is not msrp over tcp", u)
+		if scheme := map[bool]string{false: "msrp://", true: "msrps://"}[r.tls]; !strings.HasSuffix(u, ";tcp") || !strings.HasPrefix(u, scheme) {
+			wrong("a=path %q is not %s over tcp (RFC 4975 §6)", u, scheme)
 		}
 		if id := u[strings.LastIndexByte(u, '/')+1:]; len(strings.TrimSuffix(id, ";tcp")) < 14 {
 			wrong("session-id of %q can be guessed (RFC 4975 §14.1)", u)
 		}
 	}
+	p.checkTLS(what, r)
 	if bytes.Contains(body, []byte("a=connection:")) {
 		wrong("a=connection (RFC 6135 §4.4)")
 	}
