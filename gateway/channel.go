@@ -40,12 +40,11 @@ const (
 // wire joins a SIP dialog with an MSRP session: it is what conversation knows as Dialer
 // and IncomingCall. It owns no state beyond the channels' own.
 type wire struct {
-	engine   *b2bua.Engine
-	listener *msrp.Listener
-	peers    peerPolicy
-	account  accounts
-	media    mediaAddr
-	log      *slog.Logger
+	engine  *b2bua.Engine
+	ports   *msrpPorts
+	peers   peerPolicy
+	account accounts
+	log     *slog.Logger
 }
 
 // accounts tells what an account's requests need in the core: registrar and its options do.
@@ -54,26 +53,33 @@ type accounts struct {
 	credentials func(latchkey.AccountID) sipua.Credentials
 }
 
-// mediaAddr is what c= and m= say: where MSRP peers reach the gateway.
-type mediaAddr struct {
-	host string
-	port int
-}
-
 // Dial calls the relation's inviter on behalf of the guest: INVITE with an MSRP offer
 // through the core, then the connection by whichever side SDP says (F28).
 func (w *wire) Dial(ctx context.Context, rel latchkey.Relation, opt conversation.CallOptions, to conversation.Receiver) (conversation.Channel, error) {
-	ch, err := w.dial(ctx, rel, opt, to, true)
-	if refused, ok := errors.AsType[*conversation.CallRefused](err); ok && refused.Code == notAcceptableHere {
-		// RFC 6714 §4.3: a peer without CEMA answers 488 when c=/m= and path differ; F35: once more, plain.
-		return w.dial(ctx, rel, opt, to, false)
+	ch, err := w.dial(ctx, rel, opt, to, w.ports.offering(false), true)
+	if notAcceptable(err) {
+		// RFC 6714 §4.3: a peer without CEMA answers 488 or port 0 when c=/m= and path differ, and one without TLS does when that is
+		// offered; F35: once more, plain.
+		ch, err = w.dial(ctx, rel, opt, to, w.ports.offering(true), false)
 	}
-	return ch, err
+	switch {
+	case err == nil:
+		return ch, nil
+	case distrusted(err), errors.Is(err, msrpsdp.ErrNotAcceptable):
+		return nil, &conversation.CallRefused{Code: notAcceptableHere, Reason: err.Error()} // in our words: a repeat would end the same
+	}
+	return nil, err
 }
 
-func (w *wire) dial(ctx context.Context, rel latchkey.Relation, opt conversation.CallOptions, to conversation.Receiver, cema bool) (*channel, error) {
-	ch := w.newChannel(rel, to)
-	local := w.local(ch.session.Local())
+// notAcceptable reports whether the peer can't take what was offered, by 488 or by an answer that refuses it.
+func notAcceptable(err error) bool {
+	refused, ok := errors.AsType[*conversation.CallRefused](err)
+	return ok && refused.Code == notAcceptableHere || errors.Is(err, msrpsdp.ErrNotAcceptable)
+}
+
+func (w *wire) dial(ctx context.Context, rel latchkey.Relation, opt conversation.CallOptions, to conversation.Receiver, port *msrpPort, cema bool) (*channel, error) {
+	ch := w.newChannel(rel, to, port, port.NewURI())
+	local := w.ports.describe(port, ch.session.Local())
 	local.CEMA, local.Setup = cema, msrpsdp.ActPass
 	offer, err := msrpsdp.Offer(local)
 	if err != nil {
@@ -83,7 +89,7 @@ func (w *wire) dial(ctx context.Context, rel latchkey.Relation, opt conversation
 	if err != nil {
 		return nil, err
 	}
-	w.listener.Expect(ch.session)
+	port.Expect(ch.session)
 	leg, err := w.engine.Call(ctx, b2bua.Invite{
 		From:        string(rel.Account),
 		To:          string(rel.Inviter),
@@ -101,9 +107,17 @@ func (w *wire) dial(ctx context.Context, rel latchkey.Relation, opt conversation
 		return nil, err
 	}
 	ch.leg = leg
-	role, answer, err := msrpsdp.Conclude(offer, leg.RemoteSDP())
+	role, _, err := msrpsdp.Conclude(offer, leg.RemoteSDP())
+	if err == nil && role.FallBack {
+		first := ch.session // may carry messages until the peer has the second offer
+		defer func() {
+			port.Forget(first)
+			_ = first.Close()
+		}()
+		role, err = ch.fallBack(ctx, local, offer, role)
+	}
 	if err == nil {
-		err = ch.join(ctx, role, answer)
+		err = ch.join(ctx, role)
 	}
 	if err != nil {
 		ch.abandon()
@@ -124,43 +138,42 @@ func chatHeader(from latchkey.AccountID, opt conversation.CallOptions) []b2bua.F
 	}
 }
 
-func (w *wire) local(uri msrp.URI) msrpsdp.Local {
-	return msrpsdp.Local{
-		Addr: w.media.host, Port: w.media.port, URI: uri,
-		AcceptTypes: chatTypes, AcceptWrappedTypes: chatWrappedTypes, MaxSize: maxMessage,
-	}
-}
-
 // channel is one MSRP session in one SIP dialog. It ends when either ends.
 type channel struct {
 	wire    *wire
 	rel     latchkey.Relation
 	to      conversation.Receiver
+	port    *msrpPort
 	session *msrp.Session
 	leg     *b2bua.Leg // set before the channel is handed out
 	media   msrpsdp.Media
 	done    chan struct{} // closed by watch
 }
 
-func (w *wire) newChannel(rel latchkey.Relation, to conversation.Receiver) *channel {
-	ch := &channel{wire: w, rel: rel, to: to, done: make(chan struct{})}
-	ch.session = msrp.NewSession(msrp.SessionOptions{
-		Local: w.listener.NewURI(), Handler: ch, AcceptTypes: chatTypes, MaxSize: maxMessage,
-		BindTimeout: bindTimeout, Lenient: true, Log: w.log,
-	})
+func (w *wire) newChannel(rel latchkey.Relation, to conversation.Receiver, port *msrpPort, uri msrp.URI) *channel {
+	ch := &channel{wire: w, rel: rel, to: to, port: port, done: make(chan struct{})}
+	ch.session = ch.newSession(uri)
 	return ch
 }
 
+func (ch *channel) newSession(uri msrp.URI) *msrp.Session {
+	return msrp.NewSession(msrp.SessionOptions{
+		Local: uri, Handler: ch, AcceptTypes: chatTypes, MaxSize: maxMessage,
+		BindTimeout: bindTimeout, Lenient: true, Log: ch.wire.log,
+	})
+}
+
 // join connects the session as its role says and starts to watch both ends.
-func (ch *channel) join(ctx context.Context, role msrpsdp.Role, media msrpsdp.Media) error {
-	ch.media = media
+func (ch *channel) join(ctx context.Context, role msrpsdp.Role) error {
+	ch.media = role.Peer
+	ch.session.Trust(role.Peer.Fingerprints...)
 	ch.session.SetRemote(role.Remote)
 	ctx, cancel := context.WithTimeout(ctx, bindTimeout)
 	defer cancel()
 	if role.Active {
 		// B4.04: the active side binds at once with an empty SEND.
-		ch.wire.listener.Forget(ch.session)
-		if err := ch.session.Connect(ctx, ch.wire.peers.dial, role.Dial, nil); err != nil {
+		ch.port.Forget(ch.session)
+		if err := ch.session.Connect(ctx, ch.wire.peers.dial, role.Dial, ch.wire.ports.dialTLS(role.Peer)); err != nil {
 			return latchkey.Wrap(latchkey.KindUnavailable, fmt.Errorf("msrp connect %s: %w", role.Dial, err), "The inviter's phone can't be reached for messages.")
 		}
 	} else {
@@ -190,7 +203,7 @@ func (ch *channel) watch() {
 
 // abandon closes whatever of the channel exists.
 func (ch *channel) abandon() {
-	ch.wire.listener.Forget(ch.session)
+	ch.port.Forget(ch.session)
 	_ = ch.session.Close()
 	if ch.leg != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -231,7 +244,7 @@ func (ch *channel) Send(ctx context.Context, id, contentType string, body []byte
 
 // Close says BYE and closes the session.
 func (ch *channel) Close(ctx context.Context, reason string) error {
-	ch.wire.listener.Forget(ch.session)
+	ch.port.Forget(ch.session)
 	err := ch.leg.Bye(ctx, reason)
 	_ = ch.session.Close()
 	return err

@@ -69,6 +69,14 @@ func (f *front) reloadCertificate() error {
 	return nil
 }
 
+// certificate is the current one of HTTPS; nil: there is none.
+func (f *front) certificate() func() *tls.Certificate {
+	if !f.config.HTTPS() {
+		return nil
+	}
+	return f.cert.Load
+}
+
 // serve makes the two servers of the rooms.
 func (f *front) serve(g *Gateway) {
 	f.api = httpapi.New(httpapi.Ports{

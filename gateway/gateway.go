@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"strconv"
 	"sync"
 	"time"
 
@@ -24,7 +23,6 @@ import (
 	"latchkey/directory"
 	"latchkey/guest"
 	"latchkey/internal/sipua"
-	"latchkey/msrp"
 	"latchkey/notify"
 	"latchkey/presence"
 	"latchkey/registrar"
@@ -40,7 +38,7 @@ type Gateway struct {
 	directory *directory.File
 	sip       *sipua.Endpoint
 	engine    *b2bua.Engine
-	msrp      *msrp.Listener
+	msrp      *msrpPorts
 	registrar *registrar.Registrar
 	board     *presence.Board
 	hall      *conversation.Hall
@@ -50,6 +48,7 @@ type Gateway struct {
 
 	stop    context.CancelFunc // ends what Run runs in the background
 	ctx     context.Context
+	core    netip.Addr // of sip-core
 	running sync.WaitGroup
 	once    sync.Once
 	over    chan struct{} // closed when Shutdown is through
@@ -86,16 +85,14 @@ func (g *Gateway) open() (err error) {
 	if g.sip, err = sipua.Listen(sipua.Options{Listen: c.SIPListen, UserAgent: userAgent, Log: g.log}); err != nil {
 		return fmt.Errorf("sip-listen: %w", err)
 	}
-	if len(c.MSRPListen) != 1 {
-		return errors.New("msrp-listen: this version takes one address, for example tcp:127.0.0.1:2855")
+	if g.front, err = newFront(c); err != nil {
+		return err
 	}
-	ln, err := net.Listen("tcp", c.MSRPListen[0])
-	if err != nil {
+	g.core = coreAddr(c.SIPCore)
+	if g.msrp, err = openMSRP(c.MSRPListen, g.front.certificate(), g.core, g.log); err != nil {
 		return fmt.Errorf("msrp-listen: %w", err)
 	}
-	g.msrp = msrp.NewListener(ln, msrp.ListenerOptions{Log: g.log})
-	g.front, err = newFront(c)
-	return err
+	return nil
 }
 
 // wire makes the rooms and introduces them to each other. Nothing here can fail.
@@ -109,11 +106,9 @@ func (g *Gateway) wire() {
 		Core: c.SIPCore, Credentials: c.SIPAuth.Credentials, ServiceRoute: g.registrar.ServiceRoute, Log: log,
 	})
 	g.engine = b2bua.New(g.sip, b2bua.Options{Core: c.SIPCore, Trusted: c.SIPTrusted, Log: log})
-	host, port, _ := net.SplitHostPort(g.msrp.Addr().String())
-	mediaPort, _ := strconv.Atoi(port)
 	w := &wire{
-		engine: g.engine, listener: g.msrp, peers: newPeerPolicy(c.MSRPPeers, coreAddr(c.SIPCore)),
-		account: accounts{g.registrar.ServiceRoute, c.SIPAuth.Credentials}, media: mediaAddr{host, mediaPort}, log: log,
+		engine: g.engine, ports: g.msrp, peers: newPeerPolicy(c.MSRPPeers, g.core),
+		account: accounts{g.registrar.ServiceRoute, c.SIPAuth.Credentials}, log: log,
 	}
 	g.hall = conversation.New(g.db, w, g.registrar, g.board, conversation.Options{RequireOnline: c.RequireOnline, Log: log})
 	g.courier = newCourier(g.db, c, log)
@@ -150,12 +145,12 @@ type Addrs struct {
 	HTTP  string
 	Admin string
 	SIP   []sipua.Addr
-	MSRP  string
+	MSRP  []string // tcp:host:port or tls:host:port, in the order of msrp-listen
 }
 
 // Addrs tells where the gateway listens.
 func (g *Gateway) Addrs() Addrs {
-	return Addrs{HTTP: g.front.guests.Addr().String(), Admin: g.front.admin.Addr().String(), SIP: g.sip.Addrs(), MSRP: g.msrp.Addr().String()}
+	return Addrs{HTTP: g.front.guests.Addr().String(), Admin: g.front.admin.Addr().String(), SIP: g.sip.Addrs(), MSRP: g.msrp.addrs()}
 }
 
 // URL is the base of invitation links.
@@ -176,7 +171,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		})
 	}
 	// MSRP first: a call that comes in needs it.
-	background("msrp", func(context.Context) error { return g.msrp.Serve() })
+	background("msrp", g.msrp.serve)
 	for _, resume := range []func(context.Context) error{g.registrar.Resume, g.desk.Resume, g.hall.Resume} {
 		if err := resume(g.ctx); err != nil && g.ctx.Err() == nil {
 			return errors.Join(fmt.Errorf("resume: %w", err), g.Shutdown(ctx))
@@ -215,7 +210,7 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 		g.engine.Drain()
 		err = errors.Join(g.hall.Shutdown(ctx), g.engine.Shutdown(ctx), g.front.shutdown(ctx))
 		g.stop()
-		_ = g.msrp.Shutdown(ctx)
+		_ = g.msrp.shutdown(ctx)
 		_ = g.board.Close()
 		g.running.Wait()
 		g.close()
@@ -232,7 +227,7 @@ func (g *Gateway) close() {
 		g.front.close()
 	}
 	if g.msrp != nil {
-		_ = g.msrp.Close()
+		g.msrp.close()
 	}
 	if g.sip != nil {
 		_ = g.sip.Close()

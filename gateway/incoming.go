@@ -107,48 +107,47 @@ func (c *incomingCall) FirstMessage() (contentType string, body []byte) {
 
 // Accept answers the INVITE and returns when the MSRP session is up.
 func (c *incomingCall) Accept(ctx context.Context, to conversation.Receiver) (conversation.Channel, error) {
-	ch := c.wire.newChannel(c.rel, to)
-	c.wire.listener.Expect(ch.session)
-	leg, role, media, err := c.answer(ctx, ch)
+	ch, own, role, err := c.describe(to)
 	if err != nil {
-		ch.abandon()
-		return nil, err
+		// RFC 3261 §21.4.26: what is offered can't be taken.
+		_ = c.in.Refuse(notAcceptableHere, "Not Acceptable Here")
+		return nil, fmt.Errorf("offer of %s: %w", c.in.CallID(), err)
 	}
-	ch.leg = leg
-	if err := ch.join(ctx, role, media); err != nil {
+	ch.port.Expect(ch.session)
+	if ch.leg, err = c.in.Answer(ctx, b2bua.AnswerOptions{ContentType: "application/sdp", Body: own}); err == nil {
+		if c.in.Offer() == nil {
+			role, _, err = msrpsdp.Conclude(own, ch.leg.RemoteSDP())
+		}
+		if err == nil {
+			err = ch.join(ctx, role)
+		}
+	}
+	if err != nil {
 		ch.abandon()
 		return nil, err
 	}
 	return ch, nil
 }
 
-func (c *incomingCall) answer(ctx context.Context, ch *channel) (leg *b2bua.Leg, role msrpsdp.Role, media msrpsdp.Media, err error) {
-	local := c.wire.local(ch.session.Local())
-	offer := c.in.Offer()
+// describe makes the channel and its description: the answer, or, where the INVITE has none, an offer, to which the answer
+// comes in the ACK (RFC 3261 §13.2.1).
+func (c *incomingCall) describe(to conversation.Receiver) (ch *channel, own []byte, role msrpsdp.Role, err error) {
+	ports, offer := c.wire.ports, c.in.Offer()
 	if offer == nil {
-		// RFC 3261 §13.2.1: a late offer. Ours goes in the 200, the answer comes in the ACK.
+		port := ports.offering(false)
+		ch = c.wire.newChannel(c.rel, to, port, port.NewURI())
+		local := ports.describe(port, ch.session.Local())
 		local.Setup, local.CEMA = msrpsdp.ActPass, true
-		var own []byte
-		if own, err = msrpsdp.Offer(local); err != nil {
-			return
+		own, err = msrpsdp.Offer(local)
+		return ch, own, role, err
+	}
+	for _, port := range ports.answering(offer) {
+		uri := port.NewURI()
+		if own, role, err = msrpsdp.Answer(offer, ports.describe(port, uri), msrpsdp.Passive); err == nil {
+			return c.wire.newChannel(c.rel, to, port, uri), own, role, nil
 		}
-		if leg, err = c.in.Answer(ctx, b2bua.AnswerOptions{ContentType: "application/sdp", Body: own}); err != nil {
-			return
-		}
-		role, media, err = msrpsdp.Conclude(own, leg.RemoteSDP())
-		return
 	}
-	var answer []byte
-	if media, err = msrpsdp.Parse(offer); err == nil {
-		answer, role, err = msrpsdp.Answer(offer, local, msrpsdp.Passive)
-	}
-	if err != nil {
-		// RFC 3261 §21.4.26: what is offered can't be taken.
-		_ = c.in.Refuse(notAcceptableHere, "Not Acceptable Here")
-		return leg, role, media, fmt.Errorf("offer of %s: %w", c.in.CallID(), err)
-	}
-	leg, err = c.in.Answer(ctx, b2bua.AnswerOptions{ContentType: "application/sdp", Body: answer})
-	return
+	return nil, nil, role, err
 }
 
 // Refuse answers the INVITE with a code of 300 and up.

@@ -35,7 +35,7 @@ type Config struct {
 	SIPRegisterExpires time.Duration
 	IMServer           string         // SIP URI; the core's where the option says nothing
 	FileServer         string         // SIP URI; the core's where the option says nothing
-	MSRPListen         []string       // host:port, TCP
+	MSRPListen         []string       // "tcp:host:port" or "tls:host:port"; calls offer the first one
 	MSRPPeers          []netip.Prefix // networks that MSRP may connect to; nil: the default policy
 
 	Directory string  // path of the directory file
@@ -112,7 +112,7 @@ func Options() []Option {
 		{Name: "sip-register-expires", Default: "600000s", Help: "Expires that a REGISTER asks for", Example: "3600s", set: duration(time.Second, func(c *Config) *time.Duration { return &c.SIPRegisterExpires })},
 		{Name: "im-server", Meaning: "same as sip-core", Help: "interaction server for messages", Example: "sip:im.example.com", set: hop(func(c *Config) *string { return &c.IMServer })},
 		{Name: "file-server", Meaning: "same as sip-core", Help: "interaction server for files", Example: "sip:ft.example.com", set: hop(func(c *Config) *string { return &c.FileServer })},
-		{Name: "msrp-listen", Default: "tcp:127.0.0.1:2855", Help: "list of MSRP listeners, tcp: and an address", Example: "tcp:192.0.2.10:2855", List: true, set: setMSRPListen},
+		{Name: "msrp-listen", Default: "tcp:127.0.0.1:2855", Help: "list of MSRP listeners, tcp: or tls: and an address; calls offer the first one and, where that gets 488, the first tcp:; answers take TLS where it is offered; tls: shows the certificate of http-tls-cert, or a self-signed one by its fingerprint", Example: "tcp:192.0.2.10:2855,tls:192.0.2.10:2856", List: true, set: setMSRPListen},
 		{Name: "msrp-peers", Meaning: "public addresses, and, where sip-core is loopback or private, addresses of that same class; never link-local", Help: "list of networks (CIDR) that MSRP may connect to", Example: "192.0.2.0/24,2001:db8::/32", List: true, set: setMSRPPeers},
 		{Name: "directory", Help: "who is a registered user: file:PATH", Example: "file:users.yaml", set: setDirectory},
 		{Name: "mail", Help: "SMTP server that takes invitations: smtp:// (STARTTLS where offered) or smtps://", Example: "smtp://latchkey:@/etc/latchkey/mail-password@mail.example.com:587", Secret: true, set: setMail},

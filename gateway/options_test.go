@@ -77,6 +77,8 @@ func TestBadValuesAreNamedOnOneLine(t *testing.T) {
 		{[]string{"--sip-listen", "tls:127.0.0.1:5061"}, []string{"--sip-listen", "tls is not supported"}},
 		{[]string{"--sip-core", "core.example"}, []string{"--sip-core", "not a SIP URI"}},
 		{[]string{"--data", "postgres://localhost/x"}, []string{"--data", "only an SQLite file"}},
+		{[]string{"--msrp-listen", "udp:127.0.0.1:2855"}, []string{"--msrp-listen", "does not begin with tcp: or tls:", "tls:192.0.2.10:2856"}},
+		{[]string{"--msrp-listen", "tcp:127.0.0.1:2855,tls:2856"}, []string{"--msrp-listen", `"2856" is not host:port`}},
 		{[]string{"--msrp-peers", "10.0.0.1"}, []string{"--msrp-peers", "CIDR"}},
 		{[]string{"--directory", "https://cc.com"}, []string{"--directory", "not supported"}},
 		{[]string{"--mail", "mail.cc.com"}, []string{"--mail", "smtp://"}},

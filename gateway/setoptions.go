@@ -166,18 +166,10 @@ func setSIPListen(c *Config, v string) error {
 
 func setMSRPListen(c *Config, v string) error {
 	for _, l := range list(v) {
-		network, addr, _ := strings.Cut(l, ":")
-		switch network {
-		case "tcp":
-		case "tls":
-			return errors.New("tls is not supported by this version; use tcp")
-		default:
-			return fmt.Errorf("%q does not begin with tcp: as it must", l)
-		}
-		if err := checkHostPort(addr); err != nil {
+		if err := checkMSRPListen(l); err != nil {
 			return err
 		}
-		c.MSRPListen = append(c.MSRPListen, addr)
+		c.MSRPListen = append(c.MSRPListen, l)
 	}
 	return notEmpty(c.MSRPListen)
 }

@@ -1,0 +1,190 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"latchkey/msrp"
+	"latchkey/msrp/msrpsdp"
+)
+
+// msrpPort is one MSRP listener of the gateway.
+type msrpPort struct {
+	*msrp.Listener
+	secure bool
+	host   string // of c= and the path
+}
+
+// msrpPorts are the MSRP listeners in the order of msrp-listen, with the certificate of those that have TLS.
+type msrpPorts struct {
+	all  []*msrpPort
+	cert func() *tls.Certificate
+}
+
+// openMSRP binds the listeners. core is where signalling goes; behind a wildcard address the descriptions name the
+// address that leads there. The certificate is that of HTTPS if there is one, else one that is made here: the descriptions have its
+// fingerprint (RFC 4975 §14.4).
+func openMSRP(listen []string, web func() *tls.Certificate, core netip.Addr, log *slog.Logger) (p *msrpPorts, err error) {
+	p = &msrpPorts{cert: web}
+	if web == nil {
+		own, err := msrp.SelfSigned()
+		if err != nil {
+			return nil, err
+		}
+		p.cert = func() *tls.Certificate { return &own }
+	}
+	for _, l := range listen {
+		network, addr, _ := strings.Cut(l, ":")
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
+			p.close()
+			return nil, err
+		}
+		port := &msrpPort{secure: network == "tls", host: mediaHost(ln.Addr().String(), core)}
+		if port.secure {
+			c := msrp.ServerTLS()
+			c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.cert(), nil } // new ones without a restart
+			ln = tls.NewListener(ln, c)
+		}
+		port.Listener = msrp.NewListener(ln, msrp.ListenerOptions{Secure: port.secure, Advertise: port.host, Log: log})
+		p.all = append(p.all, port)
+	}
+	return p, nil
+}
+
+// mediaHost is the host by which peers reach a listener: its own, or, where that is a wildcard, the one from which the
+// core is reached.
+func mediaHost(listen string, core netip.Addr) string {
+	host, _, _ := net.SplitHostPort(listen)
+	a, err := netip.ParseAddr(host)
+	if err != nil || !a.IsUnspecified() || !core.IsValid() || a.Is4() && !core.Unmap().Is4() {
+		return host
+	}
+	c, err := net.Dial("udp", netip.AddrPortFrom(core, 5060).String()) // sends nothing
+	if err != nil {
+		return host
+	}
+	defer c.Close()
+	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap().String()
+}
+
+// addrs are the addresses as bound, in the form of msrp-listen.
+func (p *msrpPorts) addrs() []string {
+	var all []string
+	for _, l := range p.all {
+		network := "tcp:"
+		if l.secure {
+			network = "tls:"
+		}
+		all = append(all, network+l.Addr().String())
+	}
+	return all
+}
+
+// offering is the port of our own calls, the first one; plain: the first without TLS, or else the first.
+func (p *msrpPorts) offering(plain bool) *msrpPort {
+	if i := slices.IndexFunc(p.all, func(l *msrpPort) bool { return !l.secure }); plain && i >= 0 {
+		return p.all[i]
+	}
+	return p.all[0]
+}
+
+// answering are the ports that may answer an offer, the best one first: TLS before TCP, so that a peer that offers both gets TLS, and
+// of each transport one of the peer's address family, or else the first.
+func (p *msrpPorts) answering(offer []byte) []*msrpPort {
+	six := false
+	if m, err := msrpsdp.Parse(offer); err == nil {
+		six = isIPv6(m.Addr)
+	}
+	var best []*msrpPort
+	for _, secure := range []bool{true, false} {
+		var some []*msrpPort
+		for _, l := range p.all {
+			if l.secure == secure {
+				some = append(some, l)
+			}
+		}
+		if len(some) > 0 {
+			best = append(best, some[max(0, slices.IndexFunc(some, func(l *msrpPort) bool { return isIPv6(l.host) == six }))])
+		}
+	}
+	return best
+}
+
+func isIPv6(host string) bool {
+	a, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && a.Is6() && !a.Is4In6()
+}
+
+// describe is what a session on the port says of itself.
+func (p *msrpPorts) describe(l *msrpPort, uri msrp.URI) msrpsdp.Local {
+	d := msrpsdp.Local{Addr: l.host, Port: uri.Port, URI: uri, TLS: l.secure, AcceptTypes: chatTypes, AcceptWrappedTypes: chatWrappedTypes, MaxSize: maxMessage}
+	if l.secure {
+		d.Fingerprint = msrp.FingerprintOf(*p.cert())
+	}
+	return d
+}
+
+// dialTLS is the configuration for a connection to a peer, nil where it has no TLS. Without fingerprint, the
+// certificate must be good for the path's host.
+func (p *msrpPorts) dialTLS(peer msrpsdp.Media) *tls.Config {
+	if !peer.TLS {
+		return nil
+	}
+	return msrp.ClientTLS(*p.cert(), peer.Path[0].Host, peer.Fingerprints...)
+}
+
+// distrusted reports whether a connection failed since the peer is not the one that its description names. To try again would not help.
+func distrusted(err error) bool {
+	_, name := errors.AsType[*tls.CertificateVerificationError](err)
+	return name || errors.Is(err, msrp.ErrFingerprint)
+}
+
+// serve serves all ports until they are closed, or one fails, which closes the others.
+func (p *msrpPorts) serve(context.Context) error {
+	failed := make([]error, len(p.all))
+	var running sync.WaitGroup
+	for i, l := range p.all {
+		running.Go(func() { // ends with the listener
+			if failed[i] = l.Serve(); failed[i] != nil {
+				p.close()
+			}
+		})
+	}
+	running.Wait()
+	return errors.Join(failed...)
+}
+
+// shutdown waits for the sessions of all ports, as msrp.Listener.Shutdown does.
+func (p *msrpPorts) shutdown(ctx context.Context) error {
+	failed := make([]error, len(p.all))
+	var running sync.WaitGroup
+	for i, l := range p.all {
+		running.Go(func() { failed[i] = l.Shutdown(ctx) })
+	}
+	running.Wait()
+	return errors.Join(failed...)
+}
+
+func (p *msrpPorts) close() {
+	for _, l := range p.all {
+		_ = l.Close()
+	}
+}
+
+// checkMSRPListen reads one element of msrp-listen.
+func checkMSRPListen(l string) error {
+	network, addr, _ := strings.Cut(l, ":")
+	if network != "tcp" && network != "tls" {
+		return fmt.Errorf("%q does not begin with tcp: or tls: as it must", l)
+	}
+	return checkHostPort(addr)
+}
