@@ -98,9 +98,9 @@ func describe(m *imstest.Media, setup string) []string {
 	return []string{"msrp_port", m.Port(), "msrp_id", m.ID(), "setup", setup}
 }
 
-// nowhere describes a session that no MSRP comes to.
+// nowhere describes a session that no MSRP comes to: nobody connects. Port 9 would say that A does (RFC 4145 §4.1).
 func nowhere(setup string) []string {
-	return []string{"msrp_port", "9", "msrp_id", "nobody-is-there", "setup", setup}
+	return []string{"msrp_port", "2855", "msrp_id", "nobody-is-there", "setup", setup}
 }
 
 // inbox takes what A sends.

@@ -36,8 +36,14 @@ type core struct {
 // setting from the head of that file, such as `AUTH_SHARED="s3cret"`.
 func startCore(t *testing.T, defines ...string) *core {
 	t.Helper()
+	return startKamailio(t, "kamailio.cfg", "CORE_PORT", defines...)
+}
+
+// startKamailio runs Kamailio with a file of deploy/kamailio, whose setting for the port has the name that is given.
+func startKamailio(t *testing.T, file, port string, defines ...string) *core {
+	t.Helper()
 	program := need(t, "kamailio", "apt-get install kamailio kamailio-autheph-modules")
-	config, err := filepath.Abs("../deploy/kamailio/kamailio.cfg")
+	config, err := filepath.Abs("../deploy/kamailio/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +51,7 @@ func startCore(t *testing.T, defines ...string) *core {
 	c := &core{t: t, port: freePort(t), exited: make(chan struct{}), log: &output{}}
 	args := []string{
 		"-f", config, "-DD", "-E", "-m", "64", "-M", "8", "-x", "fm", "-P", filepath.Join(dir, "kamailio.pid"), "-Y", dir, "-w", dir,
-		"-A", fmt.Sprintf("CORE_PORT=%d", c.port),
+		"-A", fmt.Sprintf("%s=%d", port, c.port),
 	}
 	for _, d := range defines {
 		args = append(args, "-A", d)
