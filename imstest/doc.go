@@ -1,8 +1,8 @@
 // Package imstest is the other side of Latchkey: the peers that tests and the demo talk to.
 //
-// A [Core] is a small IMS core (registrar and proxy), an [IMServer] an interaction server
-// that registers accounts and may stand in the path of INVITEs, a [Phone] a subscriber's RCS client,
-// a [RawMSRP] a scripted MSRP peer, a [MailSink] a mail server that keeps what it gets.
+// A [Core] is a small IMS core (registrar and proxy); a second one may be the interaction server. A
+// [Phone] is a subscriber's RCS client, a [Media] the MSRP half of one whose signalling is somebody
+// else's, a [MailSink] a mail server that keeps what it gets.
 // All of them listen on loopback, take port 0, live side by side in one process, record
 // what they saw, and fail on demand.
 //
