@@ -476,7 +476,7 @@ func TestAnchorsInNumbers(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil && !got[fmt.Sprint(id, n)] {
-					t.Errorf("anchor %d: %s was acknowledged, but has not come", i, id)
+					t.Errorf("anchor %d: %s of %d octets was acknowledged, but has not come; there came %v", i, id, n, got)
 				}
 				if err != nil && i%2 == 0 {
 					t.Errorf("anchor %d: Send = %v", i, err)

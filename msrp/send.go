@@ -271,6 +271,9 @@ func (o *outgoing) answered(at ByteRange, silent bool, err error) {
 	o.mu.Lock()
 	if !silent {
 		o.open--
+		if err != nil && o.refused == nil {
+			o.refused = err // at once: who sees that nothing is open any more must see why
+		}
 	}
 	over := o.over
 	o.mu.Unlock()
