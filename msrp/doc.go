@@ -10,19 +10,40 @@
 // is what the Handler has accepted, because the response to a message's last chunk leaves
 // after the Handler returned. Memory is bounded for each session, whatever a peer sends.
 //
-// Implemented, by clause:
+// Reader and Writer are the wire alone, for tools that are no endpoint. An Anchor joins two sessions as a back-to-back
+// user agent (anchor.go, relay.go, flow.go).
 //
-//	RFC 4975 §5.4       binding, 481, 506, many sessions on a connection   listener.go, conn.go
-//	RFC 4975 §6         URIs and how they compare                          uri.go
-//	RFC 4975 §7, §9     framing, chunks, interruption, aborts, grammar     reader.go, writer.go, send.go, receive.go, turn.go
-//	RFC 4975 §7.1.2     responses, REPORTs, the 30 s of silence            conn.go, send.go, receive.go
-//	RFC 4975 §10        codes                                              status.go
-//	RFC 4975 §14.1, 14.4, RFC 8122, RFC 8996   session ids, TLS by fingerprint    session.go, tls.go, fingerprint.go
-//	RFC 4976 §5, §9     relays, as their client: AUTH, Use-Path            relayclient.go, auth.go
-//	RFC 6135, RFC 6714  descriptions: who connects, and where              package msrp/msrpsdp
-//	RFC 5547            descriptions of files                              package msrp/msrpsdp
-//	RFC 7977            WebSocket, one chunk a message                     package msrp/msrpws
+// Implemented, by clause. Descriptions are in package msrpsdp, the WebSocket is in package msrpws; what is inside of messages is in
+// package latchkey/cpim, whose page goes on with RFC 3862, 5438 and 3994:
 //
-// An Anchor joins two sessions as a back-to-back user agent (anchor.go, relay.go, flow.go). Not there: being a relay, and RFC 8873.
-// Reader and Writer are the wire alone, for tools that are no endpoint.
+//	clause                     what                                                    where
+//	RFC 4975 §5.4              binding, 481, 506, many sessions on a connection        listener.go, conn.go
+//	RFC 4975 §6                URIs and how they compare                               uri.go
+//	RFC 4975 §7.1, §7.1.1      framing, chunks, interruption, turns, 30 s of silence   writer.go, send.go, turn.go
+//	RFC 4975 §7.1.2 - §7.2     reports and responses                                   conn.go, receive.go
+//	RFC 4975 §7.3              receiving: order, overlaps, aborts, repeats             reader.go, receive.go
+//	RFC 4975 §8.1 - §8.6, §8.9 offers, answers, re-offers                              msrpsdp: Offer, Answer, Standing
+//	RFC 4975 §9                grammar: strict in what is sent, tolerant in the rest   head.go, reader.go
+//	RFC 4975 §10               codes                                                   status.go
+//	RFC 4975 §14.1             session ids that can't be guessed                       session.go
+//	RFC 4975 §14.4             TLS between peers by fingerprint, else by name          tls.go
+//	RFC 8122 §5, §6.2          SHA-256 written, SHA-1 read; who comes before the       fingerprint.go, tls.go
+//	                           description waits for it
+//	RFC 8996                   nothing before TLS 1.2                                  tls.go
+//	RFC 4976 §5.1, §9.1        relays, as their client: AUTH by Digest, Use-Path       relayclient.go, auth.go
+//	RFC 6135 §4                who connects, behind a relay, too                       msrpsdp: Answer, Conclude
+//	RFC 6714 §4.2              CEMA offers, and the three cases of another without     msrpsdp: Offer, FallBack
+//	RFC 6714 §4.3, §4.4        CEMA answers; c=/m= and path compared                   msrpsdp: Answer
+//	RFC 7977 §4 - §6           server and client, one chunk a message, pings           msrpws: Handler, Dial
+//	RFC 5547 §6, §7            all attributes of a file, its hashes                    msrpsdp: File
+//	RFC 5547 §8.1 - §8.4       push, pull, refusal, refresh, another file, abort       msrpsdp: Offer, Answer, Standing
+//
+// Not done:
+//
+//   - being a relay (RFC 4976 §6), and MSRP in data channels (RFC 8873)
+//   - S/MIME (RFC 4975 §14.3)
+//   - putting a session of ours on a connection that another one has opened (RFC 4975 §5.4), save behind a relay; peers may
+//   - holding a session to its direction, which is agreed on only (RFC 4975 §8.9)
+//   - resolving names to compare c=/m= and path (RFC 6714 §4.4)
+//   - several files in one description of ours (RFC 5547 §8.2.3), and the multipart/related of a preview (§8.8), which is the caller's
 package msrp

@@ -262,6 +262,23 @@ func TestAuthorizeEnds(t *testing.T) {
 			t.Errorf("Authorize = %v, want 401", status)
 		}
 	})
+	t.Run("wrong password", func(t *testing.T) {
+		c, r := startClient(t, msrp.RelayOptions{})
+		got := authorize(t, c)
+		for range 2 {
+			r.reply(r.auth(), "401 Unauthorized", "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\", qop=\"auth\"\n")
+		}
+		if res := <-got; res.err == nil {
+			t.Error("Authorize has a path")
+		}
+		got = authorize(t, c)
+		f := r.auth()
+		if f.get("Authorization") != "" {
+			t.Errorf("what was refused is sent again: %+v", f)
+		}
+		r.grant(f, usePath, "")
+		<-got
+	})
 	t.Run("silence", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c, r := startClient(t, msrp.RelayOptions{Timeout: 5 * time.Second})
@@ -403,6 +420,13 @@ func TestSessionsThroughARelayHaveItsPaths(t *testing.T) {
 	r.send("tidc0", "m2", "", "", "x", '$')
 	r.expect("tidc0", "481")
 	r.report("tidc1", "m2", "1-1/1", "000 200 OK")
+	waits := r.pathOf(c, "msrp://relay.example:2855/path3;tcp", "")
+	w := waits.NewSession(msrp.SessionOptions{})
+	waits.Expect(w)
+	defer w.Close()
+	r.us = strings.Replace(w.Local().String(), "anonymous.invalid", "other.example", 1)
+	r.bind("tidc3")
+	r.expect("tidc3", "481")
 	r.us = pb.Local().String() + " msrp://further.example:1/x;tcp"
 	r.send("tidc2", "m3", "", "", "x", '$')
 	r.expect("tidc2", "481")

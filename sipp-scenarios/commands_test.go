@@ -22,8 +22,9 @@ var (
 // What the pages say to type starts a Kamailio with everything in one directory.
 func TestCommandsOfTheDocsStartKamailio(t *testing.T) {
 	need(t, "kamailio", "apt-get install kamailio kamailio-autheph-modules")
-	for _, c := range []struct{ page, typedIn string }{
-		{"../docs/howto/kamailio.md", ".."}, {"../deploy/kamailio/kamailio.cfg", "../deploy/kamailio"}, {"README.md", "."},
+	for _, c := range []struct{ page, typedIn, port string }{
+		{"../docs/howto/kamailio.md", "..", "CORE_PORT"}, {"../deploy/kamailio/kamailio.cfg", "../deploy/kamailio", "CORE_PORT"}, {"README.md", ".", "CORE_PORT"},
+		{"../deploy/kamailio/msrp-relay.cfg", "../deploy/kamailio", "RELAY_PORT"},
 	} {
 		t.Run(filepath.Base(c.page), func(t *testing.T) {
 			text, err := os.ReadFile(c.page)
@@ -40,7 +41,7 @@ func TestCommandsOfTheDocsStartKamailio(t *testing.T) {
 			}
 			k := &core{t: t, port: freePort(t), exited: make(chan struct{}), log: &output{}}
 			command := strings.Replace(found[1], found[2], config, 1)
-			command = strings.Replace(command, " -A CORE_PORT=5060", "", 1) + fmt.Sprintf(" -A CORE_PORT=%d", k.port)
+			command = strings.Replace(command, " -A CORE_PORT=5060", "", 1) + fmt.Sprintf(" -A %s=%d", c.port, k.port)
 			k.cmd = exec.Command("sh", "-c", "mkdir -p run && exec "+command)
 			k.cmd.Dir = t.TempDir()
 			k.cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin")
@@ -66,6 +67,9 @@ func TestCommandsOfTheDocsStartKamailio(t *testing.T) {
 			})
 			if _, err := os.Stat(filepath.Join(k.cmd.Dir, "run", "kamailio.pid")); err != nil {
 				t.Errorf("%s: %v", command, err)
+			}
+			if c.port != "CORE_PORT" {
+				return
 			}
 			if got := k.accounts(); len(got) != 0 {
 				t.Errorf("accounts %v in a fresh core", got)
