@@ -26,10 +26,10 @@ type early struct {
 
 // progress notes early dialogs, and acknowledges reliable provisional responses in their order (RFC 3262 §4).
 func (c *call) progress(res *sip.Response) {
+	e := c.earlyOf(res)
 	if res.StatusCode > 100 && c.inv.OnProgress != nil {
 		c.inv.OnProgress(res.StatusCode)
 	}
-	e := c.earlyOf(res)
 	rseq := dialog.RSeq(res)
 	if e == nil || rseq == 0 {
 		return

@@ -141,7 +141,7 @@ func (g *Engine) serve(t *sipua.Transaction) {
 		_ = t.Respond(420, "", sip.NewHeader("Unsupported", strings.Join(unknown, ", ")))
 		return
 	}
-	if local, _ := req.To().Params.Get("tag"); local != "" {
+	if local, _ := req.To().Params.Get("tag"); local != t.Tag {
 		remote, _ := req.From().Params.Get("tag")
 		g.serveInDialog(t, dialog.Key(req.CallID().Value(), local, remote))
 		return

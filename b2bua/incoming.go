@@ -25,7 +25,6 @@ type Incoming struct {
 	engine *Engine
 	t      *sipua.Transaction
 	key    string // of the dialog
-	tag    string // our To tag
 	ctx    context.Context
 	cancel context.CancelFunc
 
@@ -59,8 +58,8 @@ func (g *Engine) serveInvite(t *sipua.Transaction) {
 	merged := fmt.Sprint(req.CallID().Value(), "\x00", remote, "\x00", req.CSeq().SeqNo)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	in := &Incoming{engine: g, t: t, tag: sipua.NewToken(), ctx: ctx, cancel: cancel, pracks: map[uint32]chan struct{}{}}
-	in.state = dialog.FromRequest(req, in.tag)
+	in := &Incoming{engine: g, t: t, ctx: ctx, cancel: cancel, pracks: map[uint32]chan struct{}{}}
+	in.state = dialog.FromRequest(req, t.Tag)
 	in.key = in.state.Key()
 	g.mu.Lock()
 	seen := g.taken[merged]
@@ -85,7 +84,6 @@ func (g *Engine) serveInvite(t *sipua.Transaction) {
 			g.later(g.taken, merged)
 		}
 	}()
-	t.SetTag(in.tag)
 	if !t.OnCancel(func() { in.cancelled.Store(true); cancel() }) || !t.OnEnd(cancel) {
 		return
 	}
@@ -94,7 +92,7 @@ func (g *Engine) serveInvite(t *sipua.Transaction) {
 	_ = in.Refuse(500, "") // a handler that forgot; no-op otherwise
 }
 
-// Request is the INVITE.
+// Request is the INVITE. Its To has our tag.
 func (in *Incoming) Request() *sip.Request { return in.t.Request }
 
 // Context ends when the caller cancels, hangs up or loses its connection.
@@ -317,8 +315,9 @@ func (in *Incoming) Answer(ctx context.Context, opt AnswerOptions) (*Leg, error)
 	in.leg = leg
 	u := &unacked{late: in.Offer() == nil, acked: make(chan struct{})}
 	leg.post(func() { leg.acks[req.CSeq().SeqNo], leg.offering = u, u.late })
+	err := in.send(res)
 	in.mu.Unlock()
-	if err := in.send(res); err != nil {
+	if err != nil {
 		leg.end("peer")
 		return nil, fmt.Errorf("answer: %w", err)
 	}

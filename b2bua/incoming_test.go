@@ -391,8 +391,8 @@ func TestCancelWaitsForNoLock(t *testing.T) {
 		if s.network == "udp" {
 			// A 200 that sipgo got too late is not sent, but it would be repeated instead of the 487.
 			_ = in.t.Send(in.t.Response(200, ""))
-			if err := in.Progress(180); !errors.Is(err, errCancelled) {
-				t.Errorf("Progress = %v", err)
+			if err := in.send(in.t.Response(180, "")); !errors.Is(err, errCancelled) {
+				t.Errorf("send = %v", err)
 			}
 			if no = d.final("INVITE", 1); no.code() != 487 {
 				t.Errorf("the repeat = %s, want 487", no.first)
@@ -573,8 +573,9 @@ func TestDrainRefusesNewCalls(t *testing.T) {
 		leg, d := s.answered("stands", AnswerOptions{})
 		s.engine.Drain()
 		n := s.caller("new")
+		n.remote += ";tag=" // is none
 		res := n.ask("INVITE", offer1)
-		if res.code() != 503 || res.get("Retry-After") != "5" {
+		if res.code() != 503 || res.get("Retry-After") != "5" || param(res.get("To"), "tag") == "" {
 			t.Errorf("INVITE while draining = %s, Retry-After %q", res.first, res.get("Retry-After"))
 		}
 		n.acknowledge(res)

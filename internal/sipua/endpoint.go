@@ -18,7 +18,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 )
 
@@ -56,7 +55,8 @@ type Addr struct {
 // Endpoint is a set of SIP listeners with one transaction layer.
 type Endpoint struct {
 	log     *slog.Logger
-	ua      *sipgo.UserAgent
+	sockets *sip.TransportLayer
+	layer   *sip.TransactionLayer
 	agent   string
 	addrs   []Addr
 	closers []func() error
@@ -79,16 +79,11 @@ func Listen(opt Options) (*Endpoint, error) {
 	}
 	e := &Endpoint{log: opt.Log, agent: opt.UserAgent}
 	e.stopped, e.stop = context.WithCancel(context.Background())
-	ua, err := sipgo.NewUA(
-		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(quiet), sip.WithTransportLayerReadFilter(e.filter)),
-		sipgo.WithUserAgentTransactionLayerOptions(sip.WithTransactionLayerLogger(quiet), sip.WithTransactionLayerTerminateOnConnClose(),
-			sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {})),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("sip endpoint: %w", err)
-	}
-	e.ua = ua
-	ua.TransactionLayer().OnRequest(e.serve)
+	e.sockets = sip.NewTransportLayer(net.DefaultResolver, sip.NewParser(), nil, sip.WithTransportLayerLogger(quiet), sip.WithTransportLayerReadFilter(e.filter))
+	e.sockets.OnMessage(choose) // before the transaction layer, which hands each message to a goroutine
+	e.layer = sip.NewTransactionLayer(e.sockets, sip.WithTransactionLayerLogger(quiet), sip.WithTransactionLayerTerminateOnConnClose(),
+		sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {}))
+	e.layer.OnRequest(e.serve)
 	for _, l := range opt.Listen {
 		if err := e.bind(l); err != nil {
 			_ = e.Close()
@@ -116,10 +111,10 @@ func (e *Endpoint) bind(listen string) error {
 		_ = conn.(*net.UDPConn).SetReadBuffer(4 << 20) // as far as net.core.rmem_max allows: a burst of calls must not be lost
 		e.addrs = append(e.addrs, Addr{network, conn.LocalAddr().String()})
 		e.closers = append(e.closers, conn.Close)
-		serve(func() error { return e.ua.TransportLayer().ServeUDP(conn) })
+		serve(func() error { return e.sockets.ServeUDP(conn) })
 		// Until sipgo knows the socket a request would want one of its own on the same address.
 		for known := (sip.Connection)(nil); known == nil; time.Sleep(50 * time.Microsecond) {
-			known, _ = e.ua.TransportLayer().GetConnection("udp", conn.LocalAddr().String())
+			known, _ = e.sockets.GetConnection("udp", conn.LocalAddr().String())
 		}
 	case "tcp":
 		ln, err := net.Listen("tcp", hostport)
@@ -128,7 +123,7 @@ func (e *Endpoint) bind(listen string) error {
 		}
 		e.addrs = append(e.addrs, Addr{network, ln.Addr().String()})
 		e.closers = append(e.closers, ln.Close)
-		serve(func() error { return e.ua.TransportLayer().ServeTCP(ln) })
+		serve(func() error { return e.sockets.ServeTCP(ln) })
 	default:
 		return fmt.Errorf("listen %q: the network must be udp or tcp, as in udp:127.0.0.1:5080", listen)
 	}
@@ -145,7 +140,7 @@ func (e *Endpoint) Handle(h func(*Transaction)) { e.handler.Store(&h) }
 // serve is called by sipgo on a fresh goroutine for each request that isn't a retransmission.
 func (e *Endpoint) serve(req *sip.Request, tx *sip.ServerTx) {
 	defer tx.TerminateGracefully()
-	t := &Transaction{Request: req, tx: tx, endpoint: e}
+	t := &Transaction{Request: req, Tag: req.Laddr.Hostname, tx: tx, endpoint: e}
 	// A panic here would end the process, since the goroutine is sipgo's.
 	defer func() {
 		if p := recover(); p != nil {
@@ -202,12 +197,30 @@ func (e *Endpoint) Close() error {
 		}
 	}
 	e.running.Wait() // now no connection comes in behind the next line's back
-	err = errors.Join(err, e.ua.Close())
+	err = errors.Join(err, e.drop())
 	e.sending.Wait() // and now none goes out
 	for _, later := range []time.Duration{settle, 10 * settle, 40 * settle} {
-		time.AfterFunc(later, func() { _ = e.ua.Close() })
+		time.AfterFunc(later, func() { _ = e.drop() })
 	}
-	return errors.Join(err, e.ua.Close())
+	return errors.Join(err, e.drop())
+}
+
+// drop ends all transactions and connections.
+func (e *Endpoint) drop() error {
+	e.layer.Close()
+	return e.sockets.Close()
+}
+
+// choose gives an INVITE that opens a dialog its To tag, so that all responses have the same one, sipgo's own
+// 487 for a CANCEL included (RFC 3261 §8.2.6.2). Once a transaction has the request, nobody may change it.
+// Laddr is for requests that are sent; in this one it tells what was chosen.
+func choose(m sip.Message) {
+	req, ok := m.(*sip.Request)
+	if !ok || req.Method != sip.INVITE || req.To() == nil || req.To().Params.GetOr("tag", "") != "" {
+		return
+	}
+	req.Laddr.Hostname = NewToken()
+	req.To().Params.Add("tag", req.Laddr.Hostname)
 }
 
 // Contact is the URI under which the endpoint is reached by way of hop: the listener of hop's

@@ -196,7 +196,7 @@ func (e *Endpoint) open(ctx context.Context, out func(context.Context) error) er
 // Start sends a request and returns its client transaction. The request is sipgo's then.
 func (e *Endpoint) Start(ctx context.Context, req *sip.Request) (tx *sip.ClientTx, err error) {
 	err = e.send(ctx, req, func(ctx context.Context) (err error) {
-		tx, err = e.ua.TransactionLayer().Request(ctx, req)
+		tx, err = e.layer.Request(ctx, req)
 		return err
 	})
 	return tx, err
@@ -205,7 +205,7 @@ func (e *Endpoint) Start(ctx context.Context, req *sip.Request) (tx *sip.ClientT
 // StartCancel sends a CANCEL, whose Via, destination and transport are those of its INVITE already.
 func (e *Endpoint) StartCancel(ctx context.Context, cancel *sip.Request) (tx *sip.ClientTx, err error) {
 	err = e.open(ctx, func(ctx context.Context) (err error) {
-		tx, err = e.ua.TransactionLayer().Request(ctx, cancel)
+		tx, err = e.layer.Request(ctx, cancel)
 		return err
 	})
 	return tx, err
@@ -215,7 +215,7 @@ func (e *Endpoint) StartCancel(ctx context.Context, cancel *sip.Request) (tx *si
 // keeps the Via of the first time.
 func (e *Endpoint) SendACK(ack *sip.Request, again bool) error {
 	write := func(ctx context.Context) error {
-		conn, err := e.ua.TransportLayer().ClientRequestConnection(ctx, ack)
+		conn, err := e.sockets.ClientRequestConnection(ctx, ack)
 		if err != nil {
 			return err
 		}

@@ -9,17 +9,10 @@ import (
 // Transaction is a request that arrived, with the way to answer it.
 type Transaction struct {
 	Request  *sip.Request
+	Tag      string // our To tag, which Request has by now, where this is an INVITE that came without one
 	tx       *sip.ServerTx
 	endpoint *Endpoint
 	final    atomic.Bool // a final response was handed to sipgo
-}
-
-// SetTag chooses the To tag of all responses, sipgo's own 487 for a CANCEL included (RFC 3261 §8.2.6.2: one
-// tag for all). It is for a request that came without one, and comes before the first response.
-func (t *Transaction) SetTag(tag string) {
-	to := &sip.ToHeader{DisplayName: t.Request.To().DisplayName, Address: t.Request.To().Address, Params: t.Request.To().Params.Clone()}
-	to.Params.Add("tag", tag)
-	t.Request.ReplaceHeader(to)
 }
 
 // Respond sends a response without a body. A To tag is added where none is (RFC 3261 §8.2.6.2).
