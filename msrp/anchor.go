@@ -273,6 +273,7 @@ func (l *AnchorLeg) bind(c *conn) bool {
 	l.conn = c
 	if l.unbound != nil {
 		l.unbound.Stop()
+		l.unbound = nil
 	}
 	c.attach(l)
 	close(l.bound)

@@ -514,16 +514,15 @@ func FuzzAnchor(f *testing.F) {
 	f.Add([]byte(frame("1test", "SEND", "-------\n"+good, '$') + frame("2test", "SEND", "\n", '$') + frame("3test", "SEND", "X:\n"+good, '#')))
 	f.Add([]byte(frame("1test", "SEND", "Message-ID: m1\nContent-Type: text/plain\n\n\n-------1test!\n-------1test$\n\n", '$') + "MSRP 2test SEND\r\nTo-Path: x"))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		l := listen(t, msrp.ListenerOptions{})
 		_, alice, bob := anchored(t, msrp.AnchorOptions{A: msrp.LegOptions{Local: uri(t, ourURI)}}, byPipe, byPipe)
-		_ = l
 		go func() { _, _ = io.Copy(io.Discard, alice.r) }() // ends with the connection
-		go func() {
+		written := make(chan struct{})
+		go func() { // ends with the connection
 			_ = alice.nc.SetDeadline(time.Now().Add(patience))
 			if _, err := alice.nc.Write(in); err != nil && strings.Contains(err.Error(), "timeout") {
 				t.Errorf("the anchor takes no more: %v", err)
 			}
-			_ = alice.nc.Close()
+			close(written)
 		}()
 		_ = bob.nc.SetReadDeadline(time.Now().Add(patience))
 		got := msrp.NewReader(bob.r)
@@ -542,7 +541,7 @@ func FuzzAnchor(f *testing.F) {
 			}
 			mine := len(h.ToPath) > 0 && h.ToPath[0].Equal(uri(t, ourURI))
 			switch {
-			case h.Method == "" && (len(h.ToPath) == 0 || h.ToPath[0].SessionID != uri(t, ourURI).SessionID || !ident(h.TransactionID)):
+			case h.Method == "" && (len(h.ToPath) == 0 || h.ToPath[0].SessionID != uri(t, ourURI).SessionID || !ident(h.TransactionID) || h.Status < 100):
 				continue
 			case h.Method == msrp.SEND && (!mine || h.ContentType == "" || !h.HasBody):
 				continue
@@ -571,8 +570,13 @@ func FuzzAnchor(f *testing.F) {
 				t.Fatalf("bob got %+v, %q, want %+v, %q", g, through, h, body)
 			}
 		}
+		<-written
+		_ = alice.nc.Close()
 		for { // what has no end was given up
 			g, err := got.Next()
+			if err != nil && strings.Contains(err.Error(), "timeout") {
+				t.Fatal("the other side outlives its sender")
+			}
 			if err != nil {
 				break
 			}

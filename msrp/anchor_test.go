@@ -65,7 +65,11 @@ func (how join) bound(t *testing.T, l *msrp.Listener, leg *msrp.AnchorLeg, at st
 		p.bind("bind0")
 		p.expect("bind0", "200")
 	} else {
-		p.ok(p.read())
+		f := p.read()
+		if f.what != "SEND" || f.get("Byte-Range") != "1-0/0" || f.hasBody {
+			t.Fatalf("the first request is %+v, want an empty SEND", f)
+		}
+		p.ok(f)
 	}
 	if err := <-done; err != nil {
 		t.Fatalf("Connect = %v", err)
@@ -185,20 +189,22 @@ func TestAnchorLegAnswersEmptySends(t *testing.T) {
 // B4.19: what is sent before the other side has come waits for it.
 func TestAnchorHoldsWhatComesBeforeTheOtherSide(t *testing.T) {
 	l := listen(t, msrp.ListenerOptions{})
-	an := newAnchor(t, l, msrp.AnchorOptions{})
-	alice := dials.bound(t, l, an.A(), aliceAt)
-	for i := range 3 {
-		alice.send(fmt.Sprint("s00", i), fmt.Sprint("m", i), "Byte-Range: 1-5/5\n", "", "early", '$')
-	}
-	alice.send("s003", "m3", "Byte-Range: 1-*/*\n", "", strings.Repeat("early", 2000), '$')
-	bob := dialed.bound(t, l, an.B(), bobAt)
-	for i := range 4 {
-		f := bob.read()
-		if f.tid != fmt.Sprint("s00", i) || !strings.HasPrefix(string(f.body), "early") {
-			t.Errorf("SEND %d is %s", i, f.tid)
+	for range 20 { // the SEND that binds goes first, whoever waits
+		an := newAnchor(t, l, msrp.AnchorOptions{})
+		alice := dials.bound(t, l, an.A(), aliceAt)
+		for i := range 3 {
+			alice.send(fmt.Sprint("s00", i), fmt.Sprint("m", i), "Byte-Range: 1-5/5\n", "", "early", '$')
 		}
-		bob.ok(f)
-		alice.expect(f.tid, "200")
+		alice.send("s003", "m3", "Byte-Range: 1-*/*\n", "", strings.Repeat("early", 2000), '$')
+		bob := dialed.bound(t, l, an.B(), bobAt)
+		for i := range 4 {
+			f := bob.read()
+			if f.tid != fmt.Sprint("s00", i) || !strings.HasPrefix(string(f.body), "early") {
+				t.Errorf("SEND %d is %s", i, f.tid)
+			}
+			bob.ok(f)
+			alice.expect(f.tid, "200")
+		}
 	}
 }
 
@@ -239,6 +245,7 @@ func TestAnchorRefusesForTheOtherSide(t *testing.T) {
 		flag                             byte
 		want                             string
 	}{
+		{"t000", "liar0", "4999-5000/5000", "text/plain", "xxx", '$', "413"}, // as long as nothing was refused
 		{"t001", "html", "1-4/8", "text/html", "text", '+', "415"},
 		{"t002", "html", "5-8/8", "text/html", "text", '$', "415"},
 		{"t003", "big", "1-*/5001", "text/plain", "text", '+', "413"},
@@ -481,6 +488,15 @@ func (p *raw) comes() {
 	}
 }
 
+// silent checks that nothing has come.
+func (p *raw) silent() {
+	p.t.Helper()
+	_ = p.nc.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	if got, err := p.r.Peek(1); err == nil {
+		p.t.Errorf("got %q, want nothing yet", got)
+	}
+}
+
 // begin writes the head of a chunk of unknown length, and some of its body.
 func (p *raw) begin(tid, id, fields, body string) {
 	p.write(p.sendText(tid, id, "Byte-Range: 1-*/*\n", fields) + "Content-Type: text/plain\n\n" + body)
@@ -524,6 +540,9 @@ func TestAnchorInterruptsAStalledChunk(t *testing.T) {
 		bob.bind(tid)
 		bob.ok(part('+'))
 		bob.expect(tid, "200")
+		bob.bind(tid + "b") // behind the response to the part
+		bob.expect(tid+"b", "200")
+		slow.silent()
 	}
 	slow.write("end\n-------slow$\n")
 	last := part('$')

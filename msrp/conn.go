@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -25,6 +28,8 @@ const (
 	quantum = 16 << 10
 	// maxPiece bounds what is written at a stretch, and so how long a response waits. Slow connections get maxPlain.
 	maxPiece = 64 << 10
+	// lingering is how long a reader waits for the next frame before its goroutine ends, where the system can wait without one.
+	lingering = 2 * time.Second
 )
 
 // conn is one connection, which may carry many sessions (RFC 4975 §5.4). Its reader's goroutine ends when the
@@ -41,16 +46,18 @@ type conn struct {
 	once  sync.Once
 	err   error // set before done is closed
 
-	mu      sync.Mutex // guards the maps
-	targets map[string]target
-	legs    map[string]*AnchorLeg // those of the targets that are legs, by their URI
+	mu      sync.Mutex // guards the fields below
+	targets targets
 	pending map[string]*transaction
+	closed  bool // no transaction is added any more
 
 	anchored atomic.Int32 // how many legs there are
 
-	// The reader's own, for what it passes on.
-	batch batch
-	small flow
+	asleep int64 // the sleepers' own: its number among them, while it waits without a reader
+
+	// The reader's own, for what it passes on; nil while there is none.
+	batch *batch
+	small *flow
 }
 
 // target is what a connection's requests can be for: a session, or one leg of an anchor.
@@ -67,6 +74,53 @@ type target interface {
 	Err() error
 }
 
+// targets are those of a connection: one, mostly, and then there is no map.
+type targets struct {
+	one  target
+	more map[string]target // all of them, by their session ids, once there were two
+}
+
+func (t *targets) at(id string) target {
+	if t.more != nil {
+		return t.more[id]
+	}
+	if t.one != nil && t.one.attached() == id {
+		return t.one
+	}
+	return nil
+}
+
+func (t *targets) add(x target) {
+	switch {
+	case t.more != nil:
+		t.more[x.attached()] = x
+	case t.one == nil || t.one.attached() == x.attached():
+		t.one = x
+	default:
+		t.more = map[string]target{t.one.attached(): t.one, x.attached(): x}
+		t.one = nil
+	}
+}
+
+// drop reports whether the target was there.
+func (t *targets) drop(x target) bool {
+	if t.at(x.attached()) != x {
+		return false
+	}
+	t.one = nil
+	delete(t.more, x.attached())
+	return true
+}
+
+func (t *targets) empty() bool { return t.one == nil && len(t.more) == 0 }
+
+func (t *targets) all() iter.Seq[target] {
+	if t.one != nil {
+		return slices.Values([]target{t.one})
+	}
+	return maps.Values(t.more)
+}
+
 // transaction waits for the response to a SEND of ours.
 type transaction struct {
 	done  func(error) // called once, beside all locks; nil for a 200
@@ -75,7 +129,7 @@ type transaction struct {
 }
 
 func newConn(nc net.Conn, l *Listener, log *slog.Logger) *conn {
-	c := &conn{nc: nc, log: log, listener: l, most: math.MaxInt, done: make(chan struct{}), targets: map[string]target{}, pending: map[string]*transaction{}}
+	c := &conn{nc: nc, log: log, listener: l, most: math.MaxInt, done: make(chan struct{})}
 	if whole, ok := nc.(WholeChunks); ok {
 		c.most = max(whole.MaxChunk(), maxPlain)
 	}
@@ -92,7 +146,7 @@ func (c *conn) start(bindWithin time.Duration) {
 	if bindWithin > 0 {
 		_ = c.nc.SetReadDeadline(time.Now().Add(bindWithin))
 	}
-	go c.read() // ends with close
+	go c.read(c.listener == nil) // ends with close, or sleeps
 }
 
 // close ends the connection, its transactions and its sessions. What a session does at its end
@@ -107,14 +161,11 @@ func (c *conn) close(err error) {
 	if !first {
 		return
 	}
+	c.rise()
 	_ = c.nc.Close()
 	c.mu.Lock()
-	targets := make([]target, 0, len(c.targets))
-	for _, t := range c.targets {
-		targets = append(targets, t)
-	}
-	pending := c.pending
-	c.pending = nil
+	targets, pending := slices.Collect(c.targets.all()), c.pending
+	c.pending, c.closed = nil, true
 	c.mu.Unlock()
 	for _, t := range pending {
 		t.end(err)
@@ -233,15 +284,34 @@ func hop(addr net.Addr) URI {
 	return u
 }
 
-func (c *conn) read() {
+// read takes what comes, until the connection closes or has had nothing to say for so long that it sleeps. bound: a session was named
+// on it.
+func (c *conn) read(bound bool) {
 	r := newConnReader(c.nc)
 	defer r.release()
-	bound := c.listener == nil
+	c.batch, c.small = new(batch), new(flow)
 	for {
-		if c.anchored.Load() > 0 {
+		if bound && r.between() {
+			there, err := r.rest()
+			if err != nil {
+				c.close(lost(err))
+				return
+			}
+			if !there {
+				c.shrink()
+				if c.sleep(r.idle) {
+					return // whoever wakes it starts another reader
+				}
+				c.batch, c.small = new(batch), new(flow)
+			}
+		}
+		if c.anchored.Load() > 0 && !r.inBody {
 			if err := c.relay(r); err != nil {
 				c.close(lost(err))
 				return
+			}
+			if bound && r.between() {
+				continue
 			}
 		}
 		h, err := r.Next()
@@ -305,7 +375,7 @@ func discard(r *Reader) (int64, error) { return io.Copy(io.Discard, r.Body()) }
 func (c *conn) targetOf(h *Head) (target, int) {
 	uri := h.ToPath[0]
 	c.mu.Lock()
-	t := c.targets[uri.SessionID]
+	t := c.targets.at(uri.SessionID)
 	c.mu.Unlock()
 	switch {
 	case c.client != nil && len(h.ToPath) > 1: // we are no relay
@@ -326,7 +396,7 @@ func (c *conn) legOf(to Path) *AnchorLeg {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	leg, _ := c.targets[to[0].SessionID].(*AnchorLeg)
+	leg, _ := c.targets.at(to[0].SessionID).(*AnchorLeg)
 	return leg
 }
 
@@ -377,8 +447,11 @@ func (c *conn) expect(tid string, done func(error)) bool {
 func (c *conn) expectHead(tid string, heard func(*Head), done func(error)) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.pending == nil {
+	if c.closed {
 		return false
+	}
+	if c.pending == nil {
+		c.pending = map[string]*transaction{}
 	}
 	c.pending[tid] = &transaction{done: done, heard: heard}
 	return true
@@ -403,29 +476,33 @@ func (c *conn) arm(tid string, timeout time.Duration) {
 func (c *conn) attach(t target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.targets[t.attached()] = t
-	if l, ok := t.(*AnchorLeg); ok {
-		if c.legs == nil {
-			c.legs = map[string]*AnchorLeg{}
-		}
-		c.legs[l.local] = l
-		c.anchored.Store(int32(len(c.legs)))
+	c.targets.add(t)
+	if _, ok := t.(*AnchorLeg); ok {
+		c.anchored.Add(1)
 	}
 }
 
 // detach takes a target off. A connection that carries none any more is closed.
 func (c *conn) detach(t target) {
 	c.mu.Lock()
-	if c.targets[t.attached()] == t {
-		delete(c.targets, t.attached())
-		if l, ok := t.(*AnchorLeg); ok {
-			delete(c.legs, l.local)
-			c.anchored.Store(int32(len(c.legs)))
+	if c.targets.drop(t) {
+		if _, ok := t.(*AnchorLeg); ok {
+			c.anchored.Add(-1)
 		}
 	}
-	empty := len(c.targets) == 0
+	empty := c.targets.empty()
 	c.mu.Unlock()
 	if empty {
 		c.part()
+	}
+}
+
+// shrink gives up what a reader needs, and maps that were of use once.
+func (c *conn) shrink() {
+	c.batch, c.small = nil, nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.pending) == 0 {
+		c.pending = nil
 	}
 }

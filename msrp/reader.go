@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 )
 
 // Reader reads requests and responses from a stream in bounded memory: a buffer of 32 KiB, or up to 512 KiB where
@@ -126,8 +127,12 @@ func (r *Reader) fill() error {
 			return err
 		}
 	}
-	if r.r == r.w && r.idle != nil {
-		return r.await()
+	if r.idle != nil {
+		err := r.more()
+		if r.lingered(err) {
+			err = r.more() // for something is under way
+		}
+		return err
 	}
 	if r.r == r.w && r.patient != nil {
 		r.release()
@@ -157,21 +162,79 @@ func (r *Reader) fill() error {
 	return io.ErrNoProgress
 }
 
-// await reads into an empty buffer, or one that is taken when there is something to read.
-func (r *Reader) await() error {
+// lingered reports whether a read ended because socket.linger had it end.
+func (r *Reader) lingered(err error) bool {
+	return err != nil && r.idle != nil && errors.Is(err, os.ErrDeadlineExceeded) && r.idle.stay()
+}
+
+// rest waits for the next frame. False: nothing came for a while.
+func (r *Reader) rest() (bool, error) {
+	for {
+		if canSleep {
+			r.idle.linger()
+		}
+		err := r.more()
+		if r.lingered(err) {
+			return false, nil
+		}
+		if err == io.ErrUnexpectedEOF {
+			err = io.EOF // it is between frames
+		}
+		if err != nil || !r.between() {
+			return true, err
+		}
+	}
+}
+
+// between reports whether the reader is between two frames, with nothing of the next one, and can rest. It reads past the empty
+// lines that keep some peers' connections alive.
+func (r *Reader) between() bool {
+	if r.idle == nil || r.inBody {
+		return false
+	}
+	for bytes.HasPrefix(r.buf[r.r:r.w], []byte("\r\n")) {
+		r.r += 2
+	}
+	return r.r == r.w
+}
+
+// more is fill for a socket: there is no buffer, or a small one for what is left over, while it waits.
+func (r *Reader) more() error {
 	size := smallBuffer
-	if r.w > 0 && r.w == len(r.buf) || r.w > smallBuffer {
+	if r.w > 0 && r.w == len(r.buf) || r.w >= smallBuffer {
 		size = largeBuffer // it was filled at once, or nearly so: more is on its way
 	}
-	if len(r.buf) != size {
-		r.release()
+	if r.r > 0 && (r.r == r.w || r.w == len(r.buf)) {
+		r.w = copy(r.buf, r.buf[r.r:r.w])
+		r.r = 0
 	}
-	n, err := r.idle.read(&r.buf, size)
-	r.r, r.w = 0, n
+	n, err := r.idle.read(r, size)
+	r.w += n
 	if n == 0 && err == nil {
 		err = io.ErrUnexpectedEOF
 	}
 	return err
+}
+
+// fit takes a buffer of the size, or moves to one.
+func (r *Reader) fit(size int) {
+	if len(r.buf) == size {
+		return
+	}
+	b := takeBuffer(size)
+	n := copy(b, r.buf[r.r:r.w])
+	giveBuffer(r.buf)
+	r.buf, r.r, r.w = b, 0, n
+}
+
+// settle gives up what is not needed while there is nothing to read.
+func (r *Reader) settle() {
+	switch n := r.w - r.r; {
+	case n == 0:
+		r.release()
+	case n <= smallBuffer/2:
+		r.fit(smallBuffer)
+	}
 }
 
 // release gives the buffer back. What is in it is lost.

@@ -19,9 +19,10 @@ type rawHead struct {
 	failureReport     []byte
 	start, end, total int64 // of byteRange, where it was read
 
-	size int  // octets with the empty line, or with the end-line where there is no body
-	body bool // a body follows
-	flag byte // where there is no body
+	size  int  // octets with the empty line, or with the end-line where there is no body
+	body  bool // a body follows
+	flag  byte // where there is no body
+	short bool // it is not whole
 }
 
 // scan finds the parts of a head in its usual form. False: it is not whole yet, or not in that form, which is
@@ -30,6 +31,7 @@ func scan(data []byte) (h rawHead, ok bool) {
 	line, n := nextLine(data)
 	rest, ok := bytes.CutPrefix(line, []byte("MSRP "))
 	if !ok {
+		h.short = n == notWhole
 		return h, false
 	}
 	if h.tid, h.what, ok = bytes.Cut(rest, []byte(" ")); !ok || !isIdent(string(h.tid)) || !isPlain(h.what) {
@@ -37,10 +39,12 @@ func scan(data []byte) (h rawHead, ok bool) {
 	}
 	line, n = advance(data, n)
 	if h.to, ok = bytes.CutPrefix(line, []byte("To-Path: ")); !ok {
+		h.short = n == notWhole
 		return h, false
 	}
 	line, n = advance(data, n)
 	if h.from, ok = bytes.CutPrefix(line, []byte("From-Path: ")); !ok {
+		h.short = n == notWhole
 		return h, false
 	}
 	begin := n
@@ -49,6 +53,7 @@ func scan(data []byte) (h rawHead, ok bool) {
 		line, n = advance(data, n)
 		switch {
 		case n < 0 || n > maxHead:
+			h.short = n == notWhole
 			return h, false
 		case len(line) == 0:
 			h.body = true
@@ -118,22 +123,31 @@ var inName = func() (t [256]bool) {
 	return t
 }()
 
-// nextLine is the first line without its CRLF, and where the next one begins; -1: it is not whole.
+// What nextLine tells in place of where the next line begins.
+const (
+	notWhole = -1
+	noLine   = -2 // an LF without its CR
+)
+
+// nextLine is the first line without its CRLF, and where the next one begins.
 func nextLine(data []byte) ([]byte, int) {
 	i := bytes.IndexByte(data, '\n')
-	if i < 1 || data[i-1] != '\r' {
-		return nil, -1
+	switch {
+	case i < 0:
+		return nil, notWhole
+	case i == 0 || data[i-1] != '\r':
+		return nil, noLine
 	}
 	return data[:i-1], i + 1
 }
 
 func advance(data []byte, n int) ([]byte, int) {
 	if n < 0 {
-		return nil, -1
+		return nil, n
 	}
 	line, size := nextLine(data[n:])
 	if size < 0 {
-		return nil, -1
+		return nil, size
 	}
 	return line, n + size
 }
@@ -142,45 +156,80 @@ func advance(data []byte, n int) ([]byte, int) {
 // returns when something else is there, or nothing that is whole. An error means that this connection is of no use.
 func (c *conn) relay(r *Reader) error {
 	defer c.batch.end(nil)
+	more := func() error {
+		_ = c.batch.end(nil) // what fails there is the other side's
+		return r.fill()
+	}
+	waited := false // for the rest of the frame at the reader's place
 	for {
+		if r.r == r.w && r.idle != nil {
+			return nil
+		}
 		if r.r == r.w {
-			_ = c.batch.end(nil) // what fails there is the other side's
-			if err := r.fill(); err != nil {
-				if err == io.ErrUnexpectedEOF {
-					err = io.EOF // it is between frames
-				}
+			if err := more(); err == io.ErrUnexpectedEOF {
+				return io.EOF // it is between frames
+			} else if err != nil {
 				return err
 			}
 		}
 		data := r.buf[r.r:r.w]
 		h, ok := scan(data)
-		if !ok {
-			return nil
+		var leg *AnchorLeg
+		if ok {
+			if leg = c.legOfRaw(&h); leg == nil || !leg.passes(&h) {
+				return nil
+			}
+			r.expect(h.tid)
 		}
-		c.mu.Lock()
-		leg := c.legs[string(h.to)]
-		own := c.pending[string(h.tid)] != nil // the empty SEND that binds was ours
-		c.mu.Unlock()
-		if leg == nil || own || !leg.passes(&h) {
-			return nil
-		}
-		r.expect(h.tid)
-		f := &c.small
+		f := c.small
 		switch {
+		case !ok:
+			if !h.short {
+				return nil
+			}
 		case h.body && h.end < 0:
 			f = new(flow)
 		case h.body:
 			n := r.bodyEnd(data[h.size:])
-			if limit := leg.other.opt.MaxSize; n < 0 || n > maxPlain || limit > 0 && h.start-1+int64(n) > limit {
+			if limit := leg.other.opt.MaxSize; n > maxPlain || limit > 0 && h.start-1+int64(n) > limit {
+				return nil
+			}
+			h.short = n < 0
+		}
+		if h.short {
+			if waited || len(data) > maxHead {
 				return nil // Reader.Next reads on
 			}
+			if err := more(); err != nil {
+				return err
+			}
+			waited = true
+			continue
 		}
+		waited = false
 		leg.flowOf(f, &h)
 		r.enter(&h)
-		if err := f.pass(&c.batch, r); err != nil {
+		if err := f.pass(c.batch, r); err != nil {
 			return err
 		}
 	}
+}
+
+// legOfRaw finds the leg that a frame is for, unless it is the response to a request of our own.
+func (c *conn) legOfRaw(h *rawHead) *AnchorLeg {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.pending) > 0 && c.pending[string(h.tid)] != nil { // the empty SEND that binds was ours
+		return nil
+	}
+	leg, ok := c.targets.one.(*AnchorLeg)
+	if !ok && c.targets.more != nil {
+		leg, ok = c.targets.more[sessionID(h.to)].(*AnchorLeg)
+	}
+	if !ok || string(h.to) != leg.local {
+		return nil
+	}
+	return leg
 }
 
 // flowOf makes the flow of a frame that goes on as it is.
@@ -240,7 +289,7 @@ func (l *AnchorLeg) passes(h *rawHead) bool {
 
 // knows reports whether a From-Path can be read; mostly it is the one before.
 func (l *AnchorLeg) knows(from []byte) bool {
-	if string(from) == l.from {
+	if len(from) > 0 && string(from) == l.from {
 		return true
 	}
 	if remote := l.remote.Load(); string(from) != remote.text && string(from) != remote.first {
@@ -252,6 +301,14 @@ func (l *AnchorLeg) knows(from []byte) bool {
 		l.from = string(from)
 	}
 	return true
+}
+
+// sessionID is that of a URI as we write it.
+func sessionID(uri []byte) string {
+	_, rest, _ := bytes.Cut(uri, []byte("://"))
+	_, rest, _ = bytes.Cut(rest, []byte("/"))
+	id, _, _ := bytes.Cut(rest, []byte(";"))
+	return string(id)
 }
 
 // readRange reads a Byte-Range; -1 stands for "*".
@@ -338,7 +395,7 @@ func (l *AnchorLeg) forward(r *Reader, h *Head) error {
 	switch {
 	case h.Method == "":
 		tid, goes := h.TransactionID, false
-		if !c.knows(tid) && isIdent(tid) && len(to.path) > 0 {
+		if !c.knows(tid) && isIdent(tid) && h.Status >= 100 && len(to.path) > 0 {
 			tid, goes = l.joined(tid, h.Status)
 		}
 		if !goes {
@@ -392,5 +449,5 @@ func (l *AnchorLeg) forward(r *Reader, h *Head) error {
 	f.tid = []byte(out.TransactionID)
 	f.head = out.appendTo(nil)
 	defer c.batch.end(nil)
-	return f.pass(&c.batch, r)
+	return f.pass(c.batch, r)
 }

@@ -49,7 +49,7 @@ type SessionOptions struct {
 	Handler         Handler       // nil: messages are refused with 403
 	AcceptTypes     []string      // as in a=accept-types, type/* and * included; nil: all; others get 415
 	MaxSize         int64         // of a message in octets; 0: no limit; more gets 413
-	ChunkSize       int           // octets a SEND, which is what Send keeps in memory; default 16 KiB, at least 2048
+	ChunkSize       int           // octets a SEND, which is what Send keeps in memory; default 16 KiB, at least 2048; fewer where the connection wants it (WholeChunks)
 	ResponseTimeout time.Duration // for a response, from the last byte of its request on; default 30 s (RFC 4975 §7.1.1)
 	BindTimeout     time.Duration // how long an expected session waits for its connection once Remote is known; default 30 s
 	Lenient         bool          // match on the session id alone, as some old clients need (draft-ietf-simple-msrp-sessmatch)

@@ -9,4 +9,8 @@ type socket struct{}
 
 func socketOf(io.Reader) *socket { return nil }
 
-func (*socket) read(*[]byte, int) (int, error) { panic("unreachable: there is no socket") }
+func (*socket) read(*Reader, int) (int, error) { panic("unreachable: there is no socket") }
+
+func (*socket) linger() {}
+
+func (*socket) stay() bool { return false }

@@ -6,18 +6,21 @@ import (
 	"io"
 	"net"
 	"syscall"
+	"time"
 )
 
 // socket waits for a TCP connection to be readable without holding a buffer meanwhile.
 type socket struct {
-	raw syscall.RawConn
+	raw   syscall.RawConn
+	tcp   *net.TCPConn
+	until time.Time // its read deadline, where await has set it
 
 	// Of the read under way; kept here so that none is allocated for each.
-	buf  *[]byte
-	size int
-	n    int
-	err  error
-	try  func(fd uintptr) bool
+	reader *Reader
+	size   int
+	n      int
+	err    error
+	try    func(fd uintptr) bool
 }
 
 // socketOf is nil where src is no plain TCP connection.
@@ -30,14 +33,14 @@ func socketOf(src io.Reader) *socket {
 	if err != nil {
 		return nil
 	}
-	s := &socket{raw: raw}
+	s := &socket{raw: raw, tcp: tcp}
 	s.try = s.attempt
 	return s
 }
 
-// read reads what is there into buf, which it takes from the pool if there is none, and has none while it waits.
-func (s *socket) read(buf *[]byte, size int) (int, error) {
-	s.buf, s.size = buf, size
+// read reads what is there into the reader's buffer, which has the size then.
+func (s *socket) read(r *Reader, size int) (int, error) {
+	s.reader, s.size = r, size
 	if err := s.raw.Read(s.try); err != nil {
 		return 0, err // the deadline, or the connection was closed
 	}
@@ -45,20 +48,36 @@ func (s *socket) read(buf *[]byte, size int) (int, error) {
 }
 
 func (s *socket) attempt(fd uintptr) bool {
-	if *s.buf == nil {
-		*s.buf = takeBuffer(s.size)
-	}
+	r := s.reader
+	r.fit(s.size)
 	for {
-		s.n, s.err = syscall.Read(int(fd), *s.buf)
+		s.n, s.err = syscall.Read(int(fd), r.buf[r.w:])
 		switch s.err {
 		case syscall.EINTR:
 			continue
 		case syscall.EAGAIN:
-			giveBuffer(*s.buf)
-			*s.buf = nil
+			r.settle()
 			return false // called again when it is readable
 		}
 		s.n = max(s.n, 0)
 		return true
 	}
+}
+
+// linger has reads end after a while without anything to read. It is called before each, and sets a deadline now and then.
+func (s *socket) linger() {
+	if now := time.Now(); s.until.Sub(now) < lingering/2 {
+		s.until = now.Add(lingering)
+		_ = s.tcp.SetReadDeadline(s.until)
+	}
+}
+
+// stay ends what linger began. False: it hadn't, so that it is somebody else's deadline that has passed.
+func (s *socket) stay() bool {
+	if s.until.IsZero() {
+		return false
+	}
+	s.until = time.Time{}
+	_ = s.tcp.SetReadDeadline(time.Time{})
+	return true
 }
