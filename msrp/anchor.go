@@ -69,7 +69,7 @@ func NewAnchor(opt AnchorOptions) *Anchor {
 		if o.BindTimeout <= 0 {
 			o.BindTimeout = 30 * time.Second
 		}
-		l := &AnchorLeg{anchor: a, first: i == 0, opt: o, log: opt.Log, local: o.Local.String(), bound: make(chan struct{}), trust: newTrust(o.Remote)}
+		l := &AnchorLeg{anchor: a, first: i == 0, opt: o, log: opt.Log, local: o.Local.String(), place: newPlace(o.Remote)}
 		l.remote.Store(pathOf(o.Remote))
 		a.legs[i] = l
 	}
@@ -122,17 +122,13 @@ type AnchorLeg struct {
 	log    *slog.Logger
 	local  string // the leg's URI as it is written
 	remote atomic.Pointer[legPath]
-	bound  chan struct{} // closed when conn is set
-	trust  *trust
 
 	frames, octets atomic.Int64 // that came from the leg's peer and went on
 	accepted       string       // a content type that the other side takes; the reader's own
 	from           string       // a From-Path that could be read; the reader's own
 
-	mu       sync.Mutex // guards the fields below
-	conn     *conn
-	listener *Listener
-	unbound  *time.Timer
+	place // whose mu guards the fields below, too
+
 	parts    parts    // of chunks to this leg's peer that were divided
 	refusals outcomes // messages from this leg's peer that were refused
 	refused  atomic.Int32
@@ -166,7 +162,7 @@ func (l *AnchorLeg) SetRemote(p Path) {
 	l.remote.Store(pathOf(p))
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.await()
+	l.expected()
 }
 
 // Bound is closed when the leg has its connection.
@@ -197,18 +193,11 @@ func (l *AnchorLeg) ConnectOn(ctx context.Context, nc net.Conn) error {
 // Err says why the leg is over; nil before that.
 func (l *AnchorLeg) Err() error { return l.anchor.Err() }
 
-func (l *AnchorLeg) trusted() *trust { return l.trust }
-
 func (l *AnchorLeg) over() <-chan struct{} { return l.anchor.done }
 
 func (l *AnchorLeg) attached() string { return l.opt.Local.SessionID }
 
-func (l *AnchorLeg) matches(to URI) bool {
-	if l.opt.Lenient {
-		return to.SessionID == l.opt.Local.SessionID
-	}
-	return to.Equal(l.opt.Local)
-}
+func (l *AnchorLeg) matches(to URI) bool { return reaches(to, l.opt.Local, l.opt.Lenient) }
 
 // end is called when the leg's connection is over.
 func (l *AnchorLeg) end(err error) {
@@ -236,32 +225,15 @@ func (l *AnchorLeg) expect(listener *Listener) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.listener = listener
-	l.await()
+	l.expected()
 	return l.anchor.Err() == nil
 }
 
-func (l *AnchorLeg) unexpect() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.listener = nil
-	if l.unbound != nil {
-		l.unbound.Stop()
-		l.unbound = nil
+// expected starts the wait for the peer's connection, when all is there for it. l.mu is held.
+func (l *AnchorLeg) expected() {
+	if len(l.remote.Load().path) > 0 {
+		l.await(l.opt.BindTimeout, l.end)
 	}
-}
-
-// await starts the wait for the peer's connection. l.mu is held.
-func (l *AnchorLeg) await() {
-	if l.listener == nil || len(l.remote.Load().path) == 0 || l.conn != nil || l.unbound != nil {
-		return
-	}
-	l.unbound = time.AfterFunc(l.opt.BindTimeout, func() {
-		select {
-		case <-l.bound:
-		default:
-			l.end(ErrNotBound)
-		}
-	})
 }
 
 func (l *AnchorLeg) bind(c *conn) bool {
@@ -270,13 +242,7 @@ func (l *AnchorLeg) bind(c *conn) bool {
 		l.mu.Unlock()
 		return false
 	}
-	l.conn = c
-	if l.unbound != nil {
-		l.unbound.Stop()
-		l.unbound = nil
-	}
-	c.attach(l)
-	close(l.bound)
+	l.take(l, c)
 	l.mu.Unlock()
 	select {
 	case <-c.done: // it closed meanwhile, perhaps without having seen this leg

@@ -95,7 +95,7 @@ func (f *flow) part(b *batch, data []byte) error {
 		return err
 	}
 	if f.limit > 0 && f.start-1+f.sent+int64(len(data)) > f.limit {
-		if err := b.copy(appendEndLine(b.line[:0], f.tid, Aborted)); err != nil {
+		if err := f.end(b, Aborted); err != nil {
 			return err
 		}
 		return f.leg.refuse(f.id, StatusStop, "Message too large")
@@ -124,10 +124,11 @@ func (f *flow) add(b *batch, data []byte) error {
 
 // end passes on the end-line.
 func (f *flow) end(b *batch, flag byte) error {
-	if !f.body {
-		return b.copy(appendEndLine(b.line[:0], f.tid, flag)[2:])
+	line := b.line[:0]
+	if f.body {
+		line = append(line, "\r\n"...)
 	}
-	return b.copy(appendEndLine(b.line[:0], f.tid, flag))
+	return b.copy(appendEndLine(line, f.tid, flag))
 }
 
 // abandon tells the other side to forget what it has, since no more comes (RFC 4975 §7.1.1: flag #).
@@ -145,13 +146,7 @@ func (f *flow) interrupted(b []byte) []byte {
 	if !f.silent {
 		f.whole = f.leg.other.divide(f.whole, string(tid), string(f.next)) // before the response to what has gone can come
 	}
-	return appendEndLine(b, tid, Incomplete)
-}
-
-func appendEndLine(b, tid []byte, flag byte) []byte {
-	b = append(b, "\r\n-------"...)
-	b = append(b, tid...)
-	return append(b, flag, '\r', '\n')
+	return appendEndLine(append(b, "\r\n"...), tid, Incomplete)
 }
 
 // resume has the turn again after a pause, and begins another chunk if the one before was ended meanwhile.

@@ -301,10 +301,13 @@ func (h *Head) appendEnd(b []byte, flag byte) []byte {
 	if h.HasBody {
 		b = append(b, "\r\n"...)
 	}
+	return appendEndLine(b, h.TransactionID, flag)
+}
+
+func appendEndLine[T string | []byte](b []byte, tid T, flag byte) []byte {
 	b = append(b, "-------"...)
-	b = append(b, h.TransactionID...)
-	b = append(b, flag, '\r', '\n')
-	return b
+	b = append(b, tid...)
+	return append(b, flag, '\r', '\n')
 }
 
 // ends reports whether the body has what would end its frame (RFC 4975 §7.1: such a body needs another transaction id).

@@ -61,23 +61,19 @@ type SessionOptions struct {
 type Session struct {
 	opt   SessionOptions
 	newID func() string // of transactions
-	bound chan struct{} // closed when conn is set
 	done  chan struct{} // closed by end
-	trust *trust
 
-	mu       sync.Mutex // guards the fields below
-	remote   Path
-	conn     *conn
-	err      error
-	listener *Listener            // that expects the session
-	unbound  *time.Timer          // ends the session if nobody connects
-	in       map[string]*incoming // messages that are arriving
-	recent   outcomes             // of messages that came lately
-	out      map[string]*outgoing // messages on their way out
-	gone     outcomes             // ids of messages that went out lately: REPORTs may come later
-	queue    []*incoming          // short messages that wait for the Handler, in order of completion
-	serving  bool                 // the goroutine of queue runs
-	room     *sync.Cond           // queue got shorter, or the session is over
+	place // whose mu guards the fields below, too
+
+	remote  Path
+	err     error
+	in      map[string]*incoming // messages that are arriving
+	recent  outcomes             // of messages that came lately
+	out     map[string]*outgoing // messages on their way out
+	gone    outcomes             // ids of messages that went out lately: REPORTs may come later
+	queue   []*incoming          // short messages that wait for the Handler, in order of completion
+	serving bool                 // the goroutine of queue runs
+	room    *sync.Cond           // queue got shorter, or the session is over
 }
 
 // NewSession makes a session that is not bound yet.
@@ -96,7 +92,7 @@ func NewSession(opt SessionOptions) *Session {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Session{
-		opt: opt, newID: newTransactionID, remote: opt.Remote, bound: make(chan struct{}), done: make(chan struct{}), trust: newTrust(opt.Remote),
+		opt: opt, newID: newTransactionID, remote: opt.Remote, place: newPlace(opt.Remote), done: make(chan struct{}),
 		in: map[string]*incoming{}, out: map[string]*outgoing{},
 		recent: outcomes{of: map[string]*outcome{}}, gone: outcomes{of: map[string]*outcome{}},
 	}
@@ -132,7 +128,7 @@ func (s *Session) SetRemote(p Path) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remote = p
-	s.await()
+	s.expected()
 }
 
 // Bound is closed when the session has its connection.
@@ -190,31 +186,14 @@ func (s *Session) expect(l *Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.listener = l
-	s.await()
+	s.expected()
 	return s.err == nil
 }
 
-func (s *Session) unexpect() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.listener = nil
-	if s.unbound != nil {
-		s.unbound.Stop()
-		s.unbound = nil
-	}
-}
-
-// await starts the wait for the peer's connection, when all is there for it: peers that wait for each other
-// must not hang. s.mu is held.
-func (s *Session) await() {
-	if s.listener != nil && len(s.remote) > 0 && s.conn == nil && s.err == nil && s.unbound == nil {
-		s.unbound = time.AfterFunc(s.opt.BindTimeout, func() {
-			select {
-			case <-s.bound:
-			default:
-				s.end(ErrNotBound)
-			}
-		})
+// expected starts the wait for the peer's connection, when all is there for it. s.mu is held.
+func (s *Session) expected() {
+	if len(s.remote) > 0 && s.err == nil {
+		s.await(s.opt.BindTimeout, s.end)
 	}
 }
 
@@ -225,12 +204,7 @@ func (s *Session) bind(c *conn) bool {
 		s.mu.Unlock()
 		return false
 	}
-	s.conn = c
-	if s.unbound != nil {
-		s.unbound.Stop()
-	}
-	c.attach(s)
-	close(s.bound)
+	s.take(s, c)
 	s.mu.Unlock()
 	select {
 	case <-c.done: // it closed meanwhile, perhaps without having seen this session
@@ -240,20 +214,12 @@ func (s *Session) bind(c *conn) bool {
 	return true
 }
 
-func (s *Session) trusted() *trust { return s.trust }
-
 func (s *Session) over() <-chan struct{} { return s.done }
 
 // attached is the name under which a connection finds the session.
 func (s *Session) attached() string { return s.opt.Local.SessionID }
 
-// matches compares the URI that a request is for with the session's (RFC 4975 §7.3).
-func (s *Session) matches(to URI) bool {
-	if s.opt.Lenient {
-		return to.SessionID == s.opt.Local.SessionID
-	}
-	return to.Equal(s.opt.Local)
-}
+func (s *Session) matches(to URI) bool { return reaches(to, s.opt.Local, s.opt.Lenient) }
 
 // Dial makes a network connection, as net.Dialer.DialContext does.
 type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
