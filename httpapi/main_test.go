@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -50,29 +49,12 @@ type world struct {
 	hall  *hall
 	board *board
 	dir   *directory
-	log   *lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	log   *imstest.Log
 }
 
 func newWorld(t *testing.T, opt Options) *world {
 	t.Helper()
-	w := &world{t: t, hall: newHall(), board: newBoard(), dir: &directory{}, log: &lockedBuffer{}}
+	w := &world{t: t, hall: newHall(), board: newBoard(), dir: &directory{}, log: &imstest.Log{}}
 	w.desk = &desk{
 		hall: w.hall, relations: []latchkey.Relation{relation(aliceURI, "Alice")}, tokens: map[string]bool{}, invited: map[latchkey.Identifier]guest.Invited{},
 		b: map[latchkey.Identifier]latchkey.Subscriber{{Kind: latchkey.Mail, Value: "r@cc.com"}: {URI: latchkey.MustAddress("sip:r@cc.com")}},

@@ -6,7 +6,6 @@
 package gatewaytest
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -15,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -56,7 +54,7 @@ type World struct {
 	Mail  *imstest.MailSink
 	Data  string // the gateway's database
 	Users string // the gateway's directory file
-	Log   *Log
+	Log   *imstest.Log
 
 	t       testing.TB
 	args    []string
@@ -79,7 +77,7 @@ func New(t testing.TB, p Plan) *World {
 		p.IM(&im)
 	}
 	dir := t.TempDir()
-	w := &World{t: t, Core: NewCore(t, opt), IM: NewCore(t, im), Data: filepath.Join(dir, "latchkey.db"), Users: usersFile(t, dir), Log: &Log{}, command: p.Command, env: p.Env}
+	w := &World{t: t, Core: NewCore(t, opt), IM: NewCore(t, im), Data: filepath.Join(dir, "latchkey.db"), Users: usersFile(t, dir), Log: &imstest.Log{}, command: p.Command, env: p.Env}
 	var err error
 	if w.Mail, err = imstest.NewMailSink(""); err != nil {
 		t.Fatal(err)
@@ -206,24 +204,4 @@ func ready(admin string) bool {
 	}
 	_ = res.Body.Close()
 	return res.StatusCode == http.StatusOK
-}
-
-// Log takes the gateway's log from many goroutines.
-type Log struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write appends.
-func (l *Log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-// String is all that was logged.
-func (l *Log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
