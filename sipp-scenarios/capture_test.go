@@ -113,7 +113,9 @@ func (c *capture) stop() {
 // packets lists the fields of those that a display filter finds.
 func (c *capture) packets(filter string, fields ...string) [][]string {
 	c.t.Helper()
-	args := []string{"-r", c.file, "-n", "-Y", filter, "-T", "fields"}
+	// The mark is no protocol, though its port may be one's by chance.
+	_, end, _ := strings.Cut(c.end, ":")
+	args := []string{"-r", c.file, "-n", "-Y", filter, "-T", "fields", "-d", "udp.port==" + end + ",data"}
 	for _, f := range fields {
 		args = append(args, "-e", f)
 	}
