@@ -296,7 +296,11 @@ func party(v string) Party {
 // and names, URIs and content headers that would are an error (S8). Content-Length is ours.
 func (m *Message) Bytes() ([]byte, error) {
 	var b bytes.Buffer
-	field := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, value) }
+	tooLong := false
+	field := func(name, value string) {
+		n, _ := fmt.Fprintf(&b, "%s: %s\r\n", name, value)
+		tooLong = tooLong || n-1 > maxLine // folded lines and escapes were shorter
+	}
 	write := func(name string, p Party) error {
 		switch {
 		case p == Party{}:
@@ -355,6 +359,9 @@ func (m *Message) Bytes() ([]byte, error) {
 		}
 	}
 	field("Content-Length", strconv.Itoa(len(m.Body)))
+	if tooLong {
+		return nil, fmt.Errorf("cpim: a header line of more than %d octets", maxLine)
+	}
 	b.WriteString("\r\n")
 	b.Write(m.Body)
 	return b.Bytes(), nil

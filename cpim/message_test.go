@@ -270,9 +270,6 @@ func FuzzContent(f *testing.F) {
 			return
 		}
 		got, err := cpim.Parse(b)
-		if errors.Is(err, cpim.ErrMalformed) && len(id)+len(name)+len(subject)+len(contentType) > 500 {
-			return // a line that is too long
-		}
 		if err != nil || !bytes.Equal(got.Body, body) || len(got.Other) > 0 || len(got.ContentHeaders) != 1 || got.From.URI != "sip:a@b" {
 			t.Fatalf("%+v comes back as %+v, %v", m, got, err)
 		}

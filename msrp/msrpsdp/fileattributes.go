@@ -332,7 +332,11 @@ func decodeFileType(v string) string {
 			params[name] = value
 		}
 	}
-	return mime.FormatMediaType(t, params)
+	whole := mime.FormatMediaType(t, params)
+	if written, err := encodeFileType(whole); err != nil || len(written) > maxFileText {
+		return strings.ToLower(t) // escaped, the parameters are too long to be passed on
+	}
+	return whole
 }
 
 func colons(sum []byte) string {
