@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -304,7 +305,7 @@ func (m *Message) Bytes() ([]byte, error) {
 	write := func(name string, p Party) error {
 		switch {
 		case p == Party{}:
-		case strings.ContainsAny(p.URI, "<>\r\n\x00 \\\"") || !utf8.ValidString(p.URI):
+		case strings.ContainsAny(p.URI, "<> \\\"") || strings.ContainsFunc(p.URI, unicode.IsControl) || !utf8.ValidString(p.URI):
 			return fmt.Errorf("cpim: %s: invalid uri", name)
 		case p.Name == "":
 			field(name, "<"+p.URI+">")
@@ -337,7 +338,7 @@ func (m *Message) Bytes() ([]byte, error) {
 	}
 	prefixes := map[string]string{"": "", IMDN: "imdn."}
 	for _, h := range m.Other {
-		if !isToken(h.Name) || strings.ContainsAny(h.Namespace, "<>\r\n\x00\\ ") || !utf8.ValidString(h.Namespace) || h.Namespace == "" && (h.Name == "NS" || h.Name == "Require") {
+		if !isToken(h.Name) || strings.ContainsAny(h.Namespace, "<>\\ ") || strings.ContainsFunc(h.Namespace, unicode.IsControl) || !utf8.ValidString(h.Namespace) || h.Namespace == "" && (h.Name == "NS" || h.Name == "Require") {
 			return nil, fmt.Errorf("cpim: header %q: invalid name", h.Name)
 		}
 		prefix, known := prefixes[h.Namespace]
