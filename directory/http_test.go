@@ -328,12 +328,13 @@ func TestOddAccountsAreRefused(t *testing.T) {
 // The directory sees who asks: Basic or Bearer, over TLS whose certificate is looked at, and nowhere else.
 func TestCredentialsGoToTheDirectoryAlone(t *testing.T) {
 	var seen atomic.Value
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen.Store(r.Header.Get("Authorization"))
 		status(200, aliceJSON)(w, r)
 	}))
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	server.StartTLS()
 	defer server.Close()
-	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
 	for want, opt := range map[string]HTTPOptions{"Basic bWU6aHVzaA==": {User: "me", Password: "hush"}, "Bearer token": {Token: "token"}, "": {}} {

@@ -224,18 +224,3 @@ func TestHangupReadsTheDirectoryAgain(t *testing.T) {
 		t.Errorf("answer %d %s", a.Status, a.Body)
 	}
 }
-
-func TestCheckTriesEachPeer(t *testing.T) {
-	t.Parallel()
-	w := serves(t, gatewaytest.Plan{})
-	args := append([]string{"check"}, w.Args()...)
-	code, stdout, stderr := runLatchkey(t, "", args...)
-	if code != 0 || strings.Contains(stdout, "FAIL") {
-		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
-	}
-	w.Mail.Close()
-	code, stdout, _ = runLatchkey(t, "", args...)
-	if code != 1 || strings.Count(stdout, "FAIL") != 1 || !strings.Contains(stdout, "FAIL  mail") {
-		t.Errorf("without a mail server: exit %d\n%s", code, stdout)
-	}
-}
