@@ -252,7 +252,7 @@ func TestFailureIsNeverAnAnswer(t *testing.T) {
 	}{
 		{"500", status(500, ""), latchkey.KindDirectoryFailed, "answers 500"},
 		{"403", status(403, ""), latchkey.KindDirectoryFailed, "refuses the credentials"},
-		{"302", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) }, latchkey.KindDirectoryFailed, "redirects are not followed"},
+		{"302", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, latchkey.KindDirectoryFailed, "redirects are not followed"},
 		{"a page", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			w.WriteHeader(404)
