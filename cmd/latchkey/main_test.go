@@ -254,7 +254,7 @@ func TestHangupReadsTheDirectoryAgain(t *testing.T) {
 	}
 	hangUp("users: [", "configuration not reloaded")
 	w.InviteAs(gatewaytest.Alice).Wants(201)
-	hangUp(strings.Replace(string(users), `uri: "sip:x@cc.com"`, `uri: "sip:new@cc.com"`, 1), `msg="configuration reloaded"`)
+	hangUp(strings.Replace(string(users), `"sip:x@cc.com"`, `"sip:new@cc.com"`, 1), `msg="configuration reloaded"`)
 	if a := w.InviteAs("sip:new@cc.com"); a.Status != 200 && a.Status != 201 {
 		t.Errorf("answer %d %s", a.Status, a.Body)
 	}
