@@ -32,6 +32,8 @@ const (
 	KindTooManyRequests                // rate limit
 	KindRegistrationFailed             // the core or an interaction server refused the account
 	KindCoreTimeout                    // the core did not answer
+	KindDirectoryFailed                // the directory failed, or its answer makes no sense
+	KindDirectoryTimeout               // the directory did not answer in time
 	KindBusy                           // a loop's mailbox is full; try again
 	KindUnavailable                    // draining, or a peer that is needed is down
 	kinds
@@ -68,6 +70,8 @@ var table = [kinds]Row{
 	KindTooManyRequests:    {"too-many-requests", "Too many requests", 429, 480, 413, time.Minute, slog.LevelInfo},
 	KindRegistrationFailed: {"registration-failed", "The network refused the registration", 502, 502, 403, 0, slog.LevelWarn},
 	KindCoreTimeout:        {"core-timeout", "The network did not answer", 504, 504, 408, 10 * time.Second, slog.LevelWarn},
+	KindDirectoryFailed:    {"directory-failed", "The user directory can't be asked", 502, 500, 403, 5 * time.Second, slog.LevelWarn},
+	KindDirectoryTimeout:   {"directory-timeout", "The user directory did not answer", 504, 504, 408, 10 * time.Second, slog.LevelWarn},
 	KindBusy:               {"busy", "Busy; try again", 503, 480, 413, time.Second, slog.LevelWarn},
 	KindUnavailable:        {"unavailable", "Not available right now", 503, 503, 481, 5 * time.Second, slog.LevelWarn},
 }

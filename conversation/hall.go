@@ -22,6 +22,7 @@ type Options struct {
 	MaxText       int           // octets of one message; default 100,000
 	IdleTimeout   time.Duration // a channel without messages is closed after it; default 5 min (PROTOCOLS B3.07)
 	LeaveAfter    time.Duration // a loop with nothing to do ends after it; default 1 min
+	ResumeAtOnce  int           // relations that Resume has calling at once; default 64
 	Retry         time.Duration // first wait after an inviter could not be reached; doubles to 64 times; default 5 s
 	Log           *slog.Logger
 }
@@ -59,6 +60,9 @@ func New(store Store, dialer Dialer, registrar Registrar, presence Presence, opt
 	}
 	if opt.Retry <= 0 {
 		opt.Retry = 5 * time.Second
+	}
+	if opt.ResumeAtOnce <= 0 {
+		opt.ResumeAtOnce = 64
 	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
@@ -127,10 +131,13 @@ func (r *room) offer(f func(*room)) error {
 func (h *Hall) nudge(rel latchkey.Relation) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r, err := h.room(rel)
-	if err != nil {
-		return // what waits is taken up after the restart
+	if r, err := h.room(rel); err == nil { // else what waits is taken up after the restart
+		r.look()
 	}
+}
+
+// look tells the loop that something waits in the store.
+func (r *room) look() {
 	select {
 	case r.more <- struct{}{}:
 	default: // one look is as good as many
@@ -148,15 +155,6 @@ func (h *Hall) leave(r *room) bool {
 		delete(h.rooms, r.rel.ID)
 	}
 	return true
-}
-
-// Resume takes up what a restart interrupted: all that waits goes out, under the ids that it had.
-func (h *Hall) Resume(ctx context.Context) error {
-	relations, err := h.store.Busy(ctx)
-	for _, rel := range relations {
-		h.nudge(rel)
-	}
-	return err
 }
 
 // Open tells the guest's stream that an inviter was added.

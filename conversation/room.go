@@ -38,6 +38,7 @@ type room struct {
 	aside   int                              // channels that are being closed, and events that are being told
 	ending  bool                             // nothing new starts
 
+	tried    []chan<- struct{} // closed when what waited was sent or could not be
 	retries  int
 	earliest time.Time   // no call of ours before it
 	retry    *time.Timer // next attempt to reach the inviter
@@ -72,6 +73,7 @@ func stopped() *time.Timer {
 
 func (r *room) loop() {
 	defer close(r.left)
+	defer r.tell()
 	defer func() {
 		for _, t := range []*time.Timer{r.retry, r.idle, r.leave, r.inviter.lapse, r.guest.lapse} {
 			t.Stop()
@@ -110,6 +112,9 @@ func (r *room) loop() {
 			if r.settled() && r.retries == 0 && !r.inviter.active && r.hall.leave(r) {
 				return
 			}
+		}
+		if len(r.tried) > 0 && r.worker == nil && r.dialing == nil && len(r.more) == 0 {
+			r.tell()
 		}
 		if r.ending && r.settled() && r.hall.leave(r) {
 			return

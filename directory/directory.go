@@ -1,6 +1,7 @@
 // Package directory is the user centre (patent: RCS UP Center): who is a registered user, in which
 // state and of what level, and whether a password is theirs. It never writes, and it doesn't count
-// failed attempts: who knows where a request comes from does (S4). Start with OpenFile.
+// failed attempts: who knows where a request comes from does (S4). File and HTTP are the two; start with
+// OpenFile or NewHTTP.
 package directory
 
 import (

@@ -345,7 +345,7 @@ func TestMessageWaitsForTheInviterOverARestart(t *testing.T) {
 	}
 }
 
-// R25.
+// F34, R25.
 func TestOnlinePolicyRefusesMessagesToWhoIsOffline(t *testing.T) {
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--require-online"}})
 	b := w.Guest()
@@ -354,6 +354,13 @@ func TestOnlinePolicyRefusesMessagesToWhoIsOffline(t *testing.T) {
 	}
 	if n := len(w.Core.Requests("INVITE")); n != 0 {
 		t.Errorf("%d INVITEs", n)
+	}
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { // the last answer is good for a second
+		return b.Do("POST", "/rcsgw/invitee/message", `{"to":"sip:a@cc.com","message":"there you are"}`).Status == 202
+	})
+	if got, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1); err != nil || got[0].Text != "there you are" {
+		t.Errorf("Alice got %+v, %v", got, err)
 	}
 }
 

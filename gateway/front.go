@@ -81,7 +81,7 @@ func (f *front) certificate() func() *tls.Certificate {
 func (f *front) serve(g *Gateway) {
 	f.api = httpapi.New(httpapi.Ports{
 		Desk: g.desk, Hall: g.hall, Presence: g.board, Directory: g.directory, Page: web.Page(), Assets: web.Assets(),
-	}, httpapi.Options{PublicURL: g.URL(), Log: g.log})
+	}, httpapi.Options{PublicURL: g.URL(), Trusted: f.config.HTTPTrusted, Log: g.log})
 	server := func(h http.Handler) *http.Server {
 		return &http.Server{Handler: h, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ConnState: f.fresh.note}
 	}

@@ -35,7 +35,8 @@ type Gateway struct {
 	log    *slog.Logger
 
 	db        *storage.DB
-	directory *directory.File
+	directory userCentre
+	remote    *directory.HTTP // the directory, where it is one over HTTP
 	sip       *sipua.Endpoint
 	engine    *b2bua.Engine
 	msrp      *msrpPorts
@@ -76,8 +77,8 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 // open takes hold of all that may fail: files and sockets.
 func (g *Gateway) open() (err error) {
 	c := g.config
-	if g.directory, err = directory.OpenFile(c.Directory); err != nil {
-		return fmt.Errorf("directory: %w", err)
+	if err = g.openDirectory(); err != nil {
+		return err
 	}
 	if g.db, err = storage.Open(g.ctx, c.Data, storage.Options{Log: g.log}); err != nil {
 		return err
@@ -97,23 +98,23 @@ func (g *Gateway) open() (err error) {
 
 // wire makes the rooms and introduces them to each other. Nothing here can fail.
 func (g *Gateway) wire() {
-	c, log := g.config, g.log
+	c, log, auth := g.config, g.log, g.auth()
 	g.registrar = registrar.New(g.db, g.sip, registrar.Options{
-		Core: c.SIPCore, IMServer: c.IMServer, FileServer: c.FileServer, Auth: c.SIPAuth, Expires: c.SIPRegisterExpires,
+		Core: c.SIPCore, IMServer: c.interactionServer(c.IMServer), FileServer: c.interactionServer(c.FileServer), Auth: auth, Expires: c.SIPRegisterExpires,
 		Tags: presence.OwnTags().Params(), Log: log,
 	})
 	g.board = presence.New(g.sip, presence.Options{
-		Core: c.SIPCore, Credentials: c.SIPAuth.Credentials, ServiceRoute: g.registrar.ServiceRoute, Log: log,
+		Core: c.SIPCore, Credentials: auth.Credentials, ServiceRoute: g.registrar.ServiceRoute, Log: log,
 	})
 	g.engine = b2bua.New(g.sip, b2bua.Options{Core: c.SIPCore, Trusted: c.SIPTrusted, Log: log})
 	w := &wire{
 		engine: g.engine, ports: g.msrp, peers: newPeerPolicy(c.MSRPPeers, g.core),
-		account: accounts{g.registrar.ServiceRoute, c.SIPAuth.Credentials}, log: log,
+		account: accounts{g.registrar.ServiceRoute, auth.Credentials}, log: log,
 	}
 	g.hall = conversation.New(g.db, w, g.registrar, g.board, conversation.Options{RequireOnline: c.RequireOnline, Log: log})
 	g.courier = newCourier(g.db, c, log)
 	g.desk = guest.New(g.db, g.directory, g.registrar, g.hall, guest.Options{
-		Domain: c.Domain, PublicURL: c.BaseURL(g.front.guests.Addr().String()), Scheme: guest.Scheme(c.AccountScheme), LinkStyle: guest.LinkStyle(c.LinkStyle),
+		Domain: c.Domain, PublicURL: c.BaseURL(g.front.guests.Addr().String()), Scheme: c.AccountScheme, Allot: g.allotter(), LinkStyle: guest.LinkStyle(c.LinkStyle),
 		Policy: guest.Policy{Any: c.InvitePolicy.Any, Level: c.InvitePolicy.Level}, Lifetime: c.AccountLifetime, KeepAccount: c.KeepAccount,
 		Channels: channels(c), Online: g.hall.Online, Notify: g.courier.Wake, Log: log,
 	})
@@ -232,6 +233,9 @@ func (g *Gateway) close() {
 	if g.sip != nil {
 		_ = g.sip.Close()
 	}
+	if g.remote != nil {
+		_ = g.remote.Close()
+	}
 	if g.db != nil {
 		if err := g.db.Close(); err != nil {
 			g.log.Error("data not closed", latchkey.LogError, err)
@@ -239,7 +243,7 @@ func (g *Gateway) close() {
 	}
 }
 
-// Reload takes what can change while running: the directory file and the TLS certificate. Another
+// Reload takes what can change while running: the directory (the file, or what was kept of an HTTP one's answers) and the TLS certificate. Another
 // option that differs is named in the error, and nothing is changed then.
 func (g *Gateway) Reload(c Config) error {
 	if err := g.config.sameButFiles(c); err != nil {

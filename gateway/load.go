@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"gopkg.in/yaml.v3"
+
+	"latchkey/guest"
 )
 
 // ErrHelp is what Load returns when the arguments ask for help.
@@ -188,8 +190,18 @@ func (c *Config) complete() error {
 	if (c.HTTPTLSCert == "") != (c.HTTPTLSKey == "") {
 		return errors.New("http-tls-cert: needs http-tls-key too, and the other way round; for example --http-tls-cert tls.crt --http-tls-key tls.key")
 	}
-	if c.Directory == "" {
+	if c.Directory == "" && c.DirectoryHTTP == nil {
 		return errors.New("directory: must say who the registered users are; for example --directory file:users.yaml")
+	}
+	if c.AccountScheme == guest.Allotted && c.DirectoryHTTP == nil {
+		return errors.New("account-scheme: directory needs an HTTP directory, a file allots no accounts; for example --directory https://users.example.com/latchkey")
+	}
+	if c.AccountScheme != guest.Allotted && (c.SIPAuth.String() == "directory" || c.SkipInteraction) {
+		name := "sip-auth: directory"
+		if c.SkipInteraction {
+			name = "interaction-skip"
+		}
+		return errors.New(name + " needs accounts that the directory allots; for example --account-scheme directory")
 	}
 	if c.Mail != nil && c.MailFrom == "" {
 		return errors.New("mail-from: is needed where mail is set; for example --mail-from invitations@example.com")

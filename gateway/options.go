@@ -19,6 +19,7 @@ type Config struct {
 	HTTPListen      string          // host:port
 	HTTPTLSCert     string          // path of a PEM file; "" with HTTPTLSKey: plain HTTP
 	HTTPTLSKey      string          // path of a PEM file
+	HTTPTrusted     []netip.Prefix  // proxies whose word on clients and inviters is believed
 	AdminListen     string          // host:port
 	Domain          string          // SIP domain of temporary accounts
 	AccountScheme   guest.Scheme    // how an account is made from an identifier (R9)
@@ -35,13 +36,23 @@ type Config struct {
 	SIPRegisterExpires time.Duration
 	IMServer           string         // SIP URI; the core's where the option says nothing
 	FileServer         string         // SIP URI; the core's where the option says nothing
+	SkipInteraction    bool           // accounts are registered at the core alone (R4)
 	MSRPListen         []string       // "tcp:host:port" or "tls:host:port"; calls offer the first one
 	MSRPPeers          []netip.Prefix // networks that MSRP may connect to; nil: the default policy
 
-	Directory string  // path of the directory file
-	Mail      *Mail   // SMTP server; nil: invitations can't be mailed
-	MailFrom  string  // sender address
-	Log       Logging // what is logged and how
+	Directory     string         // path of the directory file; "": DirectoryHTTP
+	DirectoryHTTP *DirectoryHTTP // the directory over HTTP; nil: Directory
+	Mail          *Mail          // SMTP server; nil: invitations can't be mailed
+	MailFrom      string         // sender address
+	Log           Logging        // what is logged and how
+}
+
+// DirectoryHTTP is a directory that another program serves.
+type DirectoryHTTP struct {
+	URL      string // base, without credentials and final slash
+	User     string // with Password for Basic
+	Password latchkey.Secret
+	Token    latchkey.Secret // for Bearer
 }
 
 // Mail is the SMTP server that takes invitations.
@@ -97,24 +108,26 @@ func Options() []Option {
 		{Name: "http-listen", Default: "127.0.0.1:8080", Help: "address of the HTTP server for guests and inviters", Example: "0.0.0.0:8080", set: hostPort(func(c *Config) *string { return &c.HTTPListen })},
 		{Name: "http-tls-cert", Help: "PEM file with the certificate chain; with http-tls-key http-listen speaks HTTPS", Example: "/etc/latchkey/tls.crt", set: text(func(c *Config) *string { return &c.HTTPTLSCert })},
 		{Name: "http-tls-key", Help: "PEM file with the private key", Example: "/etc/latchkey/tls.key", set: text(func(c *Config) *string { return &c.HTTPTLSKey })},
+		{Name: "http-trusted", Meaning: "none", Help: "list of networks (CIDR) of proxies in front of http-listen; their X-3GPP-Asserted-Identity names the inviter, their Forwarded or X-Forwarded-For the client", Example: "192.0.2.8/32,2001:db8:1::/64", List: true, set: setHTTPTrusted},
 		{Name: "admin-listen", Default: "127.0.0.1:8081", Help: "address of /healthz, /readyz and /metrics; never public", Example: "127.0.0.1:8081", set: hostPort(func(c *Config) *string { return &c.AdminListen })},
 		{Name: "domain", Default: "guest.example", Help: "SIP domain of temporary accounts", Example: "guest.example.com", set: setDomain},
-		{Name: "account-scheme", Default: "mapped", Help: "how accounts are named: mapped (sip:b_at_cc.com@DOMAIN), identifier (sip:b@cc.com) or serial (sip:g1@DOMAIN)", Example: "serial", set: setAccountScheme},
+		{Name: "account-scheme", Default: "mapped", Help: "how accounts are named: mapped (sip:b_at_cc.com@DOMAIN), identifier (sip:b@cc.com), serial (sip:g1@DOMAIN) or directory (an HTTP directory allots them)", Example: "serial", set: setAccountScheme},
 		{Name: "account-lifetime", Default: "168h", Help: "validity of an invitation and of what it allows", Example: "72h", set: duration(time.Minute, func(c *Config) *time.Duration { return &c.AccountLifetime })},
 		{Name: "on-logout", Default: "delete", Help: "what becomes of an account when its last relation ends: delete or keep", Example: "keep", set: setOnLogout},
 		{Name: "link-style", Default: "query", Help: "where a link carries the password: query (?passwd=) or fragment (#passwd=, never sent to a server)", Example: "fragment", set: setLinkStyle},
 		{Name: "invite-policy", Default: "valid", Help: "who may invite: any subscriber, valid (active) ones, or level:N (active ones of level N and up)", Example: "level:3", set: setInvitePolicy},
-		{Name: "require-online", Default: "false", Help: "guests may send only while the inviter is online", Example: "true", Bool: true, set: setRequireOnline},
+		{Name: "require-online", Default: "false", Help: "guests may send only while the inviter is online", Example: "true", Bool: true, set: boolean(func(c *Config) *bool { return &c.RequireOnline })},
 		{Name: "sip-listen", Default: "udp:127.0.0.1:5080,tcp:127.0.0.1:5080", Help: "list of SIP listeners, udp: or tcp: and an address", Example: "udp:192.0.2.10:5060,tcp:192.0.2.10:5060", List: true, set: setSIPListen},
 		{Name: "sip-core", Default: "sip:127.0.0.1:5060", Help: "first hop into the core", Example: "sip:core.example.com:5060;transport=tcp", set: setSIPCore},
 		{Name: "sip-trusted", Meaning: "host of sip-core", Help: "list of hosts whose P-Asserted-Identity is believed", Example: "192.0.2.1,192.0.2.2", List: true, set: setSIPTrusted},
-		{Name: "sip-auth", Default: "none", Help: "how accounts authenticate in the core: none, shared:SECRET (every account has this password) or ephemeral:SECRET (time-limited names)", Example: "shared:@/etc/latchkey/sip-secret", Secret: true, set: setSIPAuth},
+		{Name: "sip-auth", Default: "none", Help: "how accounts authenticate in the core: none, shared:SECRET (every account has this password), ephemeral:SECRET (time-limited names) or directory (the password that came with the account)", Example: "shared:@/etc/latchkey/sip-secret", Secret: true, set: setSIPAuth},
 		{Name: "sip-register-expires", Default: "600000s", Help: "Expires that a REGISTER asks for", Example: "3600s", set: duration(time.Second, func(c *Config) *time.Duration { return &c.SIPRegisterExpires })},
 		{Name: "im-server", Meaning: "same as sip-core", Help: "interaction server for messages", Example: "sip:im.example.com", set: hop(func(c *Config) *string { return &c.IMServer })},
 		{Name: "file-server", Meaning: "same as sip-core", Help: "interaction server for files", Example: "sip:ft.example.com", set: hop(func(c *Config) *string { return &c.FileServer })},
+		{Name: "interaction-skip", Default: "false", Help: "accounts that the directory allots are registered at the core alone, not at the interaction servers", Example: "true", Bool: true, set: boolean(func(c *Config) *bool { return &c.SkipInteraction })},
 		{Name: "msrp-listen", Default: "tcp:127.0.0.1:2855", Help: "list of MSRP listeners, tcp: or tls: and an address; calls offer the first one and, where that gets 488, the first tcp:; answers take TLS where it is offered; tls: shows the certificate of http-tls-cert, or a self-signed one by its fingerprint", Example: "tcp:192.0.2.10:2855,tls:192.0.2.10:2856", List: true, set: setMSRPListen},
 		{Name: "msrp-peers", Meaning: "public addresses, and, where sip-core is loopback or private, addresses of that same class; never link-local", Help: "list of networks (CIDR) that MSRP may connect to", Example: "192.0.2.0/24,2001:db8::/32", List: true, set: setMSRPPeers},
-		{Name: "directory", Help: "who is a registered user: file:PATH", Example: "file:users.yaml", set: setDirectory},
+		{Name: "directory", Help: "who is a registered user: file:PATH, or the http:// or https:// base URL of a program that knows, with user:password@ (Basic) or :token@ (Bearer) before the host", Example: "file:users.yaml", Secret: true, set: setDirectory},
 		{Name: "mail", Help: "SMTP server that takes invitations: smtp:// (STARTTLS where offered) or smtps://", Example: "smtp://latchkey:@/etc/latchkey/mail-password@mail.example.com:587", Secret: true, set: setMail},
 		{Name: "mail-from", Help: "sender address of invitations", Example: "invitations@example.com", set: setMailFrom},
 		{Name: "log-level", Default: "info", Help: "least level that is logged: debug, info, warn or error", Example: "debug", set: setLogLevel},

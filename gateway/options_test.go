@@ -72,7 +72,11 @@ func TestBadValuesAreNamedOnOneLine(t *testing.T) {
 	}{
 		{[]string{"--http-listen", "8080"}, []string{"--http-listen", `"8080" is not host:port`, "0.0.0.0:8080"}},
 		{[]string{"--account-lifetime", "7 days"}, []string{"--account-lifetime", "not a duration", "72h"}},
-		{[]string{"--account-scheme", "directory"}, []string{"--account-scheme", "not supported"}},
+		{[]string{"--account-scheme", "directory"}, []string{"account-scheme", "a file allots no accounts", "--directory https://"}},
+		{[]string{"--account-scheme", "random"}, []string{"--account-scheme", `"random" is not one of mapped, identifier, serial, directory`}},
+		{[]string{"--sip-auth", "directory"}, []string{"sip-auth", "--account-scheme directory"}},
+		{[]string{"--interaction-skip"}, []string{"interaction-skip", "--account-scheme directory"}},
+		{[]string{"--http-trusted", "proxy.cc.com"}, []string{"--http-trusted", "CIDR", "192.0.2.8/32"}},
 		{[]string{"--invite-policy", "level:x"}, []string{"--invite-policy", "not a level", "level:3"}},
 		{[]string{"--sip-listen", "tls:127.0.0.1:5061"}, []string{"--sip-listen", "tls is not supported"}},
 		{[]string{"--sip-core", "core.example"}, []string{"--sip-core", "not a SIP URI"}},
@@ -80,7 +84,8 @@ func TestBadValuesAreNamedOnOneLine(t *testing.T) {
 		{[]string{"--msrp-listen", "udp:127.0.0.1:2855"}, []string{"--msrp-listen", "does not begin with tcp: or tls:", "tls:192.0.2.10:2856"}},
 		{[]string{"--msrp-listen", "tcp:127.0.0.1:2855,tls:2856"}, []string{"--msrp-listen", `"2856" is not host:port`}},
 		{[]string{"--msrp-peers", "10.0.0.1"}, []string{"--msrp-peers", "CIDR"}},
-		{[]string{"--directory", "https://cc.com"}, []string{"--directory", "not supported"}},
+		{[]string{"--directory", "ldap://cc.com"}, []string{"--directory", "neither file:PATH nor", "file:users.yaml"}},
+		{[]string{"--directory", "https://cc.com/?x"}, []string{"--directory", "without query"}},
 		{[]string{"--mail", "mail.cc.com"}, []string{"--mail", "smtp://"}},
 		{[]string{"--mail", "smtp://127.0.0.1:25"}, []string{"mail-from", "is needed"}},
 		{[]string{"--sms", "smpp://x"}, []string{"--sms", "not supported", "mail"}},
@@ -149,7 +154,21 @@ func TestSecretsComeFromFilesAndStayOutOfMessages(t *testing.T) {
 	if got := c.SIPAuth.Credentials(latchkey.AccountID("sip:g1@guest.example")).Password; got != "pa:ss@word" {
 		t.Errorf("--sip-auth shared:@PATH: password %q, want the file's", got)
 	}
-	for _, bad := range []string{"--sip-auth=sharde:hush", "--mail=smpt://me:hush@cc.com", "--sip-auth=shared:@/nowhere"} {
+	for v, want := range map[string]DirectoryHTTP{
+		"https://cc.com": {URL: "https://cc.com"},
+		"https://me:pa%3Ass%40word@cc.com:8443/a/":         {URL: "https://cc.com:8443/a", User: "me", Password: "pa:ss@word"},
+		"http://me:@" + secret + "@127.0.0.1:1/a":          {URL: "http://127.0.0.1:1/a", User: "me", Password: "pa:ss@word"},
+		"https://:@" + secret + "@cc.com":                  {URL: "https://cc.com", Token: "pa:ss@word"},
+		"@" + write(t, "directory", "https://:x@cc.com\n"): {URL: "https://cc.com", Token: "x"},
+	} {
+		c, err := Load([]string{"--directory", v}, noEnv)
+		if err != nil || !reflect.DeepEqual(*c.DirectoryHTTP, want) {
+			t.Errorf("--directory %s = %+v, %v, want %s", v, c.DirectoryHTTP, err, want.URL)
+		} else if shown := fmt.Sprintf("%+v %#v", *c.DirectoryHTTP, *c.DirectoryHTTP); strings.Contains(shown, "pa:ss") {
+			t.Errorf("printing the configuration shows the password: %s", shown)
+		}
+	}
+	for _, bad := range []string{"--directory=ldap://me:hush@cc.com", "--directory=https://me:hush@", "--sip-auth=sharde:hush", "--mail=smpt://me:hush@cc.com", "--sip-auth=shared:@/nowhere"} {
 		if _, err := Load([]string{"--directory=file:x", bad}, noEnv); err == nil || strings.Contains(err.Error(), "hush") {
 			t.Errorf("Load(%s) = %v, want an error without the secret", bad, err)
 		}
@@ -172,12 +191,15 @@ func TestPoliciesAllowWhomTheySay(t *testing.T) {
 }
 
 func TestNetworksAndServersAreParsed(t *testing.T) {
-	c, err := Load([]string{"--directory=file:x", "--msrp-peers", "10.1.2.3/8, ::1/128", "--sip-core", "sip:[::1]:5060;transport=tcp", "--public-url", "https://chat.cc.com/", "--mail=smtps://mail.cc.com", "--mail-from=i@cc.com"}, noEnv)
+	c, err := Load([]string{"--directory=file:x", "--msrp-peers", "10.1.2.3/8, ::1/128", "--http-trusted=192.0.2.8/32", "--sip-core", "sip:[::1]:5060;transport=tcp", "--public-url", "https://chat.cc.com/", "--mail=smtps://mail.cc.com", "--mail-from=i@cc.com"}, noEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}; !slices.Equal(c.MSRPPeers, want) {
 		t.Errorf("msrp-peers = %v, want %v", c.MSRPPeers, want)
+	}
+	if want := []netip.Prefix{netip.MustParsePrefix("192.0.2.8/32")}; !slices.Equal(c.HTTPTrusted, want) {
+		t.Errorf("http-trusted = %v, want %v", c.HTTPTrusted, want)
 	}
 	if !slices.Equal(c.SIPTrusted, []string{"::1"}) || c.BaseURL("x") != "https://chat.cc.com" || c.Mail.HostPort != "mail.cc.com:465" || !c.Mail.TLS {
 		t.Errorf("Load = %+v, mail %+v", c, c.Mail)

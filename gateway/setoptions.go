@@ -100,10 +100,7 @@ func setDomain(c *Config, v string) error {
 }
 
 func setAccountScheme(c *Config, v string) error {
-	if v == "directory" {
-		return errors.New("directory is not supported by this version; use mapped, identifier or serial")
-	}
-	return oneOf(v, &c.AccountScheme, guest.Mapped, guest.Identical, guest.Serial)
+	return oneOf(v, &c.AccountScheme, guest.Mapped, guest.Identical, guest.Serial, guest.Allotted)
 }
 
 func setOnLogout(c *Config, v string) error {
@@ -137,13 +134,15 @@ func setInvitePolicy(c *Config, v string) error {
 	return nil
 }
 
-func setRequireOnline(c *Config, v string) error {
-	b, err := strconv.ParseBool(v)
-	if err != nil {
-		return fmt.Errorf("%q is not true or false", v)
+func boolean(field func(*Config) *bool) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		b, err := strconv.ParseBool(v)
+		if err != nil {
+			return fmt.Errorf("%q is not true or false", v)
+		}
+		*field(c) = b
+		return nil
 	}
-	c.RequireOnline = b
-	return nil
 }
 
 func setSIPListen(c *Config, v string) error {
@@ -193,11 +192,6 @@ func setSIPTrusted(c *Config, v string) error {
 
 func setSIPAuth(c *Config, v string) error {
 	mode, secret, _ := strings.Cut(v, ":")
-	switch mode {
-	case "none", "shared", "ephemeral":
-	case "directory":
-		return errors.New("directory is not supported by this version; use none, shared:SECRET or ephemeral:SECRET")
-	}
 	secret, err := reveal(secret)
 	if err != nil {
 		return err
@@ -207,59 +201,96 @@ func setSIPAuth(c *Config, v string) error {
 	}
 	auth, err := registrar.ParseAuth(v)
 	if err != nil {
-		return errors.New("must be none, shared:SECRET or ephemeral:SECRET") // v may hold a secret
+		return errors.New("must be none, shared:SECRET, ephemeral:SECRET or directory") // v may hold a secret
 	}
 	c.SIPAuth = auth
 	return nil
 }
 
-func setMSRPPeers(c *Config, v string) error {
+func setMSRPPeers(c *Config, v string) (err error) {
+	c.MSRPPeers, err = networks(v)
+	return err
+}
+
+func setHTTPTrusted(c *Config, v string) (err error) {
+	c.HTTPTrusted, err = networks(v)
+	return err
+}
+
+func networks(v string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
 	for _, n := range list(v) {
 		p, err := netip.ParsePrefix(n)
 		if err != nil {
-			return fmt.Errorf("%q is not a network in CIDR form", n)
+			return nil, fmt.Errorf("%q is not a network in CIDR form", n)
 		}
-		c.MSRPPeers = append(c.MSRPPeers, p.Masked())
+		all = append(all, p.Masked())
 	}
-	return notEmpty(c.MSRPPeers)
+	return all, notEmpty(all)
 }
 
 func setDirectory(c *Config, v string) error {
-	path, ok := strings.CutPrefix(v, "file:")
-	switch {
-	case strings.HasPrefix(v, "http:"), strings.HasPrefix(v, "https:"):
-		return errors.New("http is not supported by this version; use file:PATH")
-	case !ok || path == "":
-		return fmt.Errorf("%q is not file:PATH", v)
+	if path, ok := strings.CutPrefix(v, "file:"); ok && path != "" {
+		c.Directory = path
+		return nil
 	}
-	c.Directory = path
+	scheme, rest, _ := strings.Cut(v, "://")
+	if scheme != "http" && scheme != "https" {
+		return errors.New("is neither file:PATH nor an http:// or https:// URL") // v may hold a password
+	}
+	d := DirectoryHTTP{}
+	user, password, server, err := credentials(rest)
+	switch {
+	case err != nil:
+		return err
+	case user == "" && password != "":
+		d.Token = password
+	default:
+		d.User, d.Password = user, password
+	}
+	d.URL = strings.TrimRight(scheme+"://"+server, "/")
+	if err := d.Options().Validate(); err != nil {
+		return errors.New("is not an http:// or https:// URL with a host and without query")
+	}
+	c.DirectoryHTTP = &d
 	return nil
 }
 
-// setMail reads smtp://user:password@host:port by hand: the password may be @PATH, which
-// no URL parser takes.
+// credentials parts user:password@server. The password may be @PATH, which no URL parser takes: the last @ divides.
+func credentials(s string) (user string, password latchkey.Secret, server string, err error) {
+	at := strings.LastIndexByte(s, '@')
+	if at < 0 {
+		return "", "", s, nil
+	}
+	user, text, _ := strings.Cut(s[:at], ":")
+	secret, err := reveal(text)
+	if err == nil && secret == text {
+		secret, err = url.PathUnescape(text)
+	}
+	if err != nil {
+		return "", "", "", err
+	}
+	if user, err = url.PathUnescape(user); err != nil {
+		return "", "", "", errors.New("has a user name that can't be read")
+	}
+	return user, latchkey.Secret(secret), s[at+1:], nil
+}
+
+// setMail reads smtp://user:password@host:port by hand, as credentials says why.
 func setMail(c *Config, v string) error {
 	scheme, rest, _ := strings.Cut(v, "://")
 	m := Mail{TLS: scheme == "smtps"}
 	if scheme != "smtp" && scheme != "smtps" {
 		return errors.New("must begin with smtp:// or smtps://") // v may hold a password
 	}
-	server := rest
-	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
-		user, password, _ := strings.Cut(rest[:at], ":")
-		server = rest[at+1:]
-		secret, err := reveal(password)
-		if err == nil && secret == password {
-			secret, err = url.PathUnescape(password)
-		}
-		if err != nil {
-			return err
-		}
-		if user, err = url.PathUnescape(user); err != nil || user == "" {
-			return errors.New("has a user name that can't be read")
-		}
-		m.User, m.Password = user, latchkey.Secret(secret)
+	user, password, server, err := credentials(rest)
+	switch {
+	case err != nil:
+		return err
+	case user == "" && server != rest:
+		return errors.New("has a user name that can't be read")
 	}
+	m.User, m.Password = user, password
 	server = strings.TrimSuffix(server, "/")
 	if _, _, err := net.SplitHostPort(server); err != nil {
 		port := "25"

@@ -17,19 +17,24 @@ import (
 //   - identifier: mailboxes of our own domain would meet numbers and serials there, so
 //     they are mapped, as are those whose domain can't stand in a SIP URI (RFC 3261 §25.1).
 //   - serial: counted in the store.
+//   - directory: the directory's word is taken, and its password for SIP.
 //
 // What cannot be written in one scheme, or is taken by a subscriber, gets a serial number.
-func (d *Desk) allot(ctx context.Context, id latchkey.Identifier) (latchkey.AccountID, error) {
+func (d *Desk) allot(ctx context.Context, id latchkey.Identifier) (latchkey.AccountID, latchkey.Secret, error) {
+	if d.opt.Scheme == Allotted {
+		return d.opt.Allot(ctx, id)
+	}
 	if name, ok := d.nameFor(id); ok {
 		_, err := d.directory.FindURI(ctx, name.Address())
 		if latchkey.Is(err, latchkey.KindNotFound) {
-			return name, nil
+			return name, "", nil
 		}
 		if err != nil {
-			return "", fmt.Errorf("directory: %w", err)
+			return "", "", fmt.Errorf("directory: %w", err)
 		}
 	}
-	return d.serial(ctx)
+	account, err := d.serial(ctx)
+	return account, "", err
 }
 
 // serial makes an account that no identifier makes: it has neither + nor "_at_".

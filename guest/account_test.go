@@ -74,7 +74,7 @@ func TestAccountOfEachScheme(t *testing.T) {
 		{Serial, "b@cc.com", "sip:g1@guest.example"},
 		{Serial, "+8613800000000", "sip:g1@guest.example"},
 	} {
-		got, err := deskFor(c.scheme).allot(t.Context(), identifier(t, c.id))
+		got, _, err := deskFor(c.scheme).allot(t.Context(), identifier(t, c.id))
 		if err != nil || got != c.want {
 			t.Errorf("%s of %s = %s, %v, want %s", c.scheme, c.id, got, err, c.want)
 		}
@@ -91,7 +91,7 @@ func TestSubscribersAddressIsNotAllotted(t *testing.T) {
 		Identical: {"sip:b@cc.com", "sip:g1@guest.example"},
 		Serial:    {"sip:g1@guest.example"},
 	} {
-		if got, err := deskFor(scheme, taken...).allot(t.Context(), identifier(t, "b@cc.com")); err != nil || got != "sip:g2@guest.example" {
+		if got, _, err := deskFor(scheme, taken...).allot(t.Context(), identifier(t, "b@cc.com")); err != nil || got != "sip:g2@guest.example" {
 			t.Errorf("%s: %s, %v, want the second serial", scheme, got, err)
 		}
 	}
@@ -118,11 +118,11 @@ func FuzzAccountsAreUnique(f *testing.F) {
 		}
 		for _, scheme := range []Scheme{Mapped, Identical, Serial} {
 			d := deskFor(scheme) // one desk: serial numbers go on
-			x, err := d.allot(t.Context(), first)
+			x, _, err := d.allot(t.Context(), first)
 			if err != nil {
 				t.Fatalf("%s of %q = %v", scheme, a, err)
 			}
-			y, err := d.allot(t.Context(), second)
+			y, _, err := d.allot(t.Context(), second)
 			if err != nil {
 				t.Fatalf("%s of %q = %v", scheme, b, err)
 			}
@@ -156,5 +156,26 @@ func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 		if err := o.Validate(); err == nil || !strings.HasPrefix(err.Error(), word) {
 			t.Errorf("Validate = %v, want it to begin with %q", err, word)
 		}
+	}
+}
+
+// R9, F10: under the scheme directory the directory's account is taken, and its password kept for SIP until the account is gone.
+func TestAllottedAccountIsTaken(t *testing.T) {
+	b, c := identifier(t, "b@cc.com"), identifier(t, "c@cc.com")
+	d := deskFor(Allotted)
+	d.opt.Allot = func(_ context.Context, id latchkey.Identifier) (latchkey.AccountID, latchkey.Secret, error) {
+		if id == c {
+			return "", "", latchkey.Errorf(latchkey.KindDirectoryTimeout, "")
+		}
+		return "sip:x1@guest.example", "of " + latchkey.Secret(id.Value), nil
+	}
+	if got, password, err := d.allot(t.Context(), b); err != nil || got != "sip:x1@guest.example" || password != "of b@cc.com" {
+		t.Errorf("allot = %s, %v", got, err)
+	}
+	if _, _, err := d.allot(t.Context(), c); !latchkey.Is(err, latchkey.KindDirectoryTimeout) {
+		t.Errorf("allot without an answer = %v, want the directory's failure", err)
+	}
+	if err := (Options{Domain: "x", PublicURL: "http://x", Scheme: Allotted}).Validate(); err == nil {
+		t.Error("Validate without Allot = nil")
 	}
 }

@@ -26,6 +26,8 @@ type Store interface {
 	Renew(ctx context.Context, r latchkey.Relation) error
 	Spend(ctx context.Context, id string, inviter latchkey.InviterID, target latchkey.Identifier, now time.Time, q latchkey.Quota) (wait time.Duration, err error)
 	Refund(ctx context.Context, id string) error
+	RefundUnsettled(ctx context.Context, before time.Time) error
+	KeepSIPPassword(ctx context.Context, account latchkey.AccountID, password latchkey.Secret) error
 
 	Relation(ctx context.Context, id latchkey.RelationID) (latchkey.Relation, error)
 	Relations(ctx context.Context, account latchkey.AccountID) ([]latchkey.Relation, error)
@@ -77,7 +79,12 @@ const (
 	Mapped    Scheme = "mapped"     // b@cc.com: sip:b_at_cc.com@DOMAIN
 	Identical Scheme = "identifier" // b@cc.com: sip:b@cc.com
 	Serial    Scheme = "serial"     // sip:g1@DOMAIN
+	Allotted  Scheme = "directory"  // as Options.Allot says
 )
+
+// Allotter asks the directory for an account for somebody who has none, the same for the same person, and for the
+// account's SIP password, which may be empty. *directory.HTTP has one.
+type Allotter func(ctx context.Context, id latchkey.Identifier) (latchkey.AccountID, latchkey.Secret, error)
 
 // LinkStyle says where an invitation link carries the password.
 type LinkStyle string
@@ -104,6 +111,7 @@ type Options struct {
 	Domain      string                                // SIP domain of accounts
 	PublicURL   string                                // base of invitation links
 	Scheme      Scheme                                // default Mapped
+	Allot       Allotter                              // makes accounts under the scheme Allotted, and is required there
 	LinkStyle   LinkStyle                             // default Query
 	Policy      Policy                                // default: valid subscribers
 	Lifetime    time.Duration                         // of a relation; default 168 h
@@ -128,8 +136,12 @@ func (o Options) Validate() error {
 	}
 	switch o.Scheme {
 	case "", Mapped, Identical, Serial:
+	case Allotted:
+		if o.Allot == nil {
+			return errors.New("account-scheme: directory needs a directory that allots accounts, as an HTTP one does")
+		}
 	default:
-		return fmt.Errorf("account-scheme: %q is not known; use mapped, identifier or serial", o.Scheme)
+		return fmt.Errorf("account-scheme: %q is not known; use mapped, identifier, serial or directory", o.Scheme)
 	}
 	switch o.LinkStyle {
 	case "", Query, Fragment:

@@ -371,6 +371,7 @@ func (o *office) consistent(what string) {
 		"live relations without a notice":    `SELECT count(*) FROM relation WHERE id NOT IN (SELECT relation FROM outbox)`,
 		"notices without a relation":         `SELECT count(*) FROM outbox WHERE relation NOT IN (SELECT id FROM relation)`,
 		"passwords without a relation":       `SELECT count(*) FROM secret WHERE relation NOT IN (SELECT id FROM relation)`,
+		"allowances of nothing":              `SELECT count(*) FROM allowance WHERE settled = 0`,
 		"logins without a relation":          `SELECT count(*) FROM login WHERE account NOT IN (SELECT account FROM relation)`,
 		"relations without a guest":          `SELECT count(*) FROM relation WHERE account NOT IN (SELECT account FROM guest)`,
 		"accounts with relations, not there": `SELECT count(DISTINCT account) - ` + fmt.Sprint(o.registrar.registered()) + ` FROM relation`,
@@ -381,5 +382,24 @@ func (o *office) consistent(what string) {
 	}
 	if n := one(`SELECT count(*) FROM guest WHERE account NOT IN (SELECT account FROM relation)`); n != 0 && !o.opt.KeepAccount {
 		o.t.Errorf("%s: %d guests without a relation", what, n)
+	}
+}
+
+// F18, F59: a crash in the middle of an invitation costs the inviter nothing; one that went through still counts.
+func TestCrashGivesTheAllowanceBack(t *testing.T) {
+	day := 24 * time.Hour
+	o := newOffice(t, guest.Options{Quota: &latchkey.Quota{PerInviter: 2, InviterWindow: day, PerTarget: 2, TargetWindow: day}})
+	o.invited(alice, mail(t, "c@gmail.example"))
+	// What a process leaves that dies with its REGISTER on the way.
+	if wait, err := o.db.Spend(t.Context(), "left behind", alice.ID(), bob, time.Now(), *o.opt.Quota); err != nil || wait != 0 {
+		t.Fatalf("Spend = %v, %v", wait, err)
+	}
+	o.restart()
+	if err := o.desk.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	o.invited(alice, bob)
+	if _, err := o.invite(alice, mail(t, "d@gmail.example")); !latchkey.Is(err, latchkey.KindQuota) {
+		t.Errorf("third invitation of two = %v, want quota", err)
 	}
 }

@@ -141,22 +141,29 @@ func plain(s string, lines bool) string {
 func (d *Desk) ask(ctx context.Context, req InviteRequest) (latchkey.Relation, error) {
 	now := time.Now()
 	for range 3 {
+		var sipPassword latchkey.Secret
 		g, err := d.store.GuestBy(ctx, req.Identifier)
 		if latchkey.Is(err, latchkey.KindNotFound) {
 			g = latchkey.Guest{Identifier: req.Identifier, Created: now}
-			g.Account, err = d.allot(ctx, req.Identifier)
+			g.Account, sipPassword, err = d.allot(ctx, req.Identifier)
 		}
 		if err != nil {
 			return latchkey.Relation{}, err
 		}
 		want := relationOf(req, g.Account, now, d.opt.Lifetime)
 		_, rel, err := d.store.Ask(ctx, g, want)
-		if latchkey.Is(err, latchkey.KindConflict) {
+		switch {
+		case latchkey.Is(err, latchkey.KindConflict) && d.opt.Scheme == Allotted:
+			return latchkey.Relation{}, latchkey.Wrap(latchkey.KindDirectoryFailed, fmt.Errorf("the directory allots %s to two people", g.Account), "")
+		case latchkey.Is(err, latchkey.KindConflict):
 			// The name is another guest's: the operator changed the scheme.
 			if g.Account, err = d.serial(ctx); err == nil {
 				want.Account = g.Account
 				_, rel, err = d.store.Ask(ctx, g, want)
 			}
+		case err == nil && sipPassword != "":
+			// A crash before this leaves a relation that is asked for, which Resume undoes together with the account.
+			err = d.store.KeepSIPPassword(ctx, g.Account, sipPassword)
 		}
 		switch {
 		case err != nil:

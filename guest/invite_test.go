@@ -409,3 +409,36 @@ func TestInvitationAfterTheEndBeginsAnew(t *testing.T) {
 		}
 	})
 }
+
+// R9, F10: an account that the directory allots keeps its SIP password until it is gone; two people never get one.
+func TestAllottedAccountHasItsOwnSIPPassword(t *testing.T) {
+	account := latchkey.AccountID("sip:x1@guest.example")
+	o := newOffice(t, guest.Options{Scheme: guest.Allotted, Allot: func(context.Context, latchkey.Identifier) (latchkey.AccountID, latchkey.Secret, error) {
+		return account, "hush", nil
+	}})
+	if v := o.invited(alice, bob); v.Account != account {
+		t.Errorf("account %s, want %s", v.Account, account)
+	}
+	if got, err := o.db.SIPPassword(t.Context(), account); err != nil || got != "hush" {
+		t.Errorf("SIPPassword = %q, %v", got.Reveal(), err)
+	}
+	if _, err := o.invite(alice, mail(t, "c@gmail.example")); !latchkey.Is(err, latchkey.KindDirectoryFailed) {
+		t.Errorf("Invite with another's account = %v, want the directory's failure", err)
+	}
+	if err := o.db.SaveRegistration(t.Context(), latchkey.Registration{Account: account, Server: latchkey.CoreServer, State: latchkey.RegistrationLeaving}); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.desk.Logout(t.Context(), account); err != nil {
+		t.Fatal(err)
+	}
+	o.nothing("after logout")
+	if got, err := o.db.SIPPassword(t.Context(), account); err != nil || got != "hush" {
+		t.Errorf("SIPPassword while deregistering = %q, %v; the last REGISTER needs it", got.Reveal(), err)
+	}
+	if err := o.db.DeleteRegistration(t.Context(), account, latchkey.CoreServer); err != nil {
+		t.Fatal(err)
+	}
+	if n := o.rows("sip_password"); n != 0 {
+		t.Errorf("%d SIP passwords are left", n)
+	}
+}

@@ -1,9 +1,7 @@
 package httpapi
 
 import (
-	"net"
 	"net/http"
-	"net/netip"
 	"regexp"
 	"time"
 
@@ -49,7 +47,7 @@ func (a *API) logRequest(rec *recorder, r *http.Request) func() {
 	method, path := r.Method, passwordInPath.ReplaceAllString(r.URL.Path, "passwd=***")
 	return func() {
 		attrs := []any{"method", method, "path", path, "status", rec.status, "bytes", rec.bytes,
-			"duration", time.Since(start).Round(time.Microsecond), "from", remote(r).String()}
+			"duration", time.Since(start).Round(time.Microsecond), "from", a.remote(r).String()}
 		if rec.cause == nil {
 			a.opt.Log.DebugContext(r.Context(), "http request", attrs...)
 			return
@@ -57,17 +55,4 @@ func (a *API) logRequest(rec *recorder, r *http.Request) func() {
 		attrs = append(attrs, latchkey.LogError, passwordInPath.ReplaceAllString(rec.cause.Error(), "passwd=***"))
 		a.opt.Log.Log(r.Context(), latchkey.KindOf(rec.cause).Row().Level, "http request", attrs...)
 	}
-}
-
-// remote is the address that the connection comes from; limits count by it.
-func remote(r *http.Request) netip.Addr {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return addr.Unmap().WithZone("")
 }

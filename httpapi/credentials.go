@@ -52,8 +52,13 @@ func splitCredentials(s string) (user, password string, ok bool) {
 	return s[:from+end], s[from+end+1:], true
 }
 
-// inviter is who sends a request to the inviters' half (R2).
+// inviter is who sends a request to the inviters' half (R2): by Basic credentials, or in a trusted proxy's words.
 func (a *API) inviter(r *http.Request) (latchkey.Subscriber, error) {
+	if r.Header.Get("Authorization") == "" {
+		if who, ok, err := a.asserted(r); ok {
+			return who, err
+		}
+	}
 	user, password, ok := basic(r)
 	if !ok {
 		return latchkey.Subscriber{}, unauthorized()
@@ -64,7 +69,7 @@ func (a *API) inviter(r *http.Request) (latchkey.Subscriber, error) {
 		name = known.Identity()
 	}
 	var who latchkey.Subscriber
-	err := a.opt.Guard.Try(name, remote(r), func() (bool, error) {
+	err := a.opt.Guard.Try(name, a.remote(r), func() (bool, error) {
 		var err error
 		who, err = a.ports.Directory.Authenticate(r.Context(), user, password)
 		if latchkey.Is(err, latchkey.KindUnauthorized) {
@@ -82,7 +87,7 @@ func (a *API) guest(r *http.Request) (latchkey.Guest, error) {
 		if !ok {
 			return latchkey.Guest{}, unauthorized()
 		}
-		return a.ports.Desk.Authenticate(r.Context(), user, password, remote(r))
+		return a.ports.Desk.Authenticate(r.Context(), user, password, a.remote(r))
 	}
 	token := tokenOf(r)
 	if token == "" {

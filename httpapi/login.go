@@ -95,14 +95,14 @@ func (a *API) loginOf(r *http.Request, account, password string) (l guest.Login,
 		if !ok || !sameAccount(user, account) {
 			return l, false, unauthorized()
 		}
-		l, err = a.ports.Desk.Login(r.Context(), user, basicPassword, remote(r))
+		l, err = a.ports.Desk.Login(r.Context(), user, basicPassword, a.remote(r))
 		return l, true, err
 	case password != "":
 		// Another site must not log its visitors in as a guest of its own choice (S5).
 		if err := sameSource(r); err != nil {
 			return l, false, err
 		}
-		l, err = a.ports.Desk.Login(r.Context(), account, password, remote(r))
+		l, err = a.ports.Desk.Login(r.Context(), account, password, a.remote(r))
 		return l, true, err
 	}
 	if l.Guest, err = a.guestAt(r, account); err != nil {

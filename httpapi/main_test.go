@@ -36,6 +36,7 @@ var (
 	_ Hall      = (*conversation.Hall)(nil)
 	_ Presence  = (*presence.Board)(nil)
 	_ Directory = (*dir.File)(nil)
+	_ Directory = (*dir.HTTP)(nil)
 )
 
 // patience is how long a test waits for what must come.

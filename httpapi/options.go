@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -17,6 +18,8 @@ type Options struct {
 	// PublicURL is the base under which clients see the facade; "" where they see it as it is. It says whether the cookie is
 	// for HTTPS only, where TLS ends before the gateway, and for which path it is.
 	PublicURL string
+	// Trusted are networks of proxies whose X-3GPP-Asserted-Identity, Forwarded and X-Forwarded-For are believed. Default: none.
+	Trusted []netip.Prefix
 	// Guard slows down guessing of inviters' passwords (S4). Default: a Guard of its own.
 	Guard *limit.Guard
 	// MaxBody is how many bytes a request's body may have; 413 above. Default 1 MiB: the longest message fits with

@@ -22,25 +22,37 @@ const ephemeralLife = 10 * time.Minute
 type Auth struct {
 	secret    latchkey.Secret
 	ephemeral bool
+	own       bool // each account has a password of its own
+	passwords func(latchkey.AccountID) latchkey.Secret
 }
 
-// ParseAuth reads none, shared:SECRET or ephemeral:SECRET.
+// From gives an Auth of the kind directory its passwords; others don't need any. Without it, a challenge is final.
+func (a Auth) From(passwords func(latchkey.AccountID) latchkey.Secret) Auth {
+	a.passwords = passwords
+	return a
+}
+
+// ParseAuth reads none, shared:SECRET, ephemeral:SECRET or directory.
 func ParseAuth(s string) (Auth, error) {
 	mode, secret, _ := strings.Cut(s, ":")
 	switch {
 	case s == "none" || s == "":
 		return Auth{}, nil
+	case s == "directory":
+		return Auth{own: true}, nil
 	case mode == "shared" && secret != "":
 		return Auth{secret: latchkey.Secret(secret)}, nil
 	case mode == "ephemeral" && secret != "":
 		return Auth{secret: latchkey.Secret(secret), ephemeral: true}, nil
 	}
-	return Auth{}, errors.New("sip-auth: must be none, shared:SECRET or ephemeral:SECRET") // s may hold a secret
+	return Auth{}, errors.New("sip-auth: must be none, shared:SECRET, ephemeral:SECRET or directory") // s may hold a secret
 }
 
 // String is the kind of authentication; the secret stays inside.
 func (a Auth) String() string {
 	switch {
+	case a.own:
+		return "directory"
 	case a.secret == "":
 		return "none"
 	case a.ephemeral:
@@ -52,12 +64,16 @@ func (a Auth) String() string {
 // Credentials are what the account answers a challenge with, now. The name is the
 // account without its scheme, the form of a private identity (TS 23.003 §13.3 (unverified)).
 func (a Auth) Credentials(account latchkey.AccountID) sipua.Credentials {
-	if a.secret == "" {
+	secret := a.secret
+	if a.own && a.passwords != nil {
+		secret = a.passwords(account)
+	}
+	if secret == "" {
 		return sipua.Credentials{}
 	}
 	_, name, _ := strings.Cut(string(account), ":")
 	if !a.ephemeral {
-		return sipua.Credentials{Username: name, Password: a.secret.Reveal()}
+		return sipua.Credentials{Username: name, Password: secret.Reveal()}
 	}
 	// draft-uberti-behave-turn-rest-00 §2.2: the name begins with the time when it ends,
 	// the password is its HMAC. Kamailio's auth_ephemeral checks both.

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"latchkey"
 )
 
 func TestEphemeralCredentialsAreAsAuthEphemeralExpects(t *testing.T) {
@@ -44,7 +46,7 @@ func TestSharedCredentialsAreTheAccountAndTheSecret(t *testing.T) {
 	}
 }
 
-func TestAuthIsOneOfThree(t *testing.T) {
+func TestAuthIsOneOfFour(t *testing.T) {
 	for _, s := range []string{"shared", "shared:", "ephemeral:", "digest:x", "x"} {
 		if _, err := ParseAuth(s); err == nil {
 			t.Errorf("ParseAuth(%q) = nil, want an error", s)
@@ -53,5 +55,22 @@ func TestAuthIsOneOfThree(t *testing.T) {
 	auth, err := ParseAuth("none")
 	if got := auth.Credentials("sip:b@x.example"); err != nil || got.Username != "" || got.Password != "" {
 		t.Errorf("none gives %v, %v", got, err)
+	}
+}
+
+// R21: under directory each account has its own password; one that has none is not proven.
+func TestAccountsOfTheDirectoryHaveTheirOwnPasswords(t *testing.T) {
+	auth, err := ParseAuth("directory")
+	if err != nil || auth.String() != "directory" || auth.Credentials("sip:x1@guest.example").Username != "" {
+		t.Fatalf("ParseAuth = %v, %v, want one that proves nobody yet", auth, err)
+	}
+	auth = auth.From(func(account latchkey.AccountID) latchkey.Secret {
+		return map[latchkey.AccountID]latchkey.Secret{"sip:x1@guest.example": "hush"}[account]
+	})
+	if got := auth.Credentials("sip:x1@guest.example"); got.Username != "x1@guest.example" || got.Password != "hush" {
+		t.Errorf("credentials %v", got)
+	}
+	if got := auth.Credentials("sip:x2@guest.example"); got.Username != "" || got.Password != "" {
+		t.Errorf("credentials without a password: %v", got)
 	}
 }

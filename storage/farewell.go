@@ -94,8 +94,10 @@ func (db *DB) End(ctx context.Context, account latchkey.AccountID, ids []latchke
 		if _, err := tx.Exec(`DELETE FROM login WHERE account = $1`+alone, account); err != nil {
 			return err
 		}
-		_, err := tx.Exec(`DELETE FROM guest WHERE account = $1`+alone, account)
-		return err
+		if _, err := tx.Exec(`DELETE FROM guest WHERE account = $1`+alone, account); err != nil {
+			return err
+		}
+		return forgetSIPPassword(tx, account)
 	})
 	if err != nil {
 		return fmt.Errorf("end relations of %s: %w", account, err)

@@ -179,7 +179,8 @@ func insertGuest(tx *sql.Tx, g latchkey.Guest) error {
 }
 
 // Settle makes an asked or standing relation live as r says, adds a password to it, and puts the
-// notice into the outbox, all in one transaction. A relation that is ending is KindConflict.
+// notice into the outbox, all in one transaction; what Spend counted under the notice's id is final
+// then. A relation that is ending is KindConflict.
 func (db *DB) Settle(ctx context.Context, r latchkey.Relation, salt, hash string, n latchkey.Notice) error {
 	err := db.Write(ctx, func(tx *sql.Tx) error {
 		if err := renew(tx, r); err != nil {
@@ -191,6 +192,9 @@ func (db *DB) Settle(ctx context.Context, r latchkey.Relation, salt, hash string
 		}
 		// A notice that still waits is overtaken by this one: two mails would say the same.
 		if _, err := tx.Exec(`DELETE FROM outbox WHERE relation = $1 AND state = $2`, r.ID, latchkey.NotificationQueued); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(`UPDATE allowance SET settled = 1 WHERE id = $1`, n.ID); err != nil {
 			return err
 		}
 		_, err := tx.Exec(`INSERT INTO outbox (id, relation, channel, recipient, guest_name, account, inviter, inviter_name, note, link, created, expires, state, due)

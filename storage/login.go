@@ -57,7 +57,8 @@ func (db *DB) GuestByLogin(ctx context.Context, hash string, now time.Time) (lat
 		hash, micros(now), latchkey.Live)))
 }
 
-// Spend counts an invitation under id, or tells how long to wait where the quota is used up.
+// Spend counts an invitation under id, or tells how long to wait where the quota is used up. Settle makes
+// the count final; until then RefundUnsettled takes it back.
 func (db *DB) Spend(ctx context.Context, id string, inviter latchkey.InviterID, target latchkey.Identifier, now time.Time, q latchkey.Quota) (wait time.Duration, err error) {
 	err = db.Write(ctx, func(tx *sql.Tx) error {
 		wait = 0
@@ -85,7 +86,7 @@ func (db *DB) Spend(ctx context.Context, id string, inviter latchkey.InviterID, 
 		if wait > 0 {
 			return nil
 		}
-		_, err := tx.Exec(`INSERT INTO allowance (id, inviter, target, time) VALUES ($1, $2, $3, $4)`, id, inviter, target.Value, micros(now))
+		_, err := tx.Exec(`INSERT INTO allowance (id, inviter, target, time, settled) VALUES ($1, $2, $3, $4, 0)`, id, inviter, target.Value, micros(now))
 		return err
 	})
 	if err != nil {
@@ -98,6 +99,18 @@ func (db *DB) Spend(ctx context.Context, id string, inviter latchkey.InviterID, 
 func (db *DB) Refund(ctx context.Context, id string) error {
 	err := db.Write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.Exec(`DELETE FROM allowance WHERE id = $1`, id)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("refund: %w", err)
+	}
+	return nil
+}
+
+// RefundUnsettled takes back what Spend counted up to a time and no Settle followed: a crash came in between.
+func (db *DB) RefundUnsettled(ctx context.Context, before time.Time) error {
+	err := db.Write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.Exec(`DELETE FROM allowance WHERE settled = 0 AND time <= $1`, micros(before))
 		return err
 	})
 	if err != nil {

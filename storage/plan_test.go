@@ -53,7 +53,8 @@ func TestHotQueriesUseAnIndex(t *testing.T) {
 	e := latchkey.Event{Type: latchkey.MessageEvent, Account: g.Account, Message: &latchkey.EventMessage{ID: in.ID}}
 	for i, err := range []error{
 		first3(db.Ask(ctx, g, r)), db.Settle(ctx, r, "salt", "hash", latchkey.Notice{ID: "o", Relation: r.ID, Channel: latchkey.ByMail}),
-		last(db.Spend(ctx, "s", r.Inviter, g.Identifier, time.Now(), latchkey.Quota{PerInviter: 1, InviterWindow: time.Hour, PerTarget: 1, TargetWindow: time.Hour})), db.Refund(ctx, "s"),
+		last(db.Spend(ctx, "s", r.Inviter, g.Identifier, time.Now(), latchkey.Quota{PerInviter: 1, InviterWindow: time.Hour, PerTarget: 1, TargetWindow: time.Hour})), db.Refund(ctx, "s"), db.RefundUnsettled(ctx, time.Now()),
+		db.KeepSIPPassword(ctx, g.Account, "x"), last(db.SIPPassword(ctx, g.Account)),
 		last(db.Guest(ctx, g.Account)), last(db.GuestBy(ctx, g.Identifier)), last(db.Relations(ctx, g.Account)), last(db.Invitations(ctx, r.Inviter)), last(db.Invitation(ctx, r.ID)),
 		last4(db.Passwords(ctx, g.Account, time.Now())), db.AddLogin(ctx, g.Account, "h", time.Now(), time.Now().Add(time.Hour)), last(db.GuestByLogin(ctx, "h", time.Now())),
 		last3(db.AddToInviter(ctx, m)), last(db.AddToGuest(ctx, in, e)), last(db.Move(ctx, r.ID, m.ID, latchkey.MessageSent, "")), last3(db.Waiting(ctx, r.ID)),

@@ -33,8 +33,10 @@ func (db *DB) SaveRegistration(ctx context.Context, reg latchkey.Registration) e
 // DeleteRegistration forgets the registration. Forgetting twice is no error.
 func (db *DB) DeleteRegistration(ctx context.Context, account latchkey.AccountID, server latchkey.Server) error {
 	err := db.Write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.Exec(`DELETE FROM registration WHERE account = ? AND server = ?`, string(account), string(server))
-		return err
+		if _, err := tx.Exec(`DELETE FROM registration WHERE account = ? AND server = ?`, string(account), string(server)); err != nil {
+			return err
+		}
+		return forgetSIPPassword(tx, account)
 	})
 	if err != nil {
 		return fmt.Errorf("delete registration: %w", err)

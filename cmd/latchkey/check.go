@@ -2,178 +2,128 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/smtp"
 	"os"
-	"path/filepath"
-	"strings"
+	"slices"
+	"syscall"
 	"time"
 
-	"latchkey/directory"
 	"latchkey/gateway"
-	"latchkey/internal/sipua"
 )
 
-const checkUsage = `Usage: latchkey check [options]
+const checkUsage = `Usage: latchkey check [--json] [options]
 
-Takes the options of latchkey serve, validates them and tries each peer once: the directory is
-read, the data file can be written, the core and the interaction servers answer OPTIONS, the mail
-server greets. Nothing is changed. Exit code 0 if all is well, 1 if a peer is not, 2 if an option is wrong.`
+Takes the options of latchkey serve, validates them and tries each thing once: files, addresses to
+listen on, and the directory, the core, the interaction servers and the mail server. Nothing is
+changed and nobody is written to. It may run beside a gateway. Exit code 0 if all is well (what is noted
+may be as meant), 1 if something is not, 2 if an option is wrong. --json prints a list of findings.`
 
-// patience is how long one peer may take to answer.
+// patience is how long one thing may take to answer.
 const patience = 5 * time.Second
 
+// probe is one thing that check tries. find says what was found, or what is wrong. An error that is a
+// remark is no failure.
+type probe struct {
+	name string
+	find func(context.Context) (string, error)
+}
+
+// remark is something that may be as it is meant, and should be read.
+type remark string
+
+func (r remark) Error() string { return string(r) }
+
+// finding is what came of a probe.
+type finding struct {
+	Check  string `json:"check"`
+	Status string `json:"status"` // ok, note or failed
+	Text   string `json:"text"`
+}
+
+// probes lists all that is tried, in the order in which people read it.
+func probes(c gateway.Config) []probe {
+	return slices.Concat(fileProbes(c), listenProbes(c), coreProbes(c), peerProbes(c))
+}
+
 func runCheck(ctx context.Context, args []string) error {
-	config, err := loadConfig(checkUsage, args)
+	asJSON := slices.Contains(args, "--json")
+	config, err := loadConfig(checkUsage, slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "--json" }))
 	if err != nil {
 		return err
 	}
-	if !check(ctx, os.Stdout, config) {
+	show := printLine
+	if asJSON {
+		show = nil
+	}
+	all := check(ctx, os.Stdout, probes(config), show)
+	if asJSON {
+		out := json.NewEncoder(os.Stdout)
+		out.SetEscapeHTML(false)
+		out.SetIndent("", "  ")
+		if err := out.Encode(all); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(all, func(f finding) bool { return f.Status == "failed" }) {
 		return errTold
 	}
 	return nil
 }
 
-// check tries each thing once and says for each what was found.
-func check(ctx context.Context, w io.Writer, c gateway.Config) (well bool) {
-	well = true
-	try := func(what string, probe func(context.Context) (string, error)) {
-		ctx, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		found, err := probe(ctx)
-		if err != nil {
-			well = false
-			fmt.Fprintf(w, "FAIL  %-12s %v\n", what, err)
-			return
+// check tries each thing once, and shows what was found as it comes.
+func check(ctx context.Context, w io.Writer, all []probe, show func(io.Writer, finding)) []finding {
+	findings := make([]finding, 0, len(all))
+	for _, p := range all {
+		f := finding{Check: p.name, Status: "ok"}
+		func() {
+			ctx, cancel := context.WithTimeout(ctx, patience)
+			defer cancel()
+			text, err := p.find(ctx)
+			note, noted := errors.AsType[remark](err)
+			switch {
+			case noted:
+				f.Status, f.Text = "note", string(note)
+			case err != nil:
+				f.Status, f.Text = "failed", err.Error()+advice(err)
+			default:
+				f.Text = text
+			}
+		}()
+		if show != nil {
+			show(w, f)
 		}
-		fmt.Fprintf(w, "ok    %-12s %s\n", what, found)
+		findings = append(findings, f)
 	}
-	try("directory", func(context.Context) (string, error) { return checkDirectory(c.Directory) })
-	try("data", func(context.Context) (string, error) { return checkData(c.Data) })
-	if c.HTTPS() {
-		try("http-tls", func(context.Context) (string, error) { return checkCertificate(c) })
-	}
-	asked := map[string]bool{}
-	for _, hop := range []struct{ option, uri string }{{"sip-core", c.SIPCore}, {"im-server", c.IMServer}, {"file-server", c.FileServer}} {
-		if !asked[hop.uri] {
-			asked[hop.uri] = true
-			try(hop.option, func(ctx context.Context) (string, error) { return checkHop(ctx, c, hop.uri) })
-		}
-	}
-	if c.Mail == nil {
-		fmt.Fprintln(w, "note  mail         not set: invitations can't be mailed")
-	} else {
-		try("mail", func(ctx context.Context) (string, error) { return checkMail(ctx, c.Mail) })
-	}
-	return well
+	return findings
 }
 
-func checkDirectory(path string) (string, error) {
-	if _, err := directory.OpenFile(path); err != nil {
-		return "", err
-	}
-	return path + " is read", nil
+func printLine(w io.Writer, f finding) {
+	word := map[string]string{"ok": "ok  ", "note": "note", "failed": "FAIL"}[f.Status]
+	fmt.Fprintf(w, "%s  %-12s %s\n", word, f.Check, f.Text)
 }
 
-// checkData finds out whether the file can be written without creating it.
-func checkData(path string) (string, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err == nil {
-		return path + " can be written", f.Close()
-	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return "", err
-	}
-	probe, err := os.CreateTemp(filepath.Dir(path), ".latchkey-check-*")
-	if err != nil {
-		return "", fmt.Errorf("%s can't be created: %w", path, err)
-	}
-	_ = probe.Close()
-	if err := os.Remove(probe.Name()); err != nil {
-		return "", err
-	}
-	return path + " can be created", nil
-}
-
-func checkCertificate(c gateway.Config) (string, error) {
-	pair, err := tls.LoadX509KeyPair(c.HTTPTLSCert, c.HTTPTLSKey)
-	if err != nil {
-		return "", err
-	}
-	left := time.Until(pair.Leaf.NotAfter)
-	if left <= 0 {
-		return "", fmt.Errorf("%s ran out on %s", c.HTTPTLSCert, pair.Leaf.NotAfter.Format(time.DateOnly))
-	}
-	return fmt.Sprintf("certificate is good until %s", pair.Leaf.NotAfter.Format(time.DateOnly)), nil
-}
-
-// checkHop asks the hop for its abilities from a port of its own, beside a running
-// gateway. Any answer shows that somebody speaks SIP there (RFC 3261 §11).
-func checkHop(ctx context.Context, c gateway.Config, uri string) (string, error) {
-	e, err := sipua.Listen(sipua.Options{Listen: anyPorts(c.SIPListen), UserAgent: "latchkey-check"})
-	if err != nil {
-		return "", err
-	}
-	defer e.Close()
-	req, err := sipua.NewRequest("OPTIONS", uri, "sip:check@"+c.Domain, uri)
-	if err != nil {
-		return "", err
-	}
-	start := time.Now()
-	res, err := e.Do(ctx, req)
-	if err != nil {
-		return "", fmt.Errorf("%s does not answer OPTIONS: %w", uri, err)
-	}
-	return fmt.Sprintf("%s answers OPTIONS with %d %s in %s", uri, res.StatusCode, res.Reason, time.Since(start).Round(time.Millisecond)), nil
-}
-
-// anyPorts are the listeners' addresses with ports that are free.
-func anyPorts(listen []string) []string {
-	free := []string{}
-	for _, l := range listen {
-		network, addr, _ := strings.Cut(l, ":")
-		host, _, err := net.SplitHostPort(addr)
-		if err == nil {
-			free = append(free, network+":"+net.JoinHostPort(host, "0"))
-		}
-	}
-	return free
-}
-
-// checkMail reads the server's greeting and says goodbye; it sends nothing.
-func checkMail(ctx context.Context, m *gateway.Mail) (string, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", m.HostPort)
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return "", err
-		}
-	}
-	host, _, _ := net.SplitHostPort(m.HostPort)
-	if m.TLS {
-		conn = tls.Client(conn, &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12})
-	}
-	client, err := smtp.NewClient(conn, host) // reads the greeting (RFC 5321 §3.1)
-	if err != nil {
-		return "", fmt.Errorf("%s does not greet as a mail server: %w", m.HostPort, err)
-	}
-	extension, _ := client.Extension("STARTTLS")
-	secured := "plain"
+// advice is what to do about a failure of the network, after a semicolon.
+func advice(err error) string {
+	var name *net.DNSError
+	var unknown x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var timeout net.Error
 	switch {
-	case m.TLS:
-		secured = "TLS"
-	case extension:
-		secured = "STARTTLS offered"
+	case errors.As(err, &name):
+		return "; check the name's spelling and DNS"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "; nothing listens there: is it running, and is the port right?"
+	case errors.As(err, &unknown):
+		return "; its certificate is signed by nobody whom this machine trusts"
+	case errors.As(err, &host):
+		return "; name it as its certificate does"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return "; no answer in time: is it running, and does a firewall let us through?"
 	}
-	if err := client.Quit(); err != nil {
-		return "", fmt.Errorf("%s: %w", m.HostPort, err)
-	}
-	return fmt.Sprintf("%s greets (%s)", m.HostPort, secured), nil
+	return ""
 }

@@ -11,13 +11,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/crypto/bcrypt"
 
 	"latchkey/imstest"
 )
@@ -137,32 +133,6 @@ func noViolations(t testing.TB, who string, violations []string) {
 	for _, v := range violations {
 		t.Errorf("%s saw: %s", who, v)
 	}
-}
-
-// usersFile is the directory of these worlds.
-func usersFile(t testing.TB, dir string) string {
-	t.Helper()
-	hash, err := bcrypt.GenerateFromPassword([]byte(Password), bcrypt.MinCost) // cheap: it guards nothing
-	if err != nil {
-		t.Fatal(err)
-	}
-	var b strings.Builder
-	b.WriteString("users:\n")
-	for _, u := range []string{
-		`{uri: "sip:a@cc.com", uid: "10001", name: Alice, tel: "+8613800000001", level: 3, state: active`,
-		`{uri: "sip:c@cc.com", uid: "10003", name: Carol, level: 3, state: active`,
-		`{uri: "sip:d@cc.com", uid: "10004", name: Dora, email: dora@mail.example, tel: "+8613800000004", level: 1, state: active`,
-		`{uri: "sip:s@cc.com", uid: "10005", name: Sue, level: 9, state: suspended`,
-		`{uri: "sip:l@cc.com", uid: "10006", name: Leo, level: 9, state: lost`,
-		`{uri: "sip:x@cc.com", uid: "10007", name: Xenia, level: 3, state: active`,
-	} {
-		fmt.Fprintf(&b, "  - %s, password: %q}\n", u, hash)
-	}
-	path := filepath.Join(dir, "users.yaml")
-	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // Phone registers a subscriber's phone at the core. It has the tags of an RCS client unless the manner says others.

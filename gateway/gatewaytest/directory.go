@@ -1,0 +1,113 @@
+package gatewaytest
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// person is a subscriber of these worlds, as files and programs write one.
+type person struct {
+	URI      string `json:"uri"`
+	UID      string `json:"uid"`
+	Name     string `json:"name"`
+	Tel      string `json:"tel,omitempty"`
+	Email    string `json:"email,omitempty"`
+	Level    int    `json:"level"`
+	State    string `json:"state"`
+	Password string `json:"password"`
+}
+
+// people are the subscribers, each with Password.
+func people(t testing.TB) []person {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(Password), bcrypt.MinCost) // cheap: it guards nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []person{
+		{URI: Alice, UID: "10001", Name: "Alice", Tel: "+8613800000001", Level: 3, State: "active"},
+		{URI: Carol, UID: "10003", Name: "Carol", Level: 3, State: "active"},
+		{URI: "sip:d@cc.com", UID: "10004", Name: "Dora", Email: "dora@mail.example", Tel: "+8613800000004", Level: 1, State: "active"},
+		{URI: "sip:s@cc.com", UID: "10005", Name: "Sue", Level: 9, State: "suspended"},
+		{URI: "sip:l@cc.com", UID: "10006", Name: "Leo", Level: 9, State: "lost"},
+		{URI: Stranger, UID: "10007", Name: "Xenia", Level: 3, State: "active"},
+	}
+	for i := range all {
+		all[i].Password = string(hash)
+	}
+	return all
+}
+
+// usersFile is the directory of these worlds.
+func usersFile(t testing.TB, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("users:\n")
+	for _, p := range people(t) {
+		line, err := json.Marshal(p) // which is YAML, too
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString("  - " + string(line) + "\n")
+	}
+	path := filepath.Join(dir, "users.yaml")
+	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Directory is the example of an HTTP directory, a program of its own, with the subscribers of these worlds.
+type Directory struct {
+	URL string // base
+
+	process *os.Process
+}
+
+// NewDirectory runs an HTTP directory with the given arguments until the test ends.
+func NewDirectory(t testing.TB, args ...string) *Directory {
+	t.Helper()
+	dir := t.TempDir()
+	program, users := filepath.Join(dir, "directory"), filepath.Join(dir, "users.json")
+	if out, err := exec.Command("go", "build", "-o", program, "latchkey/examples/directory").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	text, err := json.Marshal(people(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(users, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, append([]string{"-listen=127.0.0.1:0", "-users=" + users}, args...)...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	_, url, ok := strings.Cut(strings.TrimSpace(line), " at ")
+	if err != nil || !ok {
+		t.Fatalf("the directory says %q, %v", line, err)
+	}
+	return &Directory{URL: url, process: cmd.Process}
+}
+
+// Kill ends the directory, as a crash does.
+func (d *Directory) Kill() { _ = d.process.Kill() }
+
+// Signal sends the directory's process a signal, such as SIGSTOP, after which it is silent.
+func (d *Directory) Signal(s os.Signal) error { return d.process.Signal(s) }
