@@ -137,13 +137,41 @@ func setInvitePolicy(c *Config, v string) error {
 	return nil
 }
 
-func setRequireOnline(c *Config, v string) error {
-	b, err := strconv.ParseBool(v)
-	if err != nil {
-		return fmt.Errorf("%q is not true or false", v)
+func boolean(field func(*Config) *bool) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		b, err := strconv.ParseBool(v)
+		if err != nil {
+			return fmt.Errorf("%q is not true or false", v)
+		}
+		*field(c) = b
+		return nil
 	}
-	c.RequireOnline = b
-	return nil
+}
+
+func setRequireOnline(c *Config, v string) error {
+	return boolean(func(c *Config) *bool { return &c.RequireOnline })(c, v)
+}
+
+func setGuestMode(c *Config, v string) error {
+	return oneOf(v, &c.GuestMode, RegisterGuests, AsServer)
+}
+
+func setGuestReachable(c *Config, v string) error {
+	var choice string
+	err := oneOf(v, &choice, "always", "stream")
+	c.StreamsOnly = choice == "stream"
+	return err
+}
+
+func setRegEvent(c *Config, v string) error {
+	return oneOf(v, &c.RegEvent, registrar.Confirm, registrar.Standing, registrar.None)
+}
+
+func setInviterLogout(c *Config, v string) error {
+	var choice string
+	err := oneOf(v, &choice, "end", "keep")
+	c.KeepInviters = choice == "keep"
+	return err
 }
 
 func setSIPListen(c *Config, v string) error {

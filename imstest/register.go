@@ -89,6 +89,13 @@ func (c *Core) register(m *Message, src source) {
 		}
 	}
 	answer(200, "OK", fields...)
+	for _, v := range contacts {
+		event := "registered"
+		if asked(m, v) == 0 {
+			event = "unregistered"
+		}
+		c.changedContact(of, uriOf(v), event)
+	}
 }
 
 // checkRegister notes what a REGISTER has that it must not have (RFC 3261 §10.2).
