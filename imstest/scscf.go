@@ -206,3 +206,11 @@ func (c *Core) notify(s *regSubscription, state, doc string) int {
 	}
 	return res.Status
 }
+
+// Ask sends OPTIONS about of to an application server, on behalf of a user whom the core asserts, and returns the answer.
+func (c *Core) Ask(ctx context.Context, server, of, by string) (*Message, error) {
+	m := &Message{Method: "OPTIONS", URI: of}
+	m.Add("Max-Forwards", "70").Add("From", "<"+by+">;tag="+token()).Add("To", "<"+of+">").Add("Call-ID", token()).Add("CSeq", "1 OPTIONS").
+		Add("Contact", "<"+c.URI()+">").Add("P-Asserted-Identity", "<"+by+">").Add("Accept", "application/sdp")
+	return c.do(ctx, m, source{network: "udp", addr: server})
+}
