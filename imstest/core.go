@@ -22,6 +22,7 @@ type CoreOptions struct {
 	Auth         bool               // REGISTER is challenged
 	Shared       string             // password of accounts that have none
 	Ephemeral    string             // secret of time-limited user names, tried where it is set
+	NextNonce    bool               // each 200 to a REGISTER with credentials gives the nonce for the next one
 	Algorithms   []string           // of challenges, in order of preference; default MD5
 	MinExpires   time.Duration
 	MaxExpires   time.Duration     // what is granted at most

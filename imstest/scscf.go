@@ -214,3 +214,10 @@ func (c *Core) Ask(ctx context.Context, server, of, by string) (*Message, error)
 		Add("Contact", "<"+c.URI()+">").Add("P-Asserted-Identity", "<"+by+">").Add("Accept", "application/sdp")
 	return c.do(ctx, m, source{network: "udp", addr: server})
 }
+
+// ForgetSubscriptions makes the notifier lose all subscriptions, as a restart does.
+func (c *Core) ForgetSubscriptions() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.subs)
+}
