@@ -15,7 +15,6 @@ import (
 // responds makes the network answer the first REGISTERs with these, in turn, and the others as a registrar.
 func (n *network) responds(all ...func(*sip.Request) *sip.Response) {
 	n.set(func() {
-		n.answer = func(string, *sip.Request) (*sip.Response, error) { return nil, nil }
 		base := len(n.heard)
 		n.answer = func(_ string, req *sip.Request) (*sip.Response, error) {
 			if i := len(n.heard) - 1 - base; i < len(all) {

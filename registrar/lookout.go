@@ -315,6 +315,9 @@ func (l *Lookout) act(ctx context.Context, w watching) error {
 			l.schedule.set(w, due)
 			return nil
 		}
+		if sub.silent() {
+			return l.subscribeLater(sub, 0, errors.New("no NOTIFY came"))
+		}
 		return l.subscribe(ctx, sub)
 	case sub != nil:
 		return l.unsubscribe(ctx, sub)

@@ -85,7 +85,7 @@ func notified(req *sip.Request) (*reginfo, int) {
 // hear takes the news and says when to look at the subscription again. sub.mu is held.
 func (l *Lookout) hear(sub *subscription, req *sip.Request, info *reginfo) (report *Report, due time.Time) {
 	now := time.Now()
-	sub.news = true
+	sub.news, sub.awaited = true, false
 	due = now // something may follow from it
 	if info != nil {
 		before, _ := sub.log.verdict(sub.of.identity)

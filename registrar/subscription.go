@@ -30,6 +30,7 @@ type subscription struct {
 	bound      bool   // a NOTIFY made the dialog; of those of a fork the first one counts (RFC 3680 §4.9 (unverified))
 	seq        uint32 // highest CSeq used, while there is no dialog
 	log        reglog
+	awaited    bool      // a NOTIFY is, that a SUBSCRIBE was promised
 	doubtful   bool      // the full state is to be asked for
 	asked      bool      // and was asked for
 	due        time.Time // of the next SUBSCRIBE
@@ -218,6 +219,7 @@ func (s *subscription) accepted(now time.Time, granted time.Duration) time.Time 
 	case s.doubtful && !s.asked: // the doubt is younger than this SUBSCRIBE
 		s.due = now
 	case s.doubtful || !s.log.heard:
+		s.awaited = true
 		if n := now.Add(timerN); n.Before(s.due) {
 			s.due = n
 		}
@@ -248,6 +250,13 @@ func (s *subscription) dueAt() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.due
+}
+
+// silent reports whether the notifier said 200 and then nothing (RFC 6665 §4.1.2.4: no NOTIFY in time is a failure).
+func (s *subscription) silent() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.awaited
 }
 
 func (s *subscription) inDialog() bool {
