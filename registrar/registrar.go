@@ -1,5 +1,5 @@
 // Package registrar keeps temporary accounts registered at the core and at the
-// interaction servers.
+// interaction servers, and knows from the core which inviters are registered there.
 //
 // The gateway is the user agent of its guests here (PROTOCOLS B1.01 i): it sends REGISTER
 // with digest, repeats it before it runs out, and takes it back in the end. What must
@@ -8,8 +8,10 @@
 // one entry in the timer heap; goroutines exist only while a request is under way.
 //
 // Specifications that live here: RFC 3261 §10 (REGISTER), RFC 3327 (Path), RFC 3608
-// (Service-Route), RFC 5626 §4.5 (back-off), TS 24.229 §5.1.1. It never decides who may
-// have an account, and it knows nothing of calls. Start with Registrar.
+// (Service-Route), RFC 3680 and RFC 6665 (reg-event), RFC 5626 §4.5 (back-off), TS 24.229
+// §5.1.1 and §5.7.1.1. It never decides who may have an account, nor what follows when an
+// inviter leaves, and it knows nothing of calls. Start with Registrar and Lookout; Unregistered
+// takes Registrar's place where guests are in the core without a REGISTER.
 package registrar
 
 import (

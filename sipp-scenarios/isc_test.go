@@ -19,7 +19,9 @@ func TestKamailioTellsOfAnInviterWhoComesAndGoes(t *testing.T) {
 			a := newPhone(t, w.core, "a")
 			a.register()
 			seen := func(where string) func() bool {
-				return func() bool { return w.count("SELECT count(*) FROM sighting WHERE identity = 'sip:a@cc.com' AND "+where) == 1 }
+				return func() bool {
+					return w.count("SELECT count(*) FROM sighting WHERE identity = 'sip:a@cc.com' AND "+where) == 1
+				}
 			}
 			imstest.Eventually(t, patience, seen("state = 'seen' AND features LIKE '%cpm.session%' AND icid <> '' AND orig_ioi = 'cc.com' AND expires > 0"))
 			w.invited()
