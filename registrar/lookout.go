@@ -310,9 +310,9 @@ func (l *Lookout) act(ctx context.Context, w watching) error {
 	case wanted && sub == nil:
 		return l.subscribe(ctx, l.open(w))
 	case wanted:
-		due := sub.dueAt()
-		if due.After(time.Now()) {
-			l.schedule.set(w, due)
+		at, again := sub.next()
+		if !again {
+			l.schedule.set(w, at)
 			return nil
 		}
 		if sub.silent() {

@@ -246,10 +246,15 @@ func (s *subscription) wants(expires time.Duration) time.Duration {
 	return max(expires, s.minExpires)
 }
 
-func (s *subscription) dueAt() time.Time {
+// next is when the subscription is to be seen to, and whether that is for a SUBSCRIBE: a NOTIFY that came while act was at it
+// comes first.
+func (s *subscription) next() (at time.Time, subscribe bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.due
+	if s.news {
+		return time.Now(), false
+	}
+	return s.due, !s.due.After(time.Now())
 }
 
 // silent reports whether the notifier said 200 and then nothing (RFC 6665 §4.1.2.4: no NOTIFY in time is a failure).
