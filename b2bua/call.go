@@ -1,10 +1,12 @@
 package b2bua
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,12 +31,23 @@ func addFields(m interface{ AppendHeader(sip.Header) }, fields []Field) error {
 	return nil
 }
 
+// always are fields for dialog.State, which Call has found clean.
+func always(fields []Field) []sip.Header {
+	var all []sip.Header
+	for _, f := range fields {
+		all = append(all, sip.NewHeader(f.Name, f.Value))
+	}
+	return all
+}
+
 // Invite is what a call is made of.
 type Invite struct {
 	From        string   // our URI
 	To          string   // the peer's sip: or tel: URI, also the R-URI
-	Route       []string // behind the core's own Route, e.g. Service-Route values
+	Hop         string   // first hop in place of the core; "": the core
+	Route       []string // behind the first hop's own Route, e.g. Service-Route values
 	Header      []Field
+	Always      []Field // of the INVITE and of every later request of ours in the dialog, such as P-Charging-Vector
 	ContentType string
 	Body        []byte // the offer
 	Credentials sipua.Credentials
@@ -79,7 +92,7 @@ func (g *Engine) Call(ctx context.Context, inv Invite) (*Leg, error) {
 	if err != nil {
 		return nil, err
 	}
-	sipua.AddRoute(req, g.core)
+	sipua.AddRoute(req, cmp.Or(inv.Hop, g.core))
 	for _, r := range inv.Route {
 		sipua.AddRoute(req, r)
 	}
@@ -90,7 +103,7 @@ func (g *Engine) Call(ctx context.Context, inv Invite) (*Leg, error) {
 		req.AppendHeader(sip.NewHeader("Supported", "100rel"))
 		req.AppendHeader(sip.NewHeader("Content-Type", inv.ContentType))
 	}
-	if err := addFields(req, inv.Header); err != nil {
+	if err := addFields(req, slices.Concat(inv.Header, inv.Always)); err != nil {
 		return nil, err
 	}
 	req.SetBody(inv.Body)
@@ -222,6 +235,7 @@ func (c *call) open(res *sip.Response) (state *dialog.State, sdp []byte, err err
 	if state, err = dialog.FromResponse(c.req, res); err != nil {
 		return nil, nil, err
 	}
+	state.Always = always(c.inv.Always)
 	sdp = bodyPart(res, sdpType)
 	if e := c.early[state.RemoteTag]; e != nil {
 		e.mu.Lock()

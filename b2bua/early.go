@@ -65,6 +65,9 @@ func (c *call) earlyOf(res *sip.Response) *early {
 		return e
 	}
 	state, err := dialog.FromResponse(c.req, res)
+	if err == nil {
+		state.Always = always(c.inv.Always)
+	}
 	if err != nil {
 		return nil
 	}

@@ -151,10 +151,7 @@ func (g *Engine) serve(t *sipua.Transaction) {
 		g.serveInvite(t)
 	case sip.ACK:
 	default:
-		g.mu.Lock()
-		f := g.methods[req.Method]
-		g.mu.Unlock()
-		if f != nil {
+		if f := g.method(req.Method); f != nil {
 			f(t)
 			return
 		}
@@ -165,6 +162,12 @@ func (g *Engine) serve(t *sipua.Transaction) {
 			_ = t.Respond(405, "", sip.NewHeader("Allow", g.allowed())) // RFC 3261 §8.2.1
 		}
 	}
+}
+
+func (g *Engine) method(m sip.RequestMethod) func(*sipua.Transaction) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.methods[m]
 }
 
 // unsupported lists the required option tags that we don't understand.
@@ -203,6 +206,10 @@ func (g *Engine) serveInDialog(t *sipua.Transaction, key string) {
 		answerAfterEnd(t)
 	case t.Request.Method == sip.ACK:
 	default:
+		if f := g.method(sip.NOTIFY); f != nil && t.Request.Method == sip.NOTIFY {
+			f(t) // of a subscription (RFC 6665), whose dialog is not the engine's
+			return
+		}
 		_ = t.Respond(481, "")
 	}
 }

@@ -141,7 +141,7 @@ func BenchmarkAnchorTexts(b *testing.B) {
 			ours := &figure{name: "anchor", unit: "messages per CPU second"}
 			theirs := &figure{name: "kamailio msrp relay", unit: "messages per CPU second"}
 			rate, theirRate := &figure{name: "anchor", unit: "messages/s"}, &figure{name: "kamailio msrp relay", unit: "messages/s"}
-			anchor, kamailio := hire(b, "anchor"), startKamailio(b, path)
+			anchor, kamailio := hire(b, "anchor"), startKamailio(b, path, relayConfig)
 			uris := anchor.do(order{Do: "anchor", Addrs: sinks}).Addrs
 			toOurs := order{Do: "texts", Count: int(scale(b, int64(c.count))), Window: c.window, To: uris}
 			toTheirs := toOurs
@@ -238,7 +238,7 @@ dns=no
 rev_dns=no
 tcp_accept_no_cl=yes
 tcp_connection_lifetime=3605
-listen=tcp:%s
+listen=tcp:%[1]s
 loadmodule "msrp.so"
 modparam("msrp", "sipmsg", 0)
 request_route {
@@ -255,7 +255,8 @@ type relay struct {
 	pid  int
 }
 
-func startKamailio(b *testing.B, path string) relay {
+// startKamailio runs it with a configuration in which %[1]s is host and port.
+func startKamailio(b *testing.B, path, config string) relay {
 	b.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -263,7 +264,7 @@ func startKamailio(b *testing.B, path string) relay {
 	}
 	addr, dir := ln.Addr().String(), b.TempDir()
 	_ = ln.Close()
-	if err := os.WriteFile(filepath.Join(dir, "relay.cfg"), fmt.Appendf(nil, relayConfig, addr), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "relay.cfg"), fmt.Appendf(nil, config, addr), 0o600); err != nil {
 		b.Fatal(err)
 	}
 	cmd := exec.Command(path, "-f", filepath.Join(dir, "relay.cfg"), "-DD", "-E", "-x", "fm", "-m", "256", "-M", "16", "-P", filepath.Join(dir, "pid"), "-Y", dir, "-w", dir)

@@ -157,6 +157,15 @@ func (h *Hall) leave(r *room) bool {
 	return true
 }
 
+// Reachable lets what waits for the relation's inviter go now: the core says that they are there (F34). Waiting for a
+// while is over then, also where the inviter's side had asked for it.
+func (h *Hall) Reachable(rel latchkey.Relation) error {
+	return h.visit(rel, func(r *room) {
+		r.retries, r.earliest = 0, time.Time{}
+		r.wake()
+	})
+}
+
 // Open tells the guest's stream that an inviter was added.
 func (h *Hall) Open(ctx context.Context, rel latchkey.Relation) error {
 	return h.Post(ctx, latchkey.Event{

@@ -413,3 +413,26 @@ func TestPhoneThatAlwaysBreaksIsNotHammered(t *testing.T) {
 		}
 	})
 }
+
+// F34: who the core says is there is called at once, though the guest's own wait and the peer's Retry-After would have it later.
+func TestReachableInviterIsCalledAtOnce(t *testing.T) {
+	bubble(t, conversation.Options{}, func(t *testing.T, w *world) {
+		w.phone.answer = func(_ context.Context, n int) error {
+			if n == 1 {
+				return &conversation.CallRefused{Code: 480, RetryAfter: time.Hour}
+			}
+			return nil
+		}
+		w.send("hi")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := w.phone.called(); n != 1 {
+			t.Fatalf("%d calls before the news, want one", n)
+		}
+		if err := w.hall.Reachable(w.rel); err != nil {
+			t.Fatalf("Reachable = %v", err)
+		}
+		synctest.Wait()
+		equal(t, "texts", w.phone.texts(), "hi")
+	})
+}

@@ -13,7 +13,6 @@ import (
 	"latchkey"
 	"latchkey/b2bua"
 	"latchkey/conversation"
-	"latchkey/internal/sipua"
 	"latchkey/msrp"
 	"latchkey/msrp/msrpsdp"
 )
@@ -45,12 +44,6 @@ type wire struct {
 	peers   peerPolicy
 	account accounts
 	log     *slog.Logger
-}
-
-// accounts tells what an account's requests need in the core: registrar and its options do.
-type accounts struct {
-	routes      func(context.Context, latchkey.AccountID) ([]string, error) // Service-Route (RFC 3608 §6.1)
-	credentials func(latchkey.AccountID) sipua.Credentials
 }
 
 // Dial calls the relation's inviter on behalf of the guest: INVITE with an MSRP offer
@@ -85,7 +78,7 @@ func (w *wire) dial(ctx context.Context, rel latchkey.Relation, opt conversation
 	if err != nil {
 		return nil, fmt.Errorf("offer: %w", err)
 	}
-	routes, err := w.account.routes(ctx, rel.Account)
+	from, err := w.account.originate(ctx, rel.Account, sessionService)
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +86,10 @@ func (w *wire) dial(ctx context.Context, rel latchkey.Relation, opt conversation
 	leg, err := w.engine.Call(ctx, b2bua.Invite{
 		From:        string(rel.Account),
 		To:          string(rel.Inviter),
-		Route:       routes,
-		Header:      chatHeader(rel.Account, opt),
+		Hop:         from.hop,
+		Route:       from.routes,
+		Header:      append(from.fields, chatHeader(opt)...),
+		Always:      from.always,
 		ContentType: "application/sdp",
 		Body:        offer,
 		Credentials: w.account.credentials(rel.Account),
@@ -126,12 +121,13 @@ func (w *wire) dial(ctx context.Context, rel latchkey.Relation, opt conversation
 	return ch, nil
 }
 
+// sessionService is the ICSI of a chat: plain in P-Preferred-Service and P-Asserted-Service (RFC 6050), escaped in
+// feature tags.
+const sessionService = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.session"
+
 // chatHeader is what makes an INVITE a 1-to-1 chat of RCS (PROTOCOLS B3.04, B1.12-B1.15).
-func chatHeader(from latchkey.AccountID, opt conversation.CallOptions) []b2bua.Field {
-	const icsi = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.session"
+func chatHeader(opt conversation.CallOptions) []b2bua.Field {
 	return []b2bua.Field{
-		{Name: "P-Preferred-Identity", Value: "<" + string(from) + ">"},
-		{Name: "P-Preferred-Service", Value: icsi},
 		{Name: "Accept-Contact", Value: `*;+g.3gpp.icsi-ref="urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session";require;explicit`},
 		{Name: "Conversation-ID", Value: opt.ConversationID},
 		{Name: "Contribution-ID", Value: opt.ContributionID},

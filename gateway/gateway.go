@@ -41,6 +41,9 @@ type Gateway struct {
 	engine    *b2bua.Engine
 	msrp      *msrpPorts
 	registrar *registrar.Registrar
+	keeper    accountKeeper // the registrar, or who has guests in the core without registering them
+	lookout   *registrar.Lookout
+	words     chan word // from the lookout, for presence and conversations
 	board     *presence.Board
 	hall      *conversation.Hall
 	desk      *guest.Desk
@@ -64,7 +67,7 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{config: c, log: log, over: make(chan struct{})}
+	g := &Gateway{config: c, log: log, over: make(chan struct{}), words: make(chan word, maxWords)}
 	g.ctx, g.stop = context.WithCancel(context.Background())
 	if err := g.open(); err != nil {
 		g.close()
@@ -102,25 +105,30 @@ func (g *Gateway) wire() {
 	g.registrar = registrar.New(g.db, g.sip, registrar.Options{
 		Core: c.SIPCore, IMServer: c.interactionServer(c.IMServer), FileServer: c.interactionServer(c.FileServer), Auth: auth, Expires: c.SIPRegisterExpires,
 		Tags: presence.OwnTags().Params(), Log: log,
+		Kept: func(a latchkey.AccountID) { g.lookout.FollowGuest(a) }, Left: func(a latchkey.AccountID) { g.lookout.LeaveGuest(a) },
 	})
+	g.lookout = g.newLookout()
+	account := g.accounts()
 	g.board = presence.New(g.sip, presence.Options{
-		Core: c.SIPCore, Credentials: auth.Credentials, ServiceRoute: g.registrar.ServiceRoute, Log: log,
+		Core: c.SIPCore, Credentials: auth.Credentials, ServiceRoute: g.registrar.ServiceRoute, Identity: g.registrar.Identity,
+		Originate: account.asServer(), Log: log,
 	})
 	g.engine = b2bua.New(g.sip, b2bua.Options{Core: c.SIPCore, Trusted: c.SIPTrusted, Log: log})
 	w := &wire{
 		engine: g.engine, ports: g.msrp, peers: newPeerPolicy(c.MSRPPeers, g.core),
-		account: accounts{g.registrar.ServiceRoute, auth.Credentials}, log: log,
+		account: account, log: log,
 	}
-	g.hall = conversation.New(g.db, w, g.registrar, g.board, conversation.Options{RequireOnline: c.RequireOnline, Log: log})
+	g.hall = conversation.New(g.db, w, g.keeper, g.board, conversation.Options{RequireOnline: c.RequireOnline, Log: log})
 	g.courier = newCourier(g.db, c, log)
-	g.desk = guest.New(g.db, g.directory, g.registrar, g.hall, guest.Options{
+	g.desk = guest.New(g.db, g.directory, g.keeper, hallway{g.hall, g.lookout}, guest.Options{
 		Domain: c.Domain, PublicURL: c.BaseURL(g.front.guests.Addr().String()), Scheme: c.AccountScheme, Allot: g.allotter(), LinkStyle: guest.LinkStyle(c.LinkStyle),
 		Policy: guest.Policy{Any: c.InvitePolicy.Any, Level: c.InvitePolicy.Level}, Lifetime: c.AccountLifetime, KeepAccount: c.KeepAccount,
 		Channels: channels(c), Online: g.hall.Online, Notify: g.courier.Wake, Log: log,
 	})
-	keeper := &doorkeeper{desk: g.desk, board: g.board, hall: g.hall, wire: w, log: log}
+	keeper := &doorkeeper{desk: g.desk, board: g.board, hall: g.hall, wire: w, streamsOnly: c.StreamsOnly, log: log}
 	g.engine.Handle(keeper)
 	g.engine.On(sip.OPTIONS, keeper.ServeOptions)
+	g.serveLookout()
 	g.front.serve(g)
 }
 
@@ -173,12 +181,14 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	// MSRP first: a call that comes in needs it.
 	background("msrp", g.msrp.serve)
-	for _, resume := range []func(context.Context) error{g.registrar.Resume, g.desk.Resume, g.hall.Resume} {
+	for _, resume := range []func(context.Context) error{g.resumeAccounts, g.resumeLookout, g.desk.Resume, g.hall.Resume} {
 		if err := resume(g.ctx); err != nil && g.ctx.Err() == nil {
 			return errors.Join(fmt.Errorf("resume: %w", err), g.Shutdown(ctx))
 		}
 	}
-	background("registrar", g.registrar.Run)
+	background("registrar", g.runAccounts)
+	background("lookout", g.lookout.Run)
+	background("presence", g.passWords)
 	background("desk", g.desk.Run)
 	background("courier", g.courier.Run)
 	background("http", g.front.run)

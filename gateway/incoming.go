@@ -26,6 +26,8 @@ type doorkeeper struct {
 	hall  *conversation.Hall
 	wire  *wire
 	log   *slog.Logger
+
+	streamsOnly bool // guests without a stream are away
 }
 
 // ServeInvite answers an INVITE towards a temporary account.
@@ -76,11 +78,12 @@ func (d *doorkeeper) ServeOptions(t *sipua.Transaction) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if _, err := d.relate(ctx, d.wire.engine.Called(t.Request), d.wire.engine.Asserted(t.Request)); err != nil {
+	rel, err := d.relate(ctx, d.wire.engine.Called(t.Request), d.wire.engine.Asserted(t.Request))
+	if err != nil {
 		_ = t.Respond(latchkey.KindOf(err).Row().SIP, "")
 		return
 	}
-	_ = d.board.Answer(t)
+	d.answerOptions(t, rel)
 }
 
 // incomingCall is A's INVITE as the conversation sees it.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -34,11 +35,18 @@ type Config struct {
 	SIPTrusted         []string // hosts whose P-Asserted-Identity is believed
 	SIPAuth            registrar.Auth
 	SIPRegisterExpires time.Duration
-	IMServer           string         // SIP URI; the core's where the option says nothing
-	FileServer         string         // SIP URI; the core's where the option says nothing
-	SkipInteraction    bool           // accounts are registered at the core alone (R4)
-	MSRPListen         []string       // "tcp:host:port" or "tls:host:port"; calls offer the first one
-	MSRPPeers          []netip.Prefix // networks that MSRP may connect to; nil: the default policy
+	GuestMode          GuestMode          // how the core has the guests
+	SCSCF              string             // SIP URI of the S-CSCF for guests that nobody registers; "": what the core tells, else SIPCore
+	AssertedService    bool               // requests of such guests carry P-Asserted-Service
+	RegEvent           registrar.RegEvent // when the core is asked who is registered
+	KeepInviters       bool               // inviter-logout keep: relations outlive their inviter's deregistration
+	SIPIdentity        string             // own SIP URI; "": see Identity
+	StreamsOnly        bool               // guest-reachable stream: OPTIONS for a guest without a stream get 480
+	IMServer           string             // SIP URI; the core's where the option says nothing
+	FileServer         string             // SIP URI; the core's where the option says nothing
+	SkipInteraction    bool               // accounts are registered at the core alone (R4)
+	MSRPListen         []string           // "tcp:host:port" or "tls:host:port"; calls offer the first one
+	MSRPPeers          []netip.Prefix     // networks that MSRP may connect to; nil: the default policy
 
 	Directory     string         // path of the directory file; "": DirectoryHTTP
 	DirectoryHTTP *DirectoryHTTP // the directory over HTTP; nil: Directory
@@ -85,6 +93,9 @@ func (c Config) BaseURL(listen string) string {
 	return u.String()
 }
 
+// Identity is the gateway's own SIP URI, in whose name it asks the core.
+func (c Config) Identity() string { return cmp.Or(c.SIPIdentity, "sip:latchkey@"+c.Domain) }
+
 // Option is one row of the option list. Flags, --help, environment, file keys and the
 // reference page all come from it.
 type Option struct {
@@ -122,6 +133,13 @@ func Options() []Option {
 		{Name: "sip-trusted", Meaning: "host of sip-core", Help: "list of hosts whose P-Asserted-Identity is believed", Example: "192.0.2.1,192.0.2.2", List: true, set: setSIPTrusted},
 		{Name: "sip-auth", Default: "none", Help: "how accounts authenticate in the core: none, shared:SECRET (every account has this password), ephemeral:SECRET (time-limited names) or directory (the password that came with the account)", Example: "shared:@/etc/latchkey/sip-secret", Secret: true, set: setSIPAuth},
 		{Name: "sip-register-expires", Default: "600000s", Help: "Expires that a REGISTER asks for", Example: "3600s", set: duration(time.Second, func(c *Config) *time.Duration { return &c.SIPRegisterExpires })},
+		{Name: "guest-mode", Default: "register", Help: "how the core has the guests: register (each account is registered, as a user agent does) or as (no REGISTER: the core routes the domain here, and takes requests from here on behalf of guests)", Example: "as", set: setGuestMode},
+		{Name: "scscf", Meaning: "what a third-party REGISTER named last, else sip-core", Help: "S-CSCF that requests of guests go to under guest-mode as", Example: "sip:scscf.example.com:6060", set: hop(func(c *Config) *string { return &c.SCSCF })},
+		{Name: "asserted-service", Default: "true", Help: "requests of guests say by P-Asserted-Service which service they are for, under guest-mode as", Example: "false", Bool: true, set: boolean(func(c *Config) *bool { return &c.AssertedService })},
+		{Name: "guest-reachable", Default: "always", Help: "when OPTIONS for a guest get 200: always, or stream (while the guest has a page or stream open, else 480)", Example: "stream", set: setGuestReachable},
+		{Name: "sip-identity", Meaning: "sip:latchkey@DOMAIN", Help: "the gateway's own SIP URI, in whose name it subscribes to the registrations of inviters", Example: "sip:latchkey.as.example.com", set: hop(func(c *Config) *string { return &c.SIPIdentity })},
+		{Name: "reg-event", Default: "confirm", Help: "when the core is asked by SUBSCRIBE who is registered: confirm (where a third-party REGISTER says that an inviter is gone), standing (for every inviter and guest), or none (such a REGISTER is believed as it is)", Example: "standing", set: setRegEvent},
+		{Name: "inviter-logout", Default: "end", Help: "what becomes of an inviter's relations when the core says that the inviter has deregistered: end or keep", Example: "keep", set: setInviterLogout},
 		{Name: "im-server", Meaning: "same as sip-core", Help: "interaction server for messages", Example: "sip:im.example.com", set: hop(func(c *Config) *string { return &c.IMServer })},
 		{Name: "file-server", Meaning: "same as sip-core", Help: "interaction server for files", Example: "sip:ft.example.com", set: hop(func(c *Config) *string { return &c.FileServer })},
 		{Name: "interaction-skip", Default: "false", Help: "accounts that the directory allots are registered at the core alone, not at the interaction servers", Example: "true", Bool: true, set: boolean(func(c *Config) *bool { return &c.SkipInteraction })},

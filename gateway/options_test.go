@@ -15,6 +15,7 @@ import (
 
 	"latchkey"
 	"latchkey/guest"
+	"latchkey/registrar"
 )
 
 func noEnv(string) string { return "" }
@@ -36,6 +37,9 @@ func TestDefaultsAndExamplesWork(t *testing.T) {
 	}
 	if c.AccountScheme != guest.Mapped || c.AccountLifetime != 168*time.Hour || c.SIPRegisterExpires != 600000*time.Second || c.KeepAccount || c.LinkStyle != guest.Query ||
 		!slices.Equal(c.SIPTrusted, []string{"127.0.0.1"}) || c.IMServer != c.SIPCore || c.FileServer != c.SIPCore || c.Log != (Logging{Level: slog.LevelInfo}) {
+		t.Errorf("Load(no options) = %+v", c)
+	}
+	if c.GuestMode != RegisterGuests || c.SCSCF != "" || !c.AssertedService || c.StreamsOnly || c.RegEvent != registrar.Confirm || c.KeepInviters || c.Identity() != "sip:latchkey@guest.example" {
 		t.Errorf("Load(no options) = %+v", c)
 	}
 	if got := c.BaseURL("127.0.0.1:4711"); got != "http://127.0.0.1:4711" {
@@ -90,6 +94,13 @@ func TestBadValuesAreNamedOnOneLine(t *testing.T) {
 		{[]string{"--mail", "smtp://127.0.0.1:25"}, []string{"mail-from", "is needed"}},
 		{[]string{"--sms", "smpp://x"}, []string{"--sms", "not supported", "mail"}},
 		{[]string{"--interaction-mode=pager"}, []string{"--interaction-mode", "not supported"}},
+		{[]string{"--guest-mode", "ue"}, []string{"--guest-mode", `"ue" is not one of register, as`}},
+		{[]string{"--scscf", "scscf.example"}, []string{"--scscf", "not a SIP URI"}},
+		{[]string{"--asserted-service=maybe"}, []string{"--asserted-service", "not true or false"}},
+		{[]string{"--guest-reachable", "never"}, []string{"--guest-reachable", "not one of always, stream"}},
+		{[]string{"--sip-identity", "latchkey"}, []string{"--sip-identity", "not a SIP URI"}},
+		{[]string{"--reg-event", "off"}, []string{"--reg-event", "not one of confirm, standing, none"}},
+		{[]string{"--inviter-logout", "delete"}, []string{"--inviter-logout", "not one of end, keep"}},
 		{[]string{"--domian", "x"}, []string{"--domian", "did you mean domain?"}},
 		{[]string{"--data"}, []string{"--data", "needs a value", "latchkey.db"}},
 		{[]string{"--http-tls-cert", "x.pem"}, []string{"http-tls-cert", "http-tls-key"}},

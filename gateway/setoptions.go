@@ -145,6 +145,28 @@ func boolean(field func(*Config) *bool) func(*Config, string) error {
 	}
 }
 
+func setGuestMode(c *Config, v string) error {
+	return oneOf(v, &c.GuestMode, RegisterGuests, AsServer)
+}
+
+func setGuestReachable(c *Config, v string) error {
+	var choice string
+	err := oneOf(v, &choice, "always", "stream")
+	c.StreamsOnly = choice == "stream"
+	return err
+}
+
+func setRegEvent(c *Config, v string) error {
+	return oneOf(v, &c.RegEvent, registrar.Confirm, registrar.Standing, registrar.None)
+}
+
+func setInviterLogout(c *Config, v string) error {
+	var choice string
+	err := oneOf(v, &choice, "end", "keep")
+	c.KeepInviters = choice == "keep"
+	return err
+}
+
 func setSIPListen(c *Config, v string) error {
 	for _, l := range list(v) {
 		network, addr, _ := strings.Cut(l, ":")

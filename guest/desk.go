@@ -33,6 +33,7 @@ type Store interface {
 	Relations(ctx context.Context, account latchkey.AccountID) ([]latchkey.Relation, error)
 	Invitation(ctx context.Context, id latchkey.RelationID) (latchkey.Invitation, error)
 	Invitations(ctx context.Context, inviter latchkey.InviterID) ([]latchkey.Invitation, error)
+	RelationsOf(ctx context.Context, inviter latchkey.InviterID, tel string) ([]latchkey.Relation, error)
 
 	Passwords(ctx context.Context, account latchkey.AccountID, now time.Time) (salts, hashes []string, valid []bool, err error)
 	AddLogin(ctx context.Context, account latchkey.AccountID, hash string, created, expires time.Time) error

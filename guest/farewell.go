@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -53,6 +54,22 @@ func (d *Desk) WithdrawAll(ctx context.Context, inviter latchkey.InviterID) erro
 		return err
 	}
 	return each(rows, func(row latchkey.Invitation) error { return d.Farewell(ctx, row.ID, latchkey.InviterLeft) })
+}
+
+// InvitedBy lists the live relations of an inviter, whichever of the inviter's names address is.
+func (d *Desk) InvitedBy(ctx context.Context, address latchkey.Address) ([]latchkey.Relation, error) {
+	all, err := d.store.RelationsOf(ctx, latchkey.InviterID(address.Identity()), address.Number())
+	return slices.DeleteFunc(all, func(r latchkey.Relation) bool { return !r.Names(address) }), err
+}
+
+// Left ends all relations of an inviter whom the core has seen off (R30). It is WithdrawAll for one who is known by
+// any name.
+func (d *Desk) Left(ctx context.Context, address latchkey.Address) error {
+	relations, err := d.InvitedBy(ctx, address)
+	if err != nil {
+		return err
+	}
+	return each(relations, func(r latchkey.Relation) error { return d.Farewell(ctx, r.ID, latchkey.InviterLeft) })
 }
 
 // each runs f for all items, a few at a time since each may wait for the core, and joins

@@ -403,3 +403,26 @@ func TestCrashGivesTheAllowanceBack(t *testing.T) {
 		t.Errorf("third invitation of two = %v, want quota", err)
 	}
 }
+
+// R30, F57: the core may name an inviter by URI or number; a stranger's leaving, or the number under a strange domain, ends nothing.
+func TestInviterWhoLeftIsKnownByAnyName(t *testing.T) {
+	for name, want := range map[string]int{
+		"sip:a@cc.com": 1, "tel:+8613800000001": 1, "sip:+8613800000001@cc.com;user=phone": 1, "sip:+8613800000001@strange.com;user=phone": 2, "sip:A2@cc.com": 2, "sip:a@CC.com:5060;transport=tcp": 1, "sip:z@cc.com": 2,
+	} {
+		o := newOffice(t, guest.Options{})
+		o.invited(alice, bob)
+		o.invited(anna, bob)
+		o.steps.clear()
+		address := latchkey.MustAddress(name)
+		if err := o.desk.Left(t.Context(), address); err != nil {
+			t.Fatalf("Left(%s) = %v", name, err)
+		}
+		left, err := o.desk.Relations(t.Context(), bobsAccount)
+		if err != nil || len(left) != want {
+			t.Errorf("after Left(%s) %d relations stand, %v, want %d", name, len(left), err, want)
+		}
+		if want == 1 && !slices.Equal(o.steps.list(), []string{"close sip:a@cc.com inviter-left"}) {
+			t.Errorf("Left(%s): steps %v", name, o.steps.list())
+		}
+	}
+}

@@ -22,13 +22,16 @@ type CoreOptions struct {
 	Auth         bool               // REGISTER is challenged
 	Shared       string             // password of accounts that have none
 	Ephemeral    string             // secret of time-limited user names, tried where it is set
+	NextNonce    bool               // each 200 to a REGISTER with credentials gives the nonce for the next one
 	Algorithms   []string           // of challenges, in order of preference; default MD5
 	MinExpires   time.Duration
 	MaxExpires   time.Duration     // what is granted at most
 	Aliases      map[string]string // other identities of users, such as tel: URIs, to their address of record
 	IMServer     string            // host:port of an interaction server that INVITEs pass (see IMServer)
 	ServiceRoute bool
-	Trusted      []string // hosts whose P-Asserted-Identity stays, such as application servers
+	NoRegEvent   bool              // SUBSCRIBE is routed like any request, instead of answered by the core's notifier
+	PSI          map[string]string // domains whose users nobody registers, to host:port of the application server that has them
+	Trusted      []string          // hosts whose P-Asserted-Identity stays, such as application servers
 	Log          *slog.Logger
 }
 
@@ -41,9 +44,10 @@ type Core struct {
 	bindings map[string][]binding
 	seen     []Seen
 	faults   map[string]*Fault
-	nonces   map[string]int      // nonce counts that were used
-	forwards map[string]*forward // INVITEs under way by upstream branch
-	changed  chan struct{}       // closed and replaced when seen grows
+	nonces   map[string]int              // nonce counts that were used
+	forwards map[string]*forward         // INVITEs under way by upstream branch
+	subs     map[string]*regSubscription // by Call-ID
+	changed  chan struct{}               // closed and replaced when seen grows
 }
 
 // Seen is a request that reached the core.
@@ -72,7 +76,7 @@ func NewCore(opt CoreOptions) (*Core, error) {
 	if len(opt.Algorithms) == 0 {
 		opt.Algorithms = []string{"MD5"}
 	}
-	c := &Core{opt: opt, bindings: map[string][]binding{}, faults: map[string]*Fault{}, nonces: map[string]int{}, forwards: map[string]*forward{}, changed: make(chan struct{})}
+	c := &Core{opt: opt, bindings: map[string][]binding{}, faults: map[string]*Fault{}, nonces: map[string]int{}, forwards: map[string]*forward{}, subs: map[string]*regSubscription{}, changed: make(chan struct{})}
 	n, err := newNode(opt.Listen, opt.Log)
 	if err != nil {
 		return nil, err
@@ -215,6 +219,12 @@ func (c *Core) serve(m *Message, src source) {
 	switch m.Method {
 	case "REGISTER":
 		c.register(m, src)
+	case "SUBSCRIBE":
+		if c.opt.NoRegEvent {
+			c.route(m, src)
+		} else {
+			c.subscribe(m, src)
+		}
 	case "CANCEL":
 		c.note(m, 200)
 		c.cancel(m, src)

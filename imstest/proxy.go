@@ -119,6 +119,9 @@ func (c *Core) targets(m *Message, inDialog bool) (all []target, code int) {
 		return []target{{}}, 0
 	}
 	of := c.canonical(m.URI)
+	if server := c.opt.PSI[of[strings.LastIndexByte(of, '@')+1:]]; server != "" {
+		return []target{{uri: m.URI, path: []string{"<sip:" + server + ";lr>"}}}, 0
+	}
 	if !c.serves(of) {
 		// Only what belongs to a dialog, or names a host by its address, is relayed.
 		if host, _ := hostPort(m.URI); !inDialog && net.ParseIP(strings.Trim(host[:strings.LastIndexByte(host, ':')], "[]")) == nil {

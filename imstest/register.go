@@ -71,6 +71,13 @@ func (c *Core) register(m *Message, src source) {
 		return
 	}
 	var fields []Field
+	if c.opt.Auth && c.opt.NextNonce {
+		nonce := token()
+		c.mu.Lock()
+		c.nonces[nonce] = 0
+		c.mu.Unlock()
+		fields = append(fields, Field{"Authentication-Info", `nextnonce="` + nonce + `"`})
+	}
 	for _, b := range kept {
 		fields = append(fields, Field{"Contact", fmt.Sprintf("<%s>;expires=%d", b.contact, int(time.Until(b.expires).Seconds()+0.5))})
 	}
@@ -89,6 +96,13 @@ func (c *Core) register(m *Message, src source) {
 		}
 	}
 	answer(200, "OK", fields...)
+	for _, v := range contacts {
+		event := "registered"
+		if asked(m, v) == 0 {
+			event = "unregistered"
+		}
+		c.changedContact(of, uriOf(v), event)
+	}
 }
 
 // checkRegister notes what a REGISTER has that it must not have (RFC 3261 §10.2).

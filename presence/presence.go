@@ -38,6 +38,11 @@ type Options struct {
 	Tags    Tags          // what the gateway says of its guests; default OwnTags
 	Allow   string        // methods that the gateway takes, as it answers OPTIONS; "": not told
 
+	// Originate gives the first hop of the account's OPTIONS in place of Core and ServiceRoute, and the fields that say
+	// who asks, where the gateway asserts that itself; nil: the account is a user of the core.
+	Originate func(context.Context, latchkey.AccountID) (hop string, fields []sip.Header, err error)
+	// Identity is the account's default public identity (TS 24.229 §5.1.1.2 (unverified)); nil: the account.
+	Identity func(context.Context, latchkey.AccountID) (string, error)
 	// Credentials answer a challenge to the account's OPTIONS; nil: none does.
 	Credentials func(latchkey.AccountID) sipua.Credentials
 	// ServiceRoute is the account's route behind the core (RFC 3608 §6.1); nil: none.
@@ -55,6 +60,7 @@ type Board struct {
 	mu      sync.Mutex
 	closed  bool
 	answers map[string]latchkey.Status // by address; kept for Options.Cache
+	told    map[string]latchkey.Status // what others told and nobody has asked about since, by address; kept for Options.Timeout
 	swept   time.Time                  // when answers was last cleared of old ones
 	probes  map[string]*probe          // under way, by address
 	watches map[string]*watch          // by address
@@ -87,7 +93,7 @@ func New(wire Wire, opt Options) *Board {
 	}
 	return &Board{
 		wire: wire, opt: opt, log: opt.Log,
-		answers: map[string]latchkey.Status{}, probes: map[string]*probe{}, watches: map[string]*watch{},
+		answers: map[string]latchkey.Status{}, told: map[string]latchkey.Status{}, probes: map[string]*probe{}, watches: map[string]*watch{},
 	}
 }
 
@@ -145,9 +151,11 @@ func (b *Board) probe(from latchkey.AccountID, of latchkey.Address) (*probe, err
 	b.probes[name] = p
 	b.running.Go(func() { // ends with its timeout, or by Close
 		defer cancel()
+		asked := time.Now()
 		p.status = b.ask(ctx, from, of)
 		b.mu.Lock()
 		delete(b.probes, name)
+		p.status = b.newest(name, p.status, asked)
 		b.keep(name, p.status)
 		if w := b.watches[name]; w != nil {
 			w.tell(p.status)
@@ -173,6 +181,11 @@ func (b *Board) keep(name string, s latchkey.Status) {
 		for k, old := range b.answers {
 			if now.Sub(old.Checked) >= b.opt.Cache {
 				delete(b.answers, k)
+			}
+		}
+		for k, old := range b.told {
+			if now.Sub(old.Checked) >= b.opt.Timeout {
+				delete(b.told, k)
 			}
 		}
 		b.swept = now
@@ -224,6 +237,30 @@ func (b *Board) request(ctx context.Context, from latchkey.AccountID, of latchke
 	if err != nil {
 		return nil, err
 	}
+	who, err := b.identify(ctx, req, from)
+	if err != nil {
+		return nil, err
+	}
+	tags := b.opt.Tags.Capabilities()
+	req.AppendHeader(&sip.ContactHeader{Address: b.wire.Contact(req.From().Address.User, hop), Params: tags})
+	// RFC 3841 §9.2, without require and explicit: a client that doesn't tell what it can is asked, too (B5.03).
+	req.AppendHeader(sip.NewHeader("Accept-Contact", "*;"+tags.ToString(';')))
+	for _, h := range who {
+		req.AppendHeader(h)
+	}
+	req.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
+	return req, nil
+}
+
+// identify routes the account's request and makes the fields that say whose it is.
+func (b *Board) identify(ctx context.Context, req *sip.Request, from latchkey.AccountID) ([]sip.Header, error) {
+	if b.opt.Originate != nil {
+		hop, fields, err := b.opt.Originate(ctx, from)
+		if err == nil {
+			sipua.AddRoute(req, hop)
+		}
+		return fields, err
+	}
 	sipua.AddRoute(req, sipua.LooseRoute(b.opt.Core))
 	if b.opt.ServiceRoute != nil {
 		routes, err := b.opt.ServiceRoute(ctx, from)
@@ -234,13 +271,13 @@ func (b *Board) request(ctx context.Context, from latchkey.AccountID, of latchke
 			sipua.AddRoute(req, uri)
 		}
 	}
-	tags := b.opt.Tags.Capabilities()
-	req.AppendHeader(&sip.ContactHeader{Address: b.wire.Contact(req.From().Address.User, hop), Params: tags})
-	// RFC 3841 §9.2, without require and explicit: a client that doesn't tell what it can is asked, too (B5.03).
-	req.AppendHeader(sip.NewHeader("Accept-Contact", "*;"+tags.ToString(';')))
+	self := string(from)
+	if b.opt.Identity != nil {
+		var err error
+		if self, err = b.opt.Identity(ctx, from); err != nil {
+			return nil, err
+		}
+	}
 	// RFC 3325 §9: a trusting core takes our word, others choose among the account's identities.
-	req.AppendHeader(sip.NewHeader("P-Asserted-Identity", "<"+string(from)+">"))
-	req.AppendHeader(sip.NewHeader("P-Preferred-Identity", "<"+string(from)+">"))
-	req.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
-	return req, nil
+	return []sip.Header{sip.NewHeader("P-Asserted-Identity", "<"+self+">"), sip.NewHeader("P-Preferred-Identity", "<"+self+">")}, nil
 }

@@ -14,6 +14,7 @@ type watch struct {
 	last     latchkey.Status
 	known    bool          // last is set
 	stop     chan struct{} // closed when the last watcher leaves, or by Board.Close
+	news     chan bool     // ends the period early; true: by a question. It holds the newest
 }
 
 // watcher is one reader of changes.
@@ -39,7 +40,7 @@ func (b *Board) Watch(ctx context.Context, from latchkey.AccountID, of latchkey.
 	}
 	w := b.watches[name]
 	if w == nil {
-		w = &watch{stop: make(chan struct{})}
+		w = &watch{stop: make(chan struct{}), news: make(chan bool, 1)}
 		w.last, w.known = b.recent(name)
 		b.watches[name] = w
 		b.running.Go(func() { b.poll(w, of, w.known) }) // ends when w.stop is closed
@@ -74,14 +75,18 @@ func (b *Board) leave(w *watch, name string, me *watcher) {
 func (b *Board) poll(w *watch, of latchkey.Address, known bool) {
 	tick := time.NewTicker(b.opt.Period)
 	defer tick.Stop()
-	for ; ; known = false {
+	for {
 		b.mu.Lock()
 		if len(w.watchers) > 0 && !known {
 			_, _ = b.probe(w.watchers[0].from, of) // the answer is told to w; an error means that the Board is closing
 		}
 		b.mu.Unlock()
+		known = false
 		select {
 		case <-tick.C:
+		case ask := <-w.news:
+			known = !ask
+			tick.Reset(b.opt.Period)
 		case <-w.stop:
 			b.mu.Lock()
 			for _, me := range w.watchers { // by Close: the others have left

@@ -1,6 +1,7 @@
 package registrar
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,14 +54,14 @@ func (r *Registrar) register(ctx context.Context, reg *latchkey.Registration, ti
 	}
 	held := reg.Held
 	sent := time.Now()
-	req, res, err := r.ask(ctx, reg, timeout)
-	if err == nil && res.StatusCode == sip.StatusIntervalToBrief {
-		// RFC 3261 §10.2.8: once more, with at least Min-Expires.
-		if least := seconds(headerValue(res, "Min-Expires")); least > max(r.opt.Expires, reg.MinExpires) {
-			reg.MinExpires = least
-			sent = time.Now()
-			req, res, err = r.ask(ctx, reg, timeout)
+	req, res, err := r.ask(ctx, reg, "", timeout)
+	for again, via := 0, ""; err == nil && again < maxAgain; again++ {
+		var another bool
+		if via, another = r.advised(reg, via, res); !another {
+			break
 		}
+		sent = time.Now()
+		req, res, err = r.ask(ctx, reg, via, timeout)
 	}
 	if err != nil {
 		return r.failed(ctx, reg, err)
@@ -73,6 +74,9 @@ func (r *Registrar) register(ctx context.Context, reg *latchkey.Registration, ti
 			reg.Held, reg.Due = reg.Expires, sent.Add(refreshAfter(granted))
 			reg.ServiceRoute = addressList(res, "Service-Route")
 			reg.Associated = addressList(res, "P-Associated-URI")
+			if reg.Server == latchkey.CoreServer {
+				r.opt.Kept(reg.Account)
+			}
 			r.log.Debug("registered", latchkey.LogGuest, reg.Account, "server", reg.Server, "expires", granted)
 			return nil
 		}
@@ -84,13 +88,55 @@ func (r *Registrar) register(ctx context.Context, reg *latchkey.Registration, ti
 	return r.failed(ctx, reg, no)
 }
 
+// maxAgain bounds the REGISTERs that follow at once from answers to one.
+const maxAgain = 3
+
+// advised does what a response asks for and reports whether another REGISTER is to follow at once, and by way of
+// which hop (PROTOCOLS B1.22).
+func (r *Registrar) advised(reg *latchkey.Registration, via string, res *sip.Response) (hop string, again bool) {
+	switch res.StatusCode {
+	case sip.StatusIntervalToBrief:
+		// RFC 3261 §10.2.8: once more, with at least Min-Expires.
+		least := seconds(headerValue(res, "Min-Expires"))
+		if least <= r.asked(reg) {
+			return "", false
+		}
+		reg.MinExpires = least
+		return via, true
+	case sip.StatusMovedTemporarily, sip.StatusUseProxy:
+		// RFC 3261 §21.3.3, §21.3.4: this once, by way of the Contact.
+		c := res.Contact()
+		if c == nil {
+			return "", false
+		}
+		other, err := parseHop(c.Address.String())
+		if err != nil || other.Host == "" || sameHop(other.String(), cmp.Or(via, r.hops[reg.Server])) {
+			return "", false
+		}
+		other.User, other.Headers = "", nil
+		return other.String(), true
+	case sip.StatusGatewayTimeout:
+		// TS 24.229 §5.1.1.4 (unverified): the core lost what it knew and wants an initial registration.
+		if h := res.GetHeader("Content-Type"); h == nil || !strings.HasPrefix(strings.ToLower(h.Value()), imsXML) {
+			return "", false
+		}
+		if doc, err := parseIMS(res.Body()); err != nil || !doc.restoration {
+			return "", false
+		}
+		reg.CallID, reg.CSeq = sipua.NewToken(), 0
+		r.nonces.set(key{reg.Account, reg.Server}, "")
+		return via, true
+	}
+	return "", false
+}
+
 // asked is the Expires that a REGISTER of the registration asks for.
 func (r *Registrar) asked(reg *latchkey.Registration) time.Duration {
 	return max(r.opt.Expires, reg.MinExpires)
 }
 
-// ask sends a REGISTER that asks for a registration.
-func (r *Registrar) ask(ctx context.Context, reg *latchkey.Registration, timeout time.Duration) (*sip.Request, *sip.Response, error) {
+// ask sends a REGISTER that asks for a registration. via is the first hop, "" the server's own.
+func (r *Registrar) ask(ctx context.Context, reg *latchkey.Registration, via string, timeout time.Duration) (*sip.Request, *sip.Response, error) {
 	now := time.Now()
 	if until := now.Add(r.asked(reg)); until.After(reg.Held) {
 		reg.Held = until
@@ -98,31 +144,40 @@ func (r *Registrar) ask(ctx context.Context, reg *latchkey.Registration, timeout
 	if reg.State != latchkey.Registered {
 		reg.State, reg.Due = latchkey.RegistrationWanted, now.Add(timeout) // what a crash leaves behind is looked after
 	}
-	return r.send(ctx, reg, r.asked(reg), timeout)
+	return r.send(ctx, reg, via, r.asked(reg), timeout)
 }
 
 // send writes down which CSeqs may be used, sends a REGISTER, and notes which were.
-func (r *Registrar) send(ctx context.Context, reg *latchkey.Registration, expires, timeout time.Duration) (*sip.Request, *sip.Response, error) {
+func (r *Registrar) send(ctx context.Context, reg *latchkey.Registration, via string, expires, timeout time.Duration) (*sip.Request, *sip.Response, error) {
 	first := reg.CSeq + 1
 	reg.CSeq += spareCSeqs
-	req, err := r.request(reg, first, expires)
+	req, err := r.request(reg, cmp.Or(via, r.hops[reg.Server]), first, expires)
 	if err != nil {
 		return nil, nil, err
+	}
+	creds, k := r.opt.Auth.Credentials(reg.Account), key{reg.Account, reg.Server}
+	if ch := r.nonces.get(k); ch != "" {
+		if err := sipua.Preauthorize(req, ch, creds); err != nil {
+			return nil, nil, err
+		}
 	}
 	if err := r.store.SaveRegistration(ctx, *reg); err != nil {
 		return nil, nil, fmt.Errorf("registration of %s: %w", reg.Account, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	res, err := r.wire.DoAuth(ctx, req, r.opt.Auth.Credentials(reg.Account))
+	res, err := r.wire.DoAuth(ctx, req, creds)
 	reg.CSeq = req.CSeq().SeqNo
+	if err == nil {
+		r.nonces.set(k, sipua.NextChallenge(req, res))
+	}
 	return req, res, err
 }
 
 // request makes a REGISTER (RFC 3261 §10.2). It goes to the server by a Route, so that the
 // R-URI stays the account's domain.
-func (r *Registrar) request(reg *latchkey.Registration, cseq uint32, expires time.Duration) (*sip.Request, error) {
-	hop, err := parseHop(r.hops[reg.Server])
+func (r *Registrar) request(reg *latchkey.Registration, by string, cseq uint32, expires time.Duration) (*sip.Request, error) {
+	hop, err := parseHop(by)
 	if err != nil {
 		return nil, err
 	}

@@ -1,5 +1,5 @@
 // Package registrar keeps temporary accounts registered at the core and at the
-// interaction servers.
+// interaction servers, and knows from the core which inviters are registered there.
 //
 // The gateway is the user agent of its guests here (PROTOCOLS B1.01 i): it sends REGISTER
 // with digest, repeats it before it runs out, and takes it back in the end. What must
@@ -8,8 +8,10 @@
 // one entry in the timer heap; goroutines exist only while a request is under way.
 //
 // Specifications that live here: RFC 3261 §10 (REGISTER), RFC 3327 (Path), RFC 3608
-// (Service-Route), RFC 5626 §4.5 (back-off), TS 24.229 §5.1.1. It never decides who may
-// have an account, and it knows nothing of calls. Start with Registrar.
+// (Service-Route), RFC 3680 and RFC 6665 (reg-event), RFC 5626 §4.5 (back-off), TS 24.229
+// §5.1.1 and §5.7.1.1. It never decides who may have an account, nor what follows when an
+// inviter leaves, and it knows nothing of calls. Start with Registrar and Lookout; Unregistered
+// takes Registrar's place where guests are in the core without a REGISTER.
 package registrar
 
 import (
@@ -60,6 +62,8 @@ type Options struct {
 	Patience   time.Duration // how long an invite waits for an interaction server; default 3 s
 	Rate       float64       // repeats that Run begins per second; default 100
 	Parallel   int           // repeats that Run has under way at once; default 32
+	// Kept is called after each REGISTER of the core's that was granted, and Left when the account is taken back; nil: nobody is.
+	Kept, Left func(latchkey.AccountID)
 	Log        *slog.Logger
 }
 
@@ -87,9 +91,10 @@ type Registrar struct {
 	log   *slog.Logger
 
 	hops     map[latchkey.Server]string // where each server is
-	turns    turns                      // one act at a time for each account
+	turns    turns[latchkey.AccountID]  // one act at a time for each account
 	flights  flights                    // logins that share one Confirm
-	schedule *schedule                  // when Run acts next
+	schedule *schedule[key]             // when Run acts next
+	nonces   nonces                     // for the next REGISTERs
 	holds    holds                      // servers that asked to be left alone
 }
 
@@ -110,10 +115,16 @@ func New(store Store, wire Wire, opt Options) *Registrar {
 	if opt.Parallel == 0 {
 		opt.Parallel = 32
 	}
+	if opt.Kept == nil {
+		opt.Kept = func(latchkey.AccountID) {}
+	}
+	if opt.Left == nil {
+		opt.Left = func(latchkey.AccountID) {}
+	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Registrar{store: store, wire: wire, opt: opt, log: opt.Log, schedule: newSchedule()}
+	r := &Registrar{store: store, wire: wire, opt: opt, log: opt.Log, schedule: newSchedule[key]()}
 	r.hops = map[latchkey.Server]string{latchkey.CoreServer: opt.Core, imServer: opt.IMServer, fileServer: opt.FileServer}
 	for s, uri := range r.hops {
 		if uri == "" {
@@ -134,6 +145,25 @@ func (r *Registrar) ServiceRoute(ctx context.Context, account latchkey.AccountID
 		return core.ServiceRoute, nil
 	}
 	return nil, nil
+}
+
+// Identity is the account's default public identity: itself, or where the core lists others only, the first of those
+// (TS 24.229 §5.1.1.2 (unverified), PROTOCOLS B1.20).
+func (r *Registrar) Identity(ctx context.Context, account latchkey.AccountID) (string, error) {
+	regs, err := r.store.Registrations(ctx, account)
+	if err != nil {
+		return "", fmt.Errorf("identity of %s: %w", account, err)
+	}
+	core := find(regs, latchkey.CoreServer)
+	if core == nil || len(core.Associated) == 0 || !core.Standing(time.Now()) {
+		return string(account), nil
+	}
+	for _, uri := range core.Associated {
+		if a, err := latchkey.ParseAddress(uri); err == nil && a.Identity() == string(account) {
+			return string(account), nil
+		}
+	}
+	return core.Associated[0], nil
 }
 
 // server is the row under which an interaction's server is kept: servers at one URI

@@ -8,11 +8,11 @@ import (
 	"latchkey"
 )
 
-// turns lets one act at a time happen for each account: two REGISTERs of one registration must
-// not be under way together (RFC 3261 §10.2). It remembers only accounts that act or wait.
-type turns struct {
+// turns lets one act at a time happen for each account or subscription: two REGISTERs of one registration
+// must not be under way together (RFC 3261 §10.2). It remembers only those who act or wait.
+type turns[K comparable] struct {
 	mu sync.Mutex
-	of map[latchkey.AccountID]*turn
+	of map[K]*turn
 }
 
 type turn struct {
@@ -20,16 +20,16 @@ type turn struct {
 	users int           // who acts or waits
 }
 
-// take waits for the account's turn. release must be called in the end.
-func (t *turns) take(ctx context.Context, account latchkey.AccountID) (release func(), err error) {
+// take waits for one's turn. release must be called in the end.
+func (t *turns[K]) take(ctx context.Context, of K) (release func(), err error) {
 	t.mu.Lock()
 	if t.of == nil {
-		t.of = map[latchkey.AccountID]*turn{}
+		t.of = map[K]*turn{}
 	}
-	mine := t.of[account]
+	mine := t.of[of]
 	if mine == nil {
 		mine = &turn{taken: make(chan struct{}, 1)}
-		t.of[account] = mine
+		t.of[of] = mine
 	}
 	mine.users++
 	t.mu.Unlock()
@@ -37,7 +37,7 @@ func (t *turns) take(ctx context.Context, account latchkey.AccountID) (release f
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if mine.users--; mine.users == 0 {
-			delete(t.of, account)
+			delete(t.of, of)
 		}
 	}
 	select {

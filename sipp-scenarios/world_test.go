@@ -42,8 +42,14 @@ type world struct {
 // newWorld starts all of it. auth is the gateway's sip-auth; defines are the Kamailios'.
 func newWorld(t *testing.T, auth string, defines ...string) *world {
 	t.Helper()
+	return newWorldAt(t, freePort(t), nil, auth, defines...)
+}
+
+// newWorldAt is newWorld where the Kamailios must know the gateway's port, and with more options.
+func newWorldAt(t *testing.T, sip int, args []string, auth string, defines ...string) *world {
+	t.Helper()
 	need(t, "sipp", "apt-get install sip-tester") // before anything is started for nothing
-	w := &world{t: t, mail: startMailbox(t), core: startCore(t, defines...), im: startCore(t, defines...), sip: freePort(t), msrp: freePort(t)}
+	w := &world{t: t, mail: startMailbox(t), core: startCore(t, defines...), im: startCore(t, defines...), sip: sip, msrp: freePort(t)}
 	dir := t.TempDir()
 	hash, err := directory.HashPassword("wonderland")
 	if err != nil {
@@ -61,6 +67,7 @@ func newWorld(t *testing.T, auth string, defines ...string) *world {
 		"--sip-listen", fmt.Sprintf("udp:127.0.0.1:%d,tcp:127.0.0.1:%d", w.sip, w.sip), "--msrp-listen", fmt.Sprintf("tcp:127.0.0.1:%d", w.msrp),
 		"--sip-core", w.core.uri(), "--im-server", w.im.uri(), "--sip-auth", auth,
 	}
+	w.args = append(w.args, args...)
 	w.open()
 	t.Cleanup(w.close)
 	return w
@@ -138,6 +145,20 @@ func (w *world) rows() map[string]int {
 		}
 	}
 	return counts
+}
+
+// count reads a number from the data file.
+func (w *world) count(query string) (n int) {
+	w.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+w.data+"?mode=ro")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.QueryRow(query).Scan(&n); err != nil {
+		w.t.Fatal(err)
+	}
+	return n
 }
 
 // client is somebody with net/http.

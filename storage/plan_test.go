@@ -62,6 +62,8 @@ func TestHotQueriesUseAnIndex(t *testing.T) {
 		last(db.History(ctx, g.Account, r.Inviter, "m", 10)), last(db.ConversationID(ctx, r.ID)), last(db.Busy(ctx)),
 		last(db.ClaimNotices(ctx, latchkey.ByMail, time.Now(), time.Now(), 10)), last(db.NextNotice(ctx, latchkey.ByMail)), db.RetryNotice(ctx, "o", time.Now(), ""), db.EndNotice(ctx, "o", latchkey.NotificationSent, ""),
 		last(db.Expired(ctx, time.Now(), 10)), last(db.NextExpiry(ctx)), last(db.UnsettledAccounts(ctx)), last3(db.Unsettled(ctx, g.Account)),
+		db.SaveSighting(ctx, latchkey.Sighting{Identity: r.Inviter}), last(db.Sighting(ctx, r.Inviter)), last(db.LeavingSightings(ctx)), last(db.LapsedSightings(ctx, time.Now(), 10)),
+		last(db.RelationsOf(ctx, r.Inviter, "+1")), db.PurgeSightings(ctx, time.Now()),
 		last(db.BeginEnding(ctx, []latchkey.RelationID{r.ID}, latchkey.GuestLeft)), db.EndConversation(ctx, r, latchkey.Event{Account: g.Account}), db.End(ctx, g.Account, []latchkey.RelationID{r.ID}, true),
 		db.Purge(ctx, time.Now(), time.Hour),
 	} {

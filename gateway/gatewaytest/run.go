@@ -45,6 +45,9 @@ func (w *World) Stop() { w.running.stop() }
 // Kill ends the gateway's process with SIGKILL. It needs Plan.Command.
 func (w *World) Kill() { w.running.kill() }
 
+// PID is the gateway's process. It needs Plan.Command.
+func (w *World) PID() int { return w.running.process.Pid }
+
 // Signal sends a signal to the gateway's process. It needs Plan.Command.
 func (w *World) Signal(s os.Signal) error { return w.running.process.Signal(s) }
 

@@ -37,6 +37,7 @@ type Plan struct {
 	Core func(*imstest.CoreOptions)
 	IM   func(*imstest.CoreOptions) // the interaction server
 	Args []string                   // options of the gateway
+	SIP  string                     // host:port for SIP, made by FreePort; "": any
 	// Command gives the program and its first arguments, such as the path of latchkey and serve. Without it the gateway
 	// runs in this process.
 	Command []string
@@ -51,6 +52,7 @@ type World struct {
 	Data  string // the gateway's database
 	Users string // the gateway's directory file
 	Log   *imstest.Log
+	SIP   string // host:port of the gateway's SIP listeners, UDP and TCP
 
 	t       testing.TB
 	args    []string
@@ -79,7 +81,11 @@ func New(t testing.TB, p Plan) *World {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Mail.Close)
-	sip := freePort(t) // the same after a restart, or the core would send to where nobody is
+	sip := p.SIP
+	if sip == "" {
+		sip = freePort(t)
+	}
+	w.SIP = sip // the same after a restart, or the core would send to where nobody is
 	w.args = append([]string{
 		"--data=" + w.Data, "--http-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0",
 		"--sip-listen=udp:" + sip + ",tcp:" + sip, "--msrp-listen=tcp:127.0.0.1:0", "--domain=guest.example",
@@ -95,6 +101,9 @@ func New(t testing.TB, p Plan) *World {
 	})
 	return w
 }
+
+// FreePort is an address for Plan.SIP, where others must know it first.
+func FreePort(t testing.TB) string { return freePort(t) }
 
 // freePort is an address on which neither UDP nor TCP is taken. It lies below the ports that systems give to
 // outgoing connections, so that none of those takes it while the gateway is down.

@@ -30,7 +30,8 @@ type State struct {
 	Target    sip.Uri // remote target: R-URI of our requests
 	Routes    []string
 	LocalSeq  uint32
-	RemoteSeq uint32 // 0: none received yet
+	RemoteSeq uint32       // 0: none received yet
+	Always    []sip.Header // fields of every request of ours
 }
 
 // Key names a dialog (RFC 3261 §12). Our tags are random, but the forks of one INVITE share
@@ -138,6 +139,9 @@ func (s *State) request(method sip.RequestMethod, seq uint32) *sip.Request {
 	req.AppendHeader(&callID)
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: seq, MethodName: method})
 	req.AppendHeader(&maxForwards)
+	for _, h := range s.Always {
+		req.AppendHeader(sip.HeaderClone(h))
+	}
 	return req
 }
 

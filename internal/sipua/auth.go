@@ -106,3 +106,34 @@ func authorize(req *sip.Request, code int, ch *digest.Challenge, c Credentials) 
 	req.AppendHeader(sip.NewHeader(name, cred.String()))
 	return nil
 }
+
+// NextChallenge is what a later request may answer without being challenged first: what req answered, with the nonce
+// that its response gives for that (RFC 7616 §3.5, nextnonce). It is "" where there is none.
+func NextChallenge(req *sip.Request, res *sip.Response) string {
+	info, auth := res.GetHeader("Authentication-Info"), req.GetHeader("Authorization")
+	if info == nil || auth == nil || !res.IsSuccess() {
+		return ""
+	}
+	next, err := digest.ParseChallenge("Digest " + strings.Replace(info.Value(), "nextnonce=", "nonce=", 1))
+	if err != nil || next.Nonce == "" || !strings.Contains(info.Value(), "nextnonce=") {
+		return ""
+	}
+	answered, err := digest.ParseCredentials(auth.Value())
+	if err != nil {
+		return ""
+	}
+	ch := digest.Challenge{Realm: answered.Realm, Nonce: next.Nonce, Opaque: answered.Opaque, Algorithm: answered.Algorithm}
+	if answered.QOP != "" {
+		ch.QOP = []string{answered.QOP}
+	}
+	return ch.String()
+}
+
+// Preauthorize answers in req what NextChallenge gave. A server that forgot its nonce challenges as ever.
+func Preauthorize(req *sip.Request, challenge string, c Credentials) error {
+	ch, err := digest.ParseChallenge(challenge)
+	if err != nil || c.Username == "" {
+		return err
+	}
+	return authorize(req, 401, ch, c)
+}

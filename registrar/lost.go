@@ -1,0 +1,65 @@
+package registrar
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"latchkey"
+)
+
+// Lost takes the core's word that it threw the account's contact out (PROTOCOLS B1.24, RFC 3680 §3.2 (unverified)): deactivated
+// asks for a new REGISTER now, probation for one after a while, and rejected for none until somebody logs in.
+// What the gateway itself takes back is no loss.
+func (r *Registrar) Lost(ctx context.Context, account latchkey.AccountID, event string, after time.Duration) {
+	release, err := r.turns.take(ctx, account)
+	if err != nil {
+		return
+	}
+	defer release()
+	regs, err := r.store.Registrations(ctx, account)
+	reg := find(regs, latchkey.CoreServer)
+	if err != nil || reg == nil || reg.State != latchkey.Registered {
+		return
+	}
+	now := time.Now()
+	reg.State, reg.Expires, reg.Held, reg.Due = latchkey.RegistrationWanted, now, now, now
+	switch event {
+	case "deactivated":
+	case "rejected":
+		reg.State, reg.Due = latchkey.RegistrationRefused, time.Time{}
+	default:
+		reg.Due = now.Add(max(after, backoff(1)))
+	}
+	r.log.Info("account was deregistered by the core", latchkey.LogGuest, account, "event", event)
+	if err := r.save(ctx, reg); err != nil {
+		r.log.Error("registration not kept", latchkey.LogGuest, account, latchkey.LogError, err)
+	}
+}
+
+// nonces remembers what the next REGISTER of a registration may answer without being asked. What is lost in a restart
+// costs a challenge.
+type nonces struct {
+	mu sync.Mutex
+	of map[key]string
+}
+
+func (n *nonces) get(k key) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.of[k]
+}
+
+// set remembers a challenge; "": none.
+func (n *nonces) set(k key, challenge string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if challenge == "" {
+		delete(n.of, k)
+		return
+	}
+	if n.of == nil {
+		n.of = map[key]string{}
+	}
+	n.of[k] = challenge
+}
