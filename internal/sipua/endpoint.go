@@ -79,7 +79,7 @@ func Listen(opt Options) (*Endpoint, error) {
 	}
 	e := &Endpoint{log: opt.Log, agent: opt.UserAgent}
 	e.stopped, e.stop = context.WithCancel(context.Background())
-	e.sockets = sip.NewTransportLayer(net.DefaultResolver, sip.NewParser(), nil, sip.WithTransportLayerLogger(quiet), sip.WithTransportLayerReadFilter(e.filter))
+	e.sockets = sip.NewTransportLayer(net.DefaultResolver, newParser(), nil, sip.WithTransportLayerLogger(quiet), sip.WithTransportLayerReadFilter(e.filter))
 	e.sockets.OnMessage(choose) // before the transaction layer, which hands each message to a goroutine
 	e.layer = sip.NewTransactionLayer(e.sockets, sip.WithTransactionLayerLogger(quiet), sip.WithTransactionLayerTerminateOnConnClose(),
 		sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {}))
