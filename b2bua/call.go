@@ -152,8 +152,9 @@ type outcome struct {
 }
 
 func (g *Engine) callOnce(ctx context.Context, inv Invite, req *sip.Request) (*Leg, *sip.Response, error) {
+	gone := make(chan struct{})
 	c := &call{inv: inv, result: make(chan outcome), early: map[string]*early{}, acks: map[string]*sip.Request{}}
-	c.invitation = &invitation{engine: g, req: req, gone: make(chan struct{}), progress: c.progress, final: c.final, repeated: c.repeated}
+	c.invitation = &invitation{engine: g, req: req, gone: gone, progress: c.progress, final: c.final, repeated: c.repeated}
 	g.mu.Lock()
 	g.calls.Add(1) // Call's own count is there, so this one is not the first
 	g.mu.Unlock()
@@ -165,7 +166,7 @@ func (g *Engine) callOnce(ctx context.Context, inv Invite, req *sip.Request) (*L
 	case o := <-c.result:
 		return o.leg, o.res, o.err
 	case <-ctx.Done():
-		close(c.gone)
+		close(gone)
 		return nil, nil, fmt.Errorf("call cancelled: %w", ctx.Err())
 	}
 }

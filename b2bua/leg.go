@@ -42,7 +42,7 @@ type Leg struct {
 	local    []byte // SDP that we sent last
 	remote   []byte // SDP that the peer sent last
 	reoffer  func(offer []byte) (answer []byte, err error)
-	waiting  []*inDialog         // requests behind a gap in CSeq
+	waiting  queue               // requests behind a gap in CSeq
 	acks     map[uint32]*unacked // 2xx of ours, by CSeq number
 	offering bool                // an offer of ours is out (RFC 3261 §14.2: theirs gets 491)
 }

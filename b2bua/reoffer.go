@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -85,12 +84,8 @@ func (l *Leg) reoffers(ctx context.Context, sdp []byte) (*sip.Response, error) {
 
 // standBack waits as long as the rule for 491 says: the owner of the Call-ID 2.1 to 4 s, the other one up to 2 s.
 func (l *Leg) standBack(ctx context.Context) error {
-	wait := rand.N(2 * time.Second)
-	if l.caller {
-		wait = 2100*time.Millisecond + rand.N(1900*time.Millisecond)
-	}
 	select {
-	case <-time.After(wait):
+	case <-time.After(standBackFor(l.caller)):
 		return nil
 	case <-l.done:
 		return errOver
@@ -107,7 +102,8 @@ func (l *Leg) reoffer1(ctx context.Context, req *sip.Request, sdp []byte) (*sip.
 	}
 	result := make(chan outcome, 1)
 	var ack *sip.Request // the reader's own
-	v := &invitation{engine: l.engine, req: req, gone: make(chan struct{}), progress: func(*sip.Response) {}}
+	gone := make(chan struct{})
+	v := &invitation{engine: l.engine, req: req, gone: gone, progress: func(*sip.Response) {}}
 	v.final = func(res *sip.Response, lost error) {
 		ok := l.do(func() {
 			l.offering = false
@@ -148,10 +144,10 @@ func (l *Leg) reoffer1(ctx context.Context, req *sip.Request, sdp []byte) (*sip.
 			return o.res, o.err
 		default:
 		}
-		close(v.gone)
+		close(gone)
 		return nil, errOver
 	case <-ctx.Done():
-		close(v.gone)
+		close(gone)
 		return nil, ctx.Err()
 	}
 }

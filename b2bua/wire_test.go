@@ -545,9 +545,12 @@ func (s *side) talkOf(m *text, tag string, out func(string)) *talk {
 }
 
 // caller is a peer that calls us.
-func (s *side) caller(callID string) *talk {
+func (s *side) caller(callID string) *talk { return s.callerOn(s.w, callID) }
+
+// callerOn is a peer with sockets of its own.
+func (s *side) callerOn(w *wire, callID string) *talk {
 	s.t.Helper()
-	d := &talk{w: s.w, network: s.network, callID: callID, local: "<sip:a@cc.com>;tag=c1", remote: "<sip:b@guest.example>"}
+	d := &talk{w: w, network: s.network, callID: callID, local: "<sip:a@cc.com>;tag=c1", remote: "<sip:b@guest.example>"}
 	for _, a := range s.ua.Addrs() {
 		if a.Network != s.network {
 			continue
@@ -558,7 +561,7 @@ func (s *side) caller(callID string) *talk {
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			s.w.read(conn)
+			w.read(conn)
 			d.out = func(text string) { _, _ = conn.Write([]byte(text)) }
 			return d
 		}
@@ -566,7 +569,7 @@ func (s *side) caller(callID string) *talk {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		d.out = func(text string) { _, _ = s.w.udp.WriteTo([]byte(text), to) }
+		d.out = func(text string) { _, _ = w.udp.WriteTo([]byte(text), to) }
 	}
 	return d
 }

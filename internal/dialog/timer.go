@@ -45,6 +45,14 @@ func (t Timer) Ask() string {
 	return fmt.Sprintf("%d;refresher=uas", t.Interval)
 }
 
+// AskFor is Ask, with an interval of the asker's choice where no timer stands; 0: the usual one.
+func (t Timer) AskFor(interval uint32) string {
+	if t.Interval == 0 && interval != 0 {
+		return fmt.Sprint(interval)
+	}
+	return t.Ask()
+}
+
 // sessionExpires reads the field of that name; x is its short form (RFC 4028 §4).
 func sessionExpires(m fields) (interval uint32, refresher string) {
 	v := first(m, "Session-Expires", "x")

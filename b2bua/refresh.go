@@ -1,0 +1,204 @@
+package b2bua
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"latchkey/internal/dialog"
+	"latchkey/internal/sipua"
+)
+
+// refresh is the session timer of one dialog (RFC 4028), and what its refreshes are made of. A dialog
+// without a timer has none of Go's either.
+type refresh struct {
+	timer  dialog.Timer
+	clock  *time.Timer // of the refresh or of the end
+	due    time.Time   // when the dialog is hung up
+	update bool        // the peer takes UPDATE
+	sent   []byte      // the description that it got last, where it takes none
+}
+
+// learn notes whether the peer takes UPDATE, which refreshes without a word on the session (RFC 4028 §7.4).
+func (r *refresh) learn(m interface{ GetHeaders(string) []sip.Header }) {
+	if allow := dialog.Tokens(m, "Allow"); len(allow) > 0 {
+		r.update = strings.Contains(strings.ToUpper(strings.Join(allow, " ")), "UPDATE")
+		if r.update {
+			r.sent = nil
+		}
+	}
+}
+
+// keep notes the description that went to the peer.
+func (r *refresh) keep(sdp []byte) {
+	if r.sent = nil; !r.update {
+		r.sent = bytes.Clone(sdp)
+	}
+}
+
+// stop ends the timer.
+func (r *refresh) stop() {
+	if r.clock != nil {
+		r.clock.Stop()
+	}
+	r.clock, r.timer = nil, dialog.Timer{}
+}
+
+// start begins the timer anew: refreshes by us at half of the interval, the end where none comes.
+func (r *refresh) start(t dialog.Timer, turn func(func()), refresh, expire func()) {
+	r.stop()
+	if r.timer = t; t.Interval == 0 {
+		return
+	}
+	r.due = time.Now().Add(t.Expiry())
+	if t.Ours {
+		r.after(t.Refresh(), turn, func() {
+			r.after(time.Until(r.due), turn, expire)
+			refresh()
+		})
+		return
+	}
+	r.after(t.Expiry(), turn, expire)
+}
+
+// after runs f in a turn of the dialog's, unless the timer was set anew meanwhile.
+func (r *refresh) after(d time.Duration, turn func(func()), f func()) {
+	var clock *time.Timer
+	clock = time.AfterFunc(d, func() {
+		turn(func() {
+			if r.clock == clock {
+				f()
+			}
+		})
+	})
+	r.clock = clock
+}
+
+// standBackFor is how long to wait after a 491: the owner of the Call-ID 2.1 to 4 s, the other one up to 2 s (RFC 3261 §14.1).
+func standBackFor(owner bool) time.Duration {
+	if owner {
+		return 2100*time.Millisecond + rand.N(1900*time.Millisecond)
+	}
+	return rand.N(2 * time.Second)
+}
+
+// start gives one dialog of a pair its timer.
+func (p *pair) start(s Side, t dialog.Timer) {
+	p.ends[s].refresh.start(t, p.turns.do, func() { p.refresh(s) }, func() { p.expire(s) })
+}
+
+// expire hangs up: nobody has refreshed (F40).
+func (p *pair) expire(s Side) {
+	p.engine.log.Info("session timer ran out", "call_id", p.ends[s].state.CallID, "side", s.String())
+	p.send(p.hangUp(s, nil, `SIP;cause=408;text="session timer"`))
+}
+
+// refresh refreshes a dialog of a pair by UPDATE, or by a re-INVITE where the peer takes none.
+func (p *pair) refresh(s Side) {
+	e := &p.ends[s]
+	if p.over {
+		return
+	}
+	if p.invite != nil { // which refreshes this dialog, too, or is over soon
+		p.refreshIn(s, time.Second)
+		return
+	}
+	method := sip.UPDATE
+	if !e.update && len(e.sent) > 0 {
+		method = sip.INVITE
+	}
+	req := e.state.Request(method)
+	p.engine.contact(req, req.From().Address)
+	req.AppendHeader(sip.NewHeader("Supported", "timer"))
+	req.AppendHeader(sip.NewHeader("Session-Expires", e.timer.Ask()))
+	if e.timer.Interval > dialog.MinSE {
+		req.AppendHeader(sip.NewHeader("Min-SE", fmt.Sprint(dialog.MinSE)))
+	}
+	if method == sip.UPDATE {
+		p.engine.running.Go(func() { // ends with its transaction
+			ctx, cancel := context.WithTimeout(context.Background(), p.engine.h())
+			defer cancel()
+			res, err := p.engine.sip.Do(ctx, req)
+			p.turns.do(func() { p.refreshDone(s, res, err) })
+		})
+		return
+	}
+	req.AppendHeader(sip.NewHeader("Allow", allow))
+	req.AppendHeader(sip.NewHeader("Content-Type", sdpType))
+	req.SetBody(e.sent)
+	c := &crossing{bridge: p.bridge, from: s.Other(), out: req, pair: p, other: map[string]*sip.Request{}, acked: make(chan struct{})}
+	p.invite = c
+	c.prepare()
+	p.engine.running.Go(func() { // ends with its transaction
+		if tx, err := p.engine.sip.Start(context.Background(), req); err != nil {
+			c.inv.final(nil, err)
+		} else {
+			c.inv.read(tx)
+		}
+	})
+}
+
+// refreshIn tries again a little later; the end stays where it is.
+func (p *pair) refreshIn(s Side, wait time.Duration) {
+	e := &p.ends[s]
+	due := e.due
+	time.AfterFunc(wait, func() {
+		p.turns.do(func() {
+			if !p.over && e.due.Equal(due) {
+				p.refresh(s)
+			}
+		})
+	})
+}
+
+// refreshed is the end of a re-INVITE of our own.
+func (c *crossing) refreshed(res *sip.Response, lost error) {
+	p := c.pair
+	callee := c.from.Other()
+	if p.invite == c {
+		p.invite = nil
+	}
+	if res != nil && res.IsSuccess() {
+		p.ends[callee].state.Refresh(res)
+		c.ack = p.ends[callee].state.ACK(c.out.CSeq().SeqNo)
+		_ = c.engine.sip.SendACK(c.ack, false)
+	}
+	p.refreshDone(callee, res, lost)
+	p.follow(callee)
+	p.follow(c.from)
+}
+
+// refreshDone takes what a refresh was answered.
+func (p *pair) refreshDone(s Side, res *sip.Response, err error) {
+	e := &p.ends[s]
+	switch {
+	case p.over:
+	case res == nil && !isTimeout(err): // tried again until it is time for the end
+		p.refreshIn(s, 5*time.Second)
+	case res == nil, res.StatusCode == 481, res.StatusCode == 408:
+		p.expire(s)
+	case res.IsSuccess():
+		e.state.Refresh(res)
+		e.learn(res)
+		p.start(s, dialog.Granted(res))
+	case res.StatusCode == 422:
+		if n := dialog.MinInterval(res); n > e.timer.Interval {
+			e.timer.Interval = n
+			p.refresh(s)
+		}
+	case res.StatusCode == 491:
+		p.refreshIn(s, standBackFor(s == SideB)) // side B's Call-ID is ours
+	default:
+		p.refreshIn(s, 5*time.Second)
+	}
+}
+
+func isTimeout(err error) bool { return errors.Is(err, sipua.ErrTimeout) }
+
+func join(tags []string) string { return strings.Join(tags, ", ") }
