@@ -19,6 +19,7 @@ type ISCOptions struct {
 	Trusted        func(host string) bool  // whether a host belongs to the trust domain (RFC 3325 §2.3)
 	IOI            string                  // our network's name in type 3 orig-ioi and term-ioi (RFC 7315 §4.6); "": the neighbour's stay
 	ResponseSource string                  // value of Response-Source in failures of ours; "": none (TS 24.229 §7.2.17, unverified)
+	Core           string                  // host to which a request without further Route goes
 	Host           string                  // stands where a host of the other side would: warn-agent, icid-generated-at
 }
 
@@ -60,7 +61,7 @@ func (b *ISC) Open(in *sip.Request, fromTrusted bool) (*Crossing, *Refusal) {
 	}
 	c := &Crossing{isc: b, Served: servedBy(in, fromTrusted), first: in}
 	c.trusted[SideA] = fromTrusted
-	c.trusted[SideB] = b.opt.Trusted(hopAfter(restRoutes(in, b.opt.Own), in))
+	c.trusted[SideB] = b.opt.Trusted(hopAfter(restRoutes(in, b.opt.Own), b.opt.Core))
 	if v := first(in, "P-Charging-Vector"); v != "" && fromTrusted {
 		c.charging, c.charged = readVector(v), true
 	}
@@ -114,12 +115,13 @@ func (c *Crossing) fields(in *sip.Request, out []sip.Header, toward Side) []sip.
 	if in != c.first {
 		return out
 	}
-	out = without(out, "Route")
-	var routes []sip.Header
-	for _, r := range restRoutes(in, c.isc.opt.Own) {
-		routes = append(routes, sip.NewHeader("Route", r))
+	if rest := restRoutes(in, c.isc.opt.Own); len(rest) > 0 {
+		routes := make([]sip.Header, 0, len(rest)+len(out))
+		for _, r := range rest {
+			routes = append(routes, sip.NewHeader("Route", r))
+		}
+		out = append(routes, without(out, "Route")...)
 	}
-	out = append(routes, out...)
 	out = withBreadth(out)
 	if to {
 		out = withHistory(out, in.Recipient.String())
@@ -211,10 +213,10 @@ func restRoutes(in interface{ GetHeaders(string) []sip.Header }, own func(string
 	return rest
 }
 
-// hopAfter is the host to which a request goes with those routes.
-func hopAfter(routes []string, req *sip.Request) string {
+// hopAfter is the host to which a request goes with those routes; without any it goes to the core.
+func hopAfter(routes []string, core string) string {
 	if len(routes) == 0 {
-		return req.Recipient.Host
+		return core
 	}
 	var u sip.Uri
 	if err := sip.ParseUri(dialog.URI(routes[0]), &u); err != nil {

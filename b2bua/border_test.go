@@ -16,6 +16,7 @@ func newBorder(change ...func(*ISCOptions)) *ISC {
 	opt := ISCOptions{
 		Own:     func(route string) bool { return strings.HasPrefix(route, "sip:as.example") },
 		Trusted: func(host string) bool { return host == "core.example" },
+		Core:    "core.example",
 		Host:    "as.example",
 	}
 	for _, f := range change {
@@ -68,7 +69,12 @@ func across(t *testing.T, b *ISC, trusted bool, req *sip.Request) ([]string, *Cr
 func onwardOf(req *sip.Request) *sip.Request {
 	out := sip.NewRequest(req.Method, req.Recipient)
 	for _, h := range req.Headers() {
-		out.AppendHeader(sip.HeaderClone(h))
+		if h.Name() != "Route" {
+			out.AppendHeader(sip.HeaderClone(h))
+		}
+	}
+	if req.GetHeader("Route") != nil {
+		out.AppendHeader(sip.NewHeader("Route", "<sip:core.example;lr>"))
 	}
 	return out
 }
@@ -146,7 +152,7 @@ func TestOnlyOurRouteIsTakenOff(t *testing.T) {
 		{[]string{"Route: <sip:as.example;lr>, " + odi}, []string{odi}},
 		{[]string{"Route: <sip:as.example;lr> ,\t" + odi + `, "later, on" <sip:c.example;lr;X=%41>;y`}, []string{odi, `"later, on" <sip:c.example;lr;X=%41>;y`}},
 		{[]string{toUs, toUs, onward}, []string{odi}},
-		{[]string{toUs}, nil},
+		{[]string{toUs}, []string{"<sip:core.example;lr>"}},
 		{[]string{onward, toUs}, []string{odi, "<sip:as.example;lr>"}},
 	} {
 		lines, _ := across(t, newBorder(), true, inviteWith(t, c.in...))

@@ -26,18 +26,18 @@ type crossing struct {
 	out   *sip.Request // as it goes on; sipgo's once it was sent
 	inv   *invitation
 
-	pair   *pair // of the re-INVITE, or of the first 2xx
-	forks  map[string]*pair
-	x      map[*pair]*exchange
-	late   bool // no offer in it
-	brief  int  // how often it was refused with 422
-	again  bool // and is to be sent again
-	ok     *sip.Response
-	ack    *sip.Request            // of ok, as it went on
-	other  map[string]*sip.Request // ACKs of 2xx that nobody wants, by To tag
-	bye    *sip.Request            // waits for the asker's ACK
-	acked  chan struct{}           // closed by settle
-	over   bool                    // it is
+	pair  *pair // of the re-INVITE, or of the first 2xx
+	forks map[string]*pair
+	x     map[*pair]*exchange
+	late  bool // no offer in it
+	brief int  // how often it was refused with 422
+	again bool // and is to be sent again
+	ok    *sip.Response
+	ack   *sip.Request            // of ok, as it went on
+	other map[string]*sip.Request // ACKs of 2xx that nobody wants, by To tag
+	bye   *sip.Request            // waits for the asker's ACK
+	acked chan struct{}           // closed by settle
+	over  bool                    // it is
 }
 
 // Bridge carries an INVITE on to another leg, and all that follows within the dialogs that it makes: provisional responses and forks, PRACK
@@ -353,8 +353,12 @@ func (c *crossing) accept(res *sip.Response) {
 		c.ok = out
 		c.acknowledge(nil)
 		c.settle()
-		p.invite = nil
-		p.send(p.hangUp(SideA, nil, ""))
+		if c.asked.state != nil {
+			p.leave(SideA)
+			p.send(p.onlyB())
+		} else {
+			p.send(p.hangUp(SideA, nil, ""))
+		}
 		return
 	}
 	callee.learn(res)

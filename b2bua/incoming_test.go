@@ -320,11 +320,13 @@ func TestEarlyDialogOfTheCaller(t *testing.T) {
 	})
 }
 
-func (d *talk) cancel(invite string) {
+func (d *talk) cancel(invite string, fields ...string) {
 	c := strings.Replace(invite, "INVITE ", "CANCEL ", 1)
 	c = strings.Replace(c, " INVITE\r\n", " CANCEL\r\n", 1)
 	head, _, _ := strings.Cut(c, "Contact: ")
-	d.out(head + "Content-Length: 0\r\n\r\n")
+	var b strings.Builder
+	b.WriteString(head)
+	d.out(finish(&b, "", fields))
 }
 
 // RFC 3261 §9.2: CANCEL ends what rings, with the To tag that the 180 had (§8.2.6.2), and nothing after it counts.

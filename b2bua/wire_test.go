@@ -346,6 +346,7 @@ type talk struct {
 	local, remote string // From and To of its requests, with tags
 	target        string
 	seq           int
+	invited       string // the INVITE sent last
 }
 
 var branches = struct {
@@ -375,7 +376,11 @@ func (d *talk) send(method, body string, fields ...string) {
 	if method != "ACK" {
 		d.seq++
 	}
-	d.out(d.text(method, d.seq, body, fields...))
+	text := d.text(method, d.seq, body, fields...)
+	if method == "INVITE" {
+		d.invited = text
+	}
+	d.out(text)
 }
 
 // ask sends the next request and returns its final response. Datagrams get lost under load, so over UDP
