@@ -65,7 +65,8 @@ type Endpoint struct {
 
 	heard atomic.Int64 // when something came in, in Unix nanoseconds
 
-	mu      sync.Mutex // sending grows under it and not after closed
+	mu      sync.Mutex          // guards names; sending grows under it and not after closed
+	names   map[string][]net.IP // hosts that Owns was asked for
 	sending sync.WaitGroup
 	closed  atomic.Bool
 	stopped context.Context // ends by stop, in Close
