@@ -128,7 +128,7 @@ func TestCallIsCarriedLegByLeg(t *testing.T) {
 		if m.uri() != c.a.target || m.get("Max-Forwards") != "69" || m.body != body || m.seq() != 1 {
 			t.Errorf("INVITE\n%s", m.raw)
 		}
-		for _, own := range []string{"secret-call", c.a.tag(), x.a.addr} {
+		for _, own := range []string{"secret-call", "tag=" + c.a.tag(), x.a.addr} {
 			head, _, _ := strings.Cut(m.raw, "\r\n\r\n")
 			if strings.Contains(head, own) {
 				t.Errorf("%s leaks to B:\n%s", own, m.raw)

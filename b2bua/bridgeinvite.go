@@ -29,9 +29,10 @@ type crossing struct {
 	pair  *pair // of the re-INVITE, or of the first 2xx
 	forks map[string]*pair
 	x     map[*pair]*exchange
-	late  bool // no offer in it
-	brief int  // how often it was refused with 422
-	again bool // and is to be sent again
+	late  bool   // no offer in it
+	brief uint32 // Min-SE of the one who has refused it with 422
+	tries int    // how often that was
+	again bool   // and it is to be sent once more
 	ok    *sip.Response
 	ack   *sip.Request            // of ok, as it went on
 	other map[string]*sip.Request // ACKs of 2xx that nobody wants, by To tag
@@ -58,9 +59,6 @@ func (g *Engine) Bridge(in *Incoming, on Onward) error {
 			b.closeMedia()
 		}
 	})
-	if dialog.TooBrief(req) {
-		return in.Refuse(422, "", Field{"Min-SE", fmt.Sprint(dialog.MinSE)}) // F40
-	}
 	out := g.onward(req)
 	if no := b.carryRequest(req, out, SideB); no != nil {
 		return in.Refuse(no.Code, no.Reason, no.Header...)
@@ -120,13 +118,10 @@ func (c *crossing) run() error {
 			break
 		}
 		c.again = false
-		again := sipua.Clone(c.out)
+		again := sipua.Clone(c.out) // what was sent is sipgo's
 		again.SetDestination("")
 		again.CSeq().SeqNo++
-		again.RemoveHeader("Session-Expires")
-		again.RemoveHeader("Min-SE")
-		again.AppendHeader(sip.NewHeader("Session-Expires", fmt.Sprint(c.brief)))
-		again.AppendHeader(sip.NewHeader("Min-SE", fmt.Sprint(c.brief)))
+		askAgain(again, c.brief)
 		c.out = again
 	}
 	if c.ok != nil {
@@ -280,12 +275,11 @@ func (c *crossing) final(res *sip.Response, lost error) {
 	case res.IsSuccess():
 		c.accept(res)
 		return
-	case res.StatusCode == 422 && c.brief < 1<<30 && len(c.other) < maxBrief && !c.answered():
+	case res.StatusCode == 422 && c.brief < dialog.MinInterval(res) && !c.answered() && c.tries < maxBrief:
 		// RFC 4028 §7.3: the same once more, with what the peer wants; the asker's own timer is not concerned.
-		if n := int(dialog.MinInterval(res)); n > c.brief {
-			c.brief, c.again = n, true
-			return
-		}
+		c.brief, c.again = dialog.MinInterval(res), true
+		c.tries++
+		return
 	}
 	out := c.respond(res, nil)
 	c.fail(out)
@@ -334,12 +328,7 @@ func (c *crossing) accept(res *sip.Response) {
 	out := c.respond(res, p)
 	err := p.answer(c, c.x[p], res, out)
 	timer, field, require := dialog.Asked(c.asked.t.Request, p.ends[c.from].timer)
-	if field != "" {
-		out.AppendHeader(sip.NewHeader("Session-Expires", field))
-		if require {
-			require2(out)
-		}
-	}
+	agreeTo(out, field, require)
 	c.ok = out
 	for _, fork := range c.forks {
 		if fork != p {

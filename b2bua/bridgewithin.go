@@ -80,7 +80,7 @@ func (p *pair) busy(s Side, t *sipua.Transaction, offers bool) bool {
 func (p *pair) next(s Side, t *sipua.Transaction) *sip.Request {
 	req := t.Request
 	if (req.Method == sip.INVITE || req.Method == sip.UPDATE) && dialog.TooBrief(req) {
-		_ = t.Respond(422, "", sip.NewHeader("Min-SE", fmt.Sprint(dialog.MinSE)))
+		_ = t.Respond(422, "", minSE())
 		return nil
 	}
 	to := &p.ends[s.Other()]
@@ -274,12 +274,7 @@ func (p *pair) responded(s Side, t *sipua.Transaction, res *sip.Response, offers
 		p.ends[s.Other()].state.Refresh(res)
 		if p.invite == nil || p.invite.ok != nil { // RFC 4028 §7.4: timers begin with the session
 			timer, field, require := dialog.Asked(req, p.ends[s].timer)
-			if field != "" {
-				out.AppendHeader(sip.NewHeader("Session-Expires", field))
-				if require {
-					require2(out)
-				}
-			}
+			agreeTo(out, field, require)
 			p.start(s, timer)
 			p.start(s.Other(), dialog.Granted(res))
 		}
@@ -306,11 +301,4 @@ func (p *pair) lost(s Side, t *sipua.Transaction, err error) {
 	if errors.Is(err, sipua.ErrTimeout) {
 		p.send(p.hangUp(s, nil, "")) // RFC 3261 §12.2.1.2: a peer that doesn't answer is gone
 	}
-}
-
-// require2 adds the option tag timer to what a response requires already (RFC 4028 §9).
-func require2(res *sip.Response) {
-	tags := append(dialog.Tokens(res, "Require"), "timer")
-	res.RemoveHeader("Require")
-	res.AppendHeader(sip.NewHeader("Require", join(tags)))
 }

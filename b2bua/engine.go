@@ -35,7 +35,7 @@ func (t timers) h() time.Duration { return 64 * t.t1 }
 const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE"
 
 // supported lists the option tags that we understand (RFC 3261 §8.2.2.3).
-var supported = []string{"100rel", "path"}
+var supported = []string{"100rel", "path", "timer"}
 
 // carried lists those that are a matter of the two ends, so that a bridge passes them.
 var carried = []string{

@@ -56,6 +56,10 @@ func (g *Engine) serveInvite(t *sipua.Transaction) {
 		_ = t.Respond(415, "", notUnderstood()...)
 		return
 	}
+	if dialog.TooBrief(req) { // F40
+		_ = t.Respond(422, "", minSE())
+		return
+	}
 	remote, _ := req.From().Params.Get("tag")
 	merged := fmt.Sprint(req.CallID().Value(), "\x00", remote, "\x00", req.CSeq().SeqNo)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -319,12 +323,18 @@ func (in *Incoming) Answer(ctx context.Context, opt AnswerOptions) (*Leg, error)
 		return nil, fmt.Errorf("answer: %w", errAnswered)
 	}
 	in.final = true
+	timer, field, require := dialog.Asked(req, dialog.Timer{})
+	agreeTo(res, field, require)
 	leg := in.engine.newLeg(in.state, legParts{
 		local: opt.Body, remote: in.Offer(), reoffer: opt.OnReoffer, prack: in.servePRACK,
 	})
 	in.leg = leg
 	u := &unacked{late: in.Offer() == nil, acked: make(chan struct{})}
-	leg.post(func() { leg.acks[req.CSeq().SeqNo], leg.offering = u, u.late })
+	leg.post(func() {
+		leg.acks[req.CSeq().SeqNo], leg.offering = u, u.late
+		leg.session.learn(req)
+		leg.keepTime(timer)
+	})
 	err := in.send(res)
 	in.mu.Unlock()
 	if err != nil {

@@ -467,7 +467,7 @@ func TestInviteThatIsRefusedAtOnce(t *testing.T) {
 			code         int
 			field, value string
 		}{
-			{"extension", offer1, []string{"Require: 100rel, timer", "Require: precondition"}, 420, "Unsupported", "timer, precondition"},
+			{"extension", offer1, []string{"Require: 100rel, timer, x-any", "Require: precondition"}, 420, "Unsupported", "x-any, precondition"},
 			{"media type", "hi", []string{"Content-Type: text/plain"}, 415, "Accept", "application/sdp, multipart/mixed"},
 			{"parts", mixed, []string{"Content-Type: multipart/mixed;boundary=b"}, 415, "Accept", "application/sdp, multipart/mixed"},
 			{"no boundary", mixed, []string{"Content-Type: multipart/mixed"}, 415, "Accept", "application/sdp, multipart/mixed"},

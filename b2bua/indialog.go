@@ -12,6 +12,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"latchkey"
+	"latchkey/internal/dialog"
 	"latchkey/internal/sipua"
 )
 
@@ -152,6 +153,10 @@ func (l *Leg) takeOffer(t *sipua.Transaction) {
 		_ = t.Respond(415, "", notUnderstood()...)
 		return
 	}
+	if dialog.TooBrief(t.Request) {
+		_ = t.Respond(422, "", minSE())
+		return
+	}
 	offer := bodyPart(t.Request, sdpType)
 	if l.offering && (invite || len(offer) > 0) {
 		_ = t.Respond(491, "") // RFC 3261 §14.2, RFC 3311 §5.2
@@ -178,6 +183,10 @@ func (l *Leg) takeOffer(t *sipua.Transaction) {
 		res.AppendHeader(sip.NewHeader("Content-Type", sdpType))
 		res.SetBody(answer)
 	}
+	timer, field, require := dialog.Asked(t.Request, l.session.timer)
+	agreeTo(res, field, require)
+	l.session.learn(t.Request)
+	l.keepTime(timer)
 	if !invite {
 		_ = t.Send(res)
 		return

@@ -11,6 +11,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"latchkey"
 	"latchkey/internal/dialog"
 	"latchkey/internal/sipua"
 )
@@ -24,6 +25,9 @@ type refresh struct {
 	update bool        // the peer takes UPDATE
 	sent   []byte      // the description that it got last, where it takes none
 }
+
+// timedOut is the Reason of a BYE after a session timer (RFC 3326).
+const timedOut = `SIP;cause=408;text="Session timer ran out"`
 
 // learn notes whether the peer takes UPDATE, which refreshes without a word on the session (RFC 4028 §7.4).
 func (r *refresh) learn(m interface{ GetHeaders(string) []sip.Header }) {
@@ -95,8 +99,8 @@ func (p *pair) start(s Side, t dialog.Timer) {
 
 // expire hangs up: nobody has refreshed (F40).
 func (p *pair) expire(s Side) {
-	p.engine.log.Info("session timer ran out", "call_id", p.ends[s].state.CallID, "side", s.String())
-	p.send(p.hangUp(s, nil, `SIP;cause=408;text="session timer"`))
+	p.engine.log.Info("session timer ran out", latchkey.LogCallID, p.ends[s].state.CallID, "side", s.String())
+	p.send(p.hangUp(s, nil, timedOut))
 }
 
 // refresh refreshes a dialog of a pair by UPDATE, or by a re-INVITE where the peer takes none.
@@ -201,4 +205,117 @@ func (p *pair) refreshDone(s Side, res *sip.Response, err error) {
 
 func isTimeout(err error) bool { return errors.Is(err, sipua.ErrTimeout) }
 
-func join(tags []string) string { return strings.Join(tags, ", ") }
+// agreeTo writes into a 2xx what Asked has decided (RFC 4028 §9).
+func agreeTo(res *sip.Response, field string, require bool) {
+	if field == "" {
+		return
+	}
+	res.AppendHeader(sip.NewHeader("Session-Expires", field))
+	if require {
+		tags := append(dialog.Tokens(res, "Require"), "timer")
+		res.RemoveHeader("Require")
+		res.AppendHeader(sip.NewHeader("Require", strings.Join(tags, ", ")))
+	}
+}
+
+// askAgain makes a request that was refused with 422 one with the longer interval.
+func askAgain(req *sip.Request, interval uint32) {
+	for _, name := range []string{"Session-Expires", "Min-SE"} {
+		req.RemoveHeader(name)
+		req.AppendHeader(sip.NewHeader(name, fmt.Sprint(interval)))
+	}
+}
+
+func minSE() sip.Header { return sip.NewHeader("Min-SE", fmt.Sprint(dialog.MinSE)) }
+
+// askTime asks for the timer that stands, in a refresh or a new offer.
+func (l *Leg) askTime(req *sip.Request) {
+	req.AppendHeader(sip.NewHeader("Supported", "timer"))
+	if l.session.timer.Interval != 0 {
+		req.AppendHeader(sip.NewHeader("Session-Expires", l.session.timer.Ask()))
+	}
+}
+
+// keepTime gives the leg its session timer.
+func (l *Leg) keepTime(t dialog.Timer) {
+	if l.Cause() == "" {
+		l.session.start(t, func(f func()) { l.post(f) }, l.refresh, l.expire)
+	}
+}
+
+// expire hangs up: nobody has refreshed (F40).
+func (l *Leg) expire() {
+	l.engine.log.Info("session timer ran out", latchkey.LogCallID, l.callID)
+	l.engine.running.Go(func() { _ = l.bye(context.Background(), timedOut, "timeout") }) // ends with its transaction
+}
+
+// refresh refreshes the leg by UPDATE, or by a re-INVITE where the peer takes none.
+func (l *Leg) refresh() {
+	if l.offering || l.Cause() != "" { // an offer refreshes, too
+		l.refreshIn(time.Second)
+		return
+	}
+	if !l.session.update {
+		local := l.local
+		l.engine.running.Go(func() { // ends with its transaction
+			ctx, cancel := context.WithTimeout(context.Background(), l.engine.h())
+			defer cancel()
+			if _, err := l.Reoffer(ctx, local); err != nil {
+				l.post(func() { l.refreshIn(5 * time.Second) })
+			}
+		})
+		return
+	}
+	req := l.state.Request(sip.UPDATE)
+	l.engine.contact(req, req.From().Address)
+	l.askTime(req)
+	l.engine.running.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), l.engine.h())
+		defer cancel()
+		res, err := l.engine.sip.DoAuthNext(ctx, req, l.creds, l.nextSeq)
+		l.post(func() { l.refreshed(res, err) })
+	})
+}
+
+// nextSeq numbers a repeat with credentials.
+func (l *Leg) nextSeq() (seq uint32) {
+	l.do(func() {
+		l.state.LocalSeq++
+		seq = l.state.LocalSeq
+	})
+	return seq
+}
+
+// refreshIn tries again a little later; the end stays where it is.
+func (l *Leg) refreshIn(wait time.Duration) {
+	due := l.session.due
+	time.AfterFunc(wait, func() {
+		l.post(func() {
+			if l.Cause() == "" && l.session.due.Equal(due) {
+				l.refresh()
+			}
+		})
+	})
+}
+
+// refreshed takes what a refresh was answered.
+func (l *Leg) refreshed(res *sip.Response, err error) {
+	switch {
+	case l.Cause() != "":
+	case res == nil && !isTimeout(err):
+		l.refreshIn(5 * time.Second)
+	case res == nil, res.StatusCode == 481, res.StatusCode == 408:
+		l.expire()
+	case res.IsSuccess():
+		l.state.Refresh(res)
+		l.session.learn(res)
+		l.keepTime(dialog.Granted(res))
+	case res.StatusCode == 422 && dialog.MinInterval(res) > l.session.timer.Interval:
+		l.session.timer.Interval = dialog.MinInterval(res)
+		l.refresh()
+	case res.StatusCode == 491:
+		l.refreshIn(standBackFor(l.caller))
+	default:
+		l.refreshIn(5 * time.Second)
+	}
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"latchkey/internal/dialog"
 	"latchkey/internal/sipua"
 )
 
@@ -42,7 +43,7 @@ func (l *Leg) reoffers(ctx context.Context, sdp []byte) (*sip.Response, error) {
 	var fields []sip.Header // credentials
 	for ch := (sipua.Challenges{}); ; {
 		var req *sip.Request
-		if !l.do(func() { req = l.state.Request(sip.INVITE) }) {
+		if !l.do(func() { req = l.state.Request(sip.INVITE); l.askTime(req) }) {
 			return nil, errOver
 		}
 		l.engine.contact(req, req.From().Address)
@@ -109,6 +110,8 @@ func (l *Leg) reoffer1(ctx context.Context, req *sip.Request, sdp []byte) (*sip.
 			l.offering = false
 			if res != nil && res.IsSuccess() {
 				l.state.Refresh(res)
+				l.session.learn(res)
+				l.keepTime(dialog.Granted(res))
 				l.local, l.remote = sdp, bytes.Clone(bodyPart(res, sdpType))
 				ack = l.state.ACK(req.CSeq().SeqNo)
 			}

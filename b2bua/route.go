@@ -3,7 +3,6 @@ package b2bua
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -11,9 +10,6 @@ import (
 	"latchkey/internal/dialog"
 	"latchkey/internal/sipua"
 )
-
-// patienceOnward bounds how long a request other than INVITE may take on its way: timer F, and no more.
-func (g *Engine) patienceOnward() time.Duration { return g.h() }
 
 // Route carries a request outside of dialogs on, by way of the Routes behind ours, and its final response back: MESSAGE, OPTIONS, PUBLISH and
 // the like. A request that opens a dialog of its own, SUBSCRIBE or REFER, keeps its Call-ID, tags and Contact, and the dialog then
@@ -28,13 +24,10 @@ func (g *Engine) Route(t *sipua.Transaction, border Border) {
 	dialogs := in.Method == sip.SUBSCRIBE || in.Method == sip.REFER
 	out := g.outward(in, dialogs)
 	if refused := border.Request(in, out, SideB); refused != nil {
-		res := t.Response(refused.Code, refused.Reason)
-		if addFields(res, refused.Header) == nil {
-			_ = t.Send(res)
-		}
+		g.Refuse(t, refused)
 		return
 	}
-	ctx, cancel := context.WithTimeout(g.stopped, g.patienceOnward())
+	ctx, cancel := context.WithTimeout(g.stopped, g.h()) // timer F
 	defer cancel()
 	res, err := g.sip.Do(ctx, out)
 	if err != nil {
@@ -104,6 +97,19 @@ func (g *Engine) outward(in *sip.Request, dialogs bool) *sip.Request {
 	}
 	out.SetBody(in.Body())
 	return out
+}
+
+// Refuse answers a request as a border says.
+func (g *Engine) Refuse(t *sipua.Transaction, refused *Refusal) {
+	res := t.Response(refused.Code, refused.Reason)
+	if addFields(res, refused.Header) == nil {
+		_ = t.Send(res)
+	}
+}
+
+// NotAllowed answers a request whose method nobody here takes (RFC 3261 §8.2.1).
+func (g *Engine) NotAllowed(t *sipua.Transaction) {
+	_ = t.Respond(405, "", sip.NewHeader("Allow", g.allowed()))
 }
 
 // TrustsHost reports whether a host's assertions are believed.
