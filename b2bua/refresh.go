@@ -22,6 +22,7 @@ type refresh struct {
 	timer  dialog.Timer
 	clock  *time.Timer // of the refresh or of the end
 	due    time.Time   // when the dialog is hung up
+	missed bool        // the last refresh got no answer
 	update bool        // the peer takes UPDATE
 	sent   []byte      // the description that it got last, where it takes none
 }
@@ -60,6 +61,7 @@ func (r *refresh) start(t dialog.Timer, turn func(func()), refresh, expire func(
 	if r.timer = t; t.Interval == 0 {
 		return
 	}
+	r.missed = false
 	r.due = time.Now().Add(t.Expiry())
 	if t.Ours {
 		r.after(t.Refresh(), turn, func() {
@@ -183,7 +185,7 @@ func (p *pair) refreshDone(s Side, res *sip.Response, err error) {
 	e := &p.ends[s]
 	switch {
 	case p.over:
-	case res == nil && !isTimeout(err): // tried again until it is time for the end
+	case res == nil && !e.silent(err): // tried again until it is time for the end
 		p.refreshIn(s, 5*time.Second)
 	case res == nil, res.StatusCode == 481, res.StatusCode == 408:
 		p.expire(s)
@@ -203,7 +205,12 @@ func (p *pair) refreshDone(s Side, res *sip.Response, err error) {
 	}
 }
 
-func isTimeout(err error) bool { return errors.Is(err, sipua.ErrTimeout) }
+// silent reports whether the peer has left two refreshes without an answer: then it is gone (RFC 3261 §12.2.1.2).
+func (r *refresh) silent(err error) bool {
+	again := r.missed
+	r.missed = errors.Is(err, sipua.ErrTimeout)
+	return again && r.missed
+}
 
 // agreeTo writes into a 2xx what Asked has decided (RFC 4028 §9).
 func agreeTo(res *sip.Response, field string, require bool) {
@@ -302,7 +309,7 @@ func (l *Leg) refreshIn(wait time.Duration) {
 func (l *Leg) refreshed(res *sip.Response, err error) {
 	switch {
 	case l.Cause() != "":
-	case res == nil && !isTimeout(err):
+	case res == nil && !l.session.silent(err):
 		l.refreshIn(5 * time.Second)
 	case res == nil, res.StatusCode == 481, res.StatusCode == 408:
 		l.expire()

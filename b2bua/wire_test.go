@@ -95,17 +95,7 @@ func newWire(t *testing.T) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.running.Go(func() { // ends when the socket is closed
-		buf := make([]byte, 65535)
-		for {
-			n, from, err := w.udp.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			head, body, _ := strings.Cut(string(buf[:n]), "\r\n\r\n")
-			w.add(head, body, func(s string) { _, _ = w.udp.WriteTo([]byte(s), from) })
-		}
-	})
+	w.readDatagrams()
 	w.running.Go(func() {
 		for {
 			conn, err := w.tcp.Accept()
@@ -119,9 +109,32 @@ func newWire(t *testing.T) *wire {
 	return w
 }
 
+// newWireOn is a wire with datagrams only.
+func newWireOn(t *testing.T, conn net.PacketConn) *wire {
+	w := &wire{t: t, seen: map[string]bool{}, more: make(chan struct{}), udp: conn, addr: conn.LocalAddr().String()}
+	w.readDatagrams()
+	return w
+}
+
+func (w *wire) readDatagrams() {
+	w.running.Go(func() { // ends when the socket is closed
+		buf := make([]byte, 65535)
+		for {
+			n, from, err := w.udp.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			head, body, _ := strings.Cut(string(buf[:n]), "\r\n\r\n")
+			w.add(head, body, func(s string) { _, _ = w.udp.WriteTo([]byte(s), from) })
+		}
+	})
+}
+
 func (w *wire) close() {
 	w.udp.Close()
-	w.tcp.Close()
+	if w.tcp != nil {
+		w.tcp.Close()
+	}
 	w.mu.Lock()
 	for _, c := range w.conns {
 		c.Close()
