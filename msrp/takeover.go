@@ -28,3 +28,9 @@ func (c *conn) holds(t target) bool {
 	defer c.mu.Unlock()
 	return !c.closed && c.targets.at(t.attached()) == t
 }
+
+// Stands reports whether the leg has its connection, be it that the other leg is lost.
+func (l *AnchorLeg) Stands() bool {
+	c := l.connection()
+	return c != nil && c.holds(l)
+}

@@ -58,6 +58,7 @@ type World struct {
 
 	t       testing.TB
 	args    []string
+	sip     string
 	command []string
 	env     []string
 	running *running
@@ -83,10 +84,10 @@ func New(t testing.TB, p Plan) *World {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Mail.Close)
-	sip := freePort(t) // the same after a restart, or the core would send to where nobody is
+	w.sip = freePort(t) // the same after a restart, or the core would send to where nobody is
 	w.args = append([]string{
 		"--data=" + w.Data, "--http-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0",
-		"--sip-listen=udp:" + sip + ",tcp:" + sip, "--msrp-listen=tcp:127.0.0.1:0", "--domain=guest.example",
+		"--sip-listen=udp:" + w.sip + ",tcp:" + w.sip, "--msrp-listen=tcp:127.0.0.1:0", "--domain=guest.example",
 		"--sip-core=" + w.Core.URI(), "--im-server=" + w.IM.URI(), "--directory=file:" + w.Users,
 		"--mail=smtp://" + w.Mail.Addr(), "--mail-from=invitations@latchkey.example", "--log-level=debug",
 	}, p.Args...)
@@ -185,6 +186,9 @@ func (w *World) Phone(uri string, m imstest.Manner) *imstest.Phone {
 	}
 	return p
 }
+
+// SIP is host:port of the gateway's SIP listeners.
+func (w *World) SIP() string { return w.sip }
 
 // Args are the gateway's options.
 func (w *World) Args() []string { return w.args }
