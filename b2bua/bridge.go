@@ -124,7 +124,7 @@ func (p *pair) drop() {
 func (g *Engine) Bridged() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.bridged) / 2
+	return (len(g.bridged) + 1) / 2 // of a pair that waits for an ACK one is left
 }
 
 // closeMedia is the last of a bridge.
