@@ -2,6 +2,7 @@ package b2bua
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -72,39 +73,34 @@ func (p *phone) collect() {
 
 // answer gives the oldest open request a final response.
 func (p *phone) answer(status string) {
-	for i, m := range p.pending {
-		switch m.method() {
-		case "INVITE":
-			if strings.HasPrefix(status, "2") {
-				p.stands = true
-				if !p.caller && p.d == nil {
-					p.d = &talk{w: p.w, out: m.reply, network: "udp", callID: m.get("Call-ID"), local: m.get("To") + ";tag=b1", remote: m.get("From"), target: inside(m.get("Contact")), seq: 100}
-				}
-			}
-			m.answer(status, "b1", map[bool]string{true: answer1}[strings.HasPrefix(status, "2") && m.body != ""], "Contact: <sip:x@"+p.w.addr+">")
-		case "CANCEL":
-			m.answer("200 OK", "b1", "")
-			for j, n := range p.pending {
-				if n.method() == "INVITE" && n.branch() == m.branch() {
-					n.answer("487 Request Terminated", "b1", "")
-					p.pending[j] = nil
-				}
-			}
-		case "BYE":
-			p.over = true
-			m.answer("200 OK", "b1", "")
-		default:
-			m.answer(status, "b1", "", "Contact: <sip:x@"+p.w.addr+">")
-		}
-		p.pending[i] = nil
-		var rest []*text
-		for _, n := range p.pending {
-			if n != nil {
-				rest = append(rest, n)
-			}
-		}
-		p.pending = rest
+	if len(p.pending) == 0 {
 		return
+	}
+	m, accepts, contact := p.pending[0], strings.HasPrefix(status, "2"), "Contact: <sip:x@"+p.w.addr+">"
+	p.pending = p.pending[1:]
+	switch m.method() {
+	case "INVITE":
+		if accepts {
+			p.stands = true
+			if p.d == nil {
+				p.d = &talk{w: p.w, out: m.reply, network: "udp", callID: m.get("Call-ID"), local: m.get("To") + ";tag=b1", remote: m.get("From"), target: inside(m.get("Contact")), seq: 100}
+			}
+		}
+		m.answer(status, "b1", map[bool]string{true: answer1}[accepts && m.body != ""], contact)
+	case "CANCEL":
+		m.answer("200 OK", "b1", "")
+		p.pending = slices.DeleteFunc(p.pending, func(n *text) bool {
+			ours := n.method() == "INVITE" && n.branch() == m.branch()
+			if ours {
+				n.answer("487 Request Terminated", "b1", "")
+			}
+			return ours
+		})
+	case "BYE":
+		p.over = true
+		m.answer("200 OK", "b1", "")
+	default:
+		m.answer(status, "b1", "", contact)
 	}
 }
 

@@ -1,9 +1,10 @@
 // Package b2bua owns SIP legs and calls: dialogs with forks, offer and answer, and the
 // border between what is trusted and what is not.
 //
-// A Leg is one dialog with one peer and has a loop of its own; a leg never waits for
-// another, so that a later Bridge can join two of them. The package knows nothing of
-// guests, messages or MSRP. RFC 3261, 3262, 3311, 3325 and 6026 live here; the tables
+// A Leg is one dialog with one peer that ends here, and has a loop of its own. Bridge carries
+// a call on instead: two legs that nothing ties but the order of their messages, without a
+// goroutine while they are silent. The package knows nothing of guests, messages or MSRP.
+// RFC 3261, 3262, 3311, 3325, 4028, 6026 and 6228 live here; the tables
 // are internal/dialog's, sockets and transactions internal/sipua's.
 package b2bua
 
