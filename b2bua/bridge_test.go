@@ -883,3 +883,52 @@ func TestMediaMayRefuse(t *testing.T) {
 		until(t, func() bool { return strings.HasSuffix(s.list(), ", close") })
 	})
 }
+
+// RFC 3261 §12.2.2: requests that overtake each other go on in their order; a re-INVITE that overtakes an ACK waits for it; one that is
+// old is 500, and a number that is missing is not waited for long.
+func TestBridgeKeepsTheOrder(t *testing.T) {
+	t.Parallel()
+	bridged(t, func(t *testing.T, x *crossroads) {
+		c := x.stand("call")
+		if c.a.send("INFO", ""); true {
+			x.w.expect("INFO").answer("200 OK", "", "")
+			c.a.final("INFO", c.a.seq)
+		}
+		var p *pair
+		for _, q := range x.engine.pairs() {
+			p = q
+		}
+		p.turns.do(func() { x.engine.gap = patience })
+		n := c.a.seq
+		c.a.out(c.a.text("MESSAGE", n+3, ""))
+		c.a.out(c.a.text("FOO", n+2, ""))
+		c.a.out(c.a.text("INFO", n+1, ""))
+		for i, method := range []string{"INFO", "FOO", "MESSAGE"} {
+			m := x.w.expect(method)
+			if m.seq() != 3+i {
+				t.Errorf("%s has number %d, want %d", method, m.seq(), 3+i)
+			}
+			m.answer("200 OK", "", "")
+			c.a.final(method, n+1+i)
+		}
+		c.a.seq = n + 3
+		c.a.send("INVITE", offer2)
+		x.w.expect("INVITE").answer("200 OK", "", answer2, x.contact())
+		c.a.final("INVITE", n+4)
+		next := c.a.text("INVITE", n+5, offer1)
+		c.a.out(next)
+		x.w.silent()
+		c.a.out(c.a.text("ACK", n+4, ""))
+		x.w.expect("ACK")
+		x.w.expect("INVITE").answer("200 OK", "", answer1, x.contact())
+		c.a.final("INVITE", n+5)
+		c.a.out(c.a.text("ACK", n+5, ""))
+		x.w.expect("ACK")
+		if res := func() *text { c.a.out(c.a.text("INFO", n+2, "")); return c.a.final("INFO", n+2) }(); res.code() != 500 {
+			t.Errorf("an old INFO = %s", res.first)
+		}
+		p.turns.do(func() { x.engine.gap = gapWait })
+		c.a.seq = n + 15
+		c.end()
+	})
+}
