@@ -208,7 +208,7 @@ func TestChargingVectorIsThatOfTheFirstRequest(t *testing.T) {
 		t.Errorf("response: %s, want %s", got, want)
 	}
 
-	lines, c = across(t, newBorder(), true, inviteWith(t, toUs, onward, pcv))
+	lines, _ = across(t, newBorder(), true, inviteWith(t, toUs, onward, pcv))
 	if got := has(lines, "P-Charging-Vector"); got != strings.TrimPrefix(pcv, "P-Charging-Vector: ") {
 		t.Errorf("without an ioi of ours: %s, want it unchanged", got)
 	}

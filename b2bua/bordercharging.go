@@ -20,7 +20,7 @@ func readVector(value string) vector {
 				v = append(v, p)
 			}
 			start = i + 1
-		case value[i] == '\\' && quoted:
+		case value[i] == '\\' && quoted && i+1 < len(value):
 			i++
 		case value[i] == '"':
 			quoted = !quoted

@@ -351,6 +351,9 @@ func (c *crossing) accept(res *sip.Response) {
 		return
 	}
 	callee.learn(res)
+	if p.media != nil && c.asked.state != nil {
+		p.media.Kept(p.fork) // before the caller hears of it: what it sends then comes at once
+	}
 	if err := c.reply(out); err != nil && c.asked.state == nil { // the re-INVITE was cancelled too late: what the callee accepted stands
 		c.acknowledge(nil)
 		c.settle()
@@ -365,9 +368,6 @@ func (c *crossing) accept(res *sip.Response) {
 	}
 	if p.over {
 		return
-	}
-	if p.media != nil && c.asked.state != nil {
-		p.media.Kept(p.fork)
 	}
 	p.start(c.from, timer)
 	p.start(c.from.Other(), dialog.Granted(res))

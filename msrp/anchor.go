@@ -72,8 +72,11 @@ func NewAnchor(opt AnchorOptions) *Anchor {
 		if o.BindTimeout <= 0 {
 			o.BindTimeout = 30 * time.Second
 		}
-		l := &AnchorLeg{anchor: a, first: i == 0, opt: o, log: opt.Log, local: o.Local.String(), place: newPlace(o.Remote)}
+		l := &AnchorLeg{anchor: a, first: i == 0, opt: o, log: opt.Log, local: o.Local.String(), place: newPlace(o.Remote), told: make(chan struct{})}
 		l.remote.Store(pathOf(o.Remote))
+		if len(o.Remote) > 0 {
+			l.onceTold.Do(func() { close(l.told) })
+		}
 		a.legs[i] = l
 	}
 	a.legs[0].other, a.legs[1].other = a.legs[1], a.legs[0]
@@ -140,6 +143,9 @@ type AnchorLeg struct {
 
 	place // whose mu guards the fields below, too
 
+	told     chan struct{} // closed when remote is known
+	onceTold sync.Once
+
 	given    bool     // the connection is another leg's now
 	parts    parts    // of chunks to this leg's peer that were divided
 	refusals outcomes // messages from this leg's peer that were refused
@@ -172,9 +178,28 @@ func (l *AnchorLeg) Trust(peer ...Fingerprint) { l.trust.set(peer) }
 func (l *AnchorLeg) SetRemote(p Path) {
 	defer l.trust.describe(p)
 	l.remote.Store(pathOf(p))
+	l.onceTold.Do(func() { close(l.told) })
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.expected()
+}
+
+// toldWithin bounds how long a peer's first message waits for the other side's path: it may be faster than the response that tells it.
+const toldWithin = 5 * time.Second
+
+// destination is the path to the leg's peer, for which a message that came early waits a little. It may be empty.
+func (l *AnchorLeg) destination() *legPath {
+	if to := l.remote.Load(); len(to.path) > 0 {
+		return to
+	}
+	wait := time.NewTimer(toldWithin)
+	defer wait.Stop()
+	select {
+	case <-l.told:
+	case <-l.anchor.done:
+	case <-wait.C:
+	}
+	return l.remote.Load()
 }
 
 // Bound is closed when the leg has its connection.

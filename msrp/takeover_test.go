@@ -61,3 +61,20 @@ func TestLingeringLegEnds(t *testing.T) {
 		}
 	}
 }
+
+// X2: a peer whose first message is faster than the response that tells its path to the other side is heard all the same.
+func TestEarlyMessageWaitsForTheOtherSidesPath(t *testing.T) {
+	l := listen(t, msrp.ListenerOptions{})
+	a := msrp.NewAnchor(msrp.AnchorOptions{A: msrp.LegOptions{Local: l.NewURI()}, B: msrp.LegOptions{Local: l.NewURI()}})
+	t.Cleanup(func() { _ = a.Close() })
+	alice, bob := dials.bound(t, l, a.A(), aliceAt), dials.bound(t, l, a.B(), bobAt)
+	a.A().SetRemote(msrp.Path{uri(t, aliceAt)})
+	alice.write(spell("tid1", "SEND", a.A().Local().String(), aliceAt, "Message-ID: 1\nByte-Range: 1-2/2\nContent-Type: text/plain\n\nhi\n", '$'))
+	time.AfterFunc(50*time.Millisecond, func() { a.B().SetRemote(msrp.Path{uri(t, bobAt)}) })
+	f := bob.read()
+	if string(f.body) != "hi" {
+		t.Fatalf("Bob got %+v", f)
+	}
+	bob.ok(f)
+	alice.expect("tid1", "200")
+}
