@@ -97,11 +97,14 @@ func (g *Engine) Call(ctx context.Context, inv Invite) (*Leg, error) {
 		sipua.AddRoute(req, r)
 	}
 	req.AppendHeader(sip.NewHeader("Allow", allow))
+	req.AppendHeader(sip.NewHeader("Session-Expires", dialog.Timer{}.Ask()))
 	if len(inv.Body) > 0 {
 		// Without an offer of ours the peer's could come in a reliable 1xx, to be answered
 		// by PRACK (RFC 3262 §5); it waits for the 2xx where we don't support that.
-		req.AppendHeader(sip.NewHeader("Supported", "100rel"))
+		req.AppendHeader(sip.NewHeader("Supported", "100rel, timer"))
 		req.AppendHeader(sip.NewHeader("Content-Type", inv.ContentType))
+	} else {
+		req.AppendHeader(sip.NewHeader("Supported", "timer"))
 	}
 	if err := addFields(req, slices.Concat(inv.Header, inv.Always)); err != nil {
 		return nil, err
@@ -115,12 +118,19 @@ func (g *Engine) Call(ctx context.Context, inv Invite) (*Leg, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(g.stopped, cancel)()
+	brief := uint32(0)
 	for ch := (sipua.Challenges{}); ; {
 		leg, res, err := g.callOnce(ctx, inv, sipua.Clone(req))
 		if err != nil || leg != nil {
 			return leg, err
 		}
-		again, err := ch.Answer(req, res, inv.Credentials)
+		again := false
+		if again = res.StatusCode == 422 && brief < dialog.MinInterval(res); again {
+			brief = dialog.MinInterval(res) // RFC 4028 §7.3
+			askAgain(req, brief)
+		} else {
+			again, err = ch.Answer(req, res, inv.Credentials)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -165,8 +175,9 @@ type outcome struct {
 }
 
 func (g *Engine) callOnce(ctx context.Context, inv Invite, req *sip.Request) (*Leg, *sip.Response, error) {
+	gone := make(chan struct{})
 	c := &call{inv: inv, result: make(chan outcome), early: map[string]*early{}, acks: map[string]*sip.Request{}}
-	c.invitation = &invitation{engine: g, req: req, gone: make(chan struct{}), progress: c.progress, final: c.final, repeated: c.repeated}
+	c.invitation = &invitation{engine: g, req: req, gone: gone, progress: c.progress, final: c.final, repeated: c.repeated}
 	g.mu.Lock()
 	g.calls.Add(1) // Call's own count is there, so this one is not the first
 	g.mu.Unlock()
@@ -178,7 +189,7 @@ func (g *Engine) callOnce(ctx context.Context, inv Invite, req *sip.Request) (*L
 	case o := <-c.result:
 		return o.leg, o.res, o.err
 	case <-ctx.Done():
-		close(c.gone)
+		close(gone)
 		return nil, nil, fmt.Errorf("call cancelled: %w", ctx.Err())
 	}
 }
@@ -217,6 +228,10 @@ func (c *call) accept(res *sip.Response) (*Leg, error) {
 		}
 	}
 	leg := c.engine.newLeg(state, legParts{caller: true, local: local, remote: sdp, reoffer: c.inv.OnReoffer, creds: c.inv.Credentials})
+	leg.post(func() {
+		leg.session.learn(res)
+		leg.keepTime(dialog.Granted(res))
+	})
 	c.acks[state.RemoteTag] = ack
 	err = c.engine.sip.SendACK(ack, false)
 	if err == nil {

@@ -25,7 +25,7 @@ func TestCallIsSetUpAndHungUp(t *testing.T) {
 		r := s.call(inv)
 		m := s.w.expect("INVITE")
 		if m.uri() != "sip:a@cc.com" || m.body != offer1 || m.seq() != 1 || m.get("Max-Forwards") != "70" || m.get("Content-Type") != "application/sdp" ||
-			m.get("Conversation-ID") != "conv" || m.get("Supported") != "100rel" || !strings.Contains(m.get("Allow"), "PRACK, UPDATE") {
+			m.get("Conversation-ID") != "conv" || m.get("Supported") != "100rel, timer" || !strings.Contains(m.get("Allow"), "PRACK, UPDATE") {
 			t.Errorf("INVITE\n%s", m.raw)
 		}
 		core := "<sip:" + s.w.addr + ";transport=" + s.network + ";lr>"
@@ -463,7 +463,7 @@ func TestLateOfferIsAnsweredInTheACK(t *testing.T) {
 		}
 		r := s.call(inv)
 		m := s.w.expect("INVITE")
-		if m.body != "" || m.get("Content-Type") != "" || m.get("Content-Length") != "0" || m.get("Supported") != "" {
+		if m.body != "" || m.get("Content-Type") != "" || m.get("Content-Length") != "0" || m.get("Supported") != "timer" {
 			t.Errorf("INVITE without offer:\n%s", m.raw)
 		}
 		m.answer("200 OK", "a1", offer2, s.contact())

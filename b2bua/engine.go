@@ -1,9 +1,10 @@
 // Package b2bua owns SIP legs and calls: dialogs with forks, offer and answer, and the
 // border between what is trusted and what is not.
 //
-// A Leg is one dialog with one peer and has a loop of its own; a leg never waits for
-// another, so that a later Bridge can join two of them. The package knows nothing of
-// guests, messages or MSRP. RFC 3261, 3262, 3311, 3325 and 6026 live here; the tables
+// A Leg is one dialog with one peer that ends here, and has a loop of its own. Bridge carries
+// a call on instead: two legs that nothing ties but the order of their messages, without a
+// goroutine while they are silent. The package knows nothing of guests, messages or MSRP.
+// RFC 3261, 3262, 3311, 3325, 4028, 6026 and 6228 live here; the tables
 // are internal/dialog's, sockets and transactions internal/sipua's.
 package b2bua
 
@@ -35,7 +36,13 @@ func (t timers) h() time.Duration { return 64 * t.t1 }
 const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE"
 
 // supported lists the option tags that we understand (RFC 3261 §8.2.2.3).
-var supported = []string{"100rel", "path"}
+var supported = []string{"100rel", "path", "timer"}
+
+// carried lists those that are a matter of the two ends, so that a bridge passes them.
+var carried = []string{
+	"100rel", "199", "answermode", "early-session", "eventlist", "from-change", "gruu", "histinfo", "multiple-refer", "norefersub", "path",
+	"precondition", "pref", "recipient-list-invite", "recipient-list-message", "replaces", "resource-priority", "tdialog", "timer",
+}
 
 var errShutDown = errors.New("engine is shut down")
 
@@ -60,6 +67,7 @@ type Engine struct {
 	over     map[string]bool      // dialogs that ended less than 64*T1 ago
 	incoming map[string]*Incoming // INVITEs without a final response, by dialog
 	early    map[string]*early    // dialogs of our own INVITEs without a final response
+	bridged  map[string]pairEnd   // dialogs of bridges
 	taken    map[string]bool      // INVITEs being served or answered less than 64*T1 ago
 	methods  map[sip.RequestMethod]func(*sipua.Transaction)
 	handler  Handler
@@ -78,6 +86,17 @@ type Handler interface {
 	ServeInvite(*Incoming)
 }
 
+// A Passer is a Handler that bridges calls. Passes reports whether it is going to bridge the one that the INVITE opens; then the two ends
+// agree on bodies and extensions, where those of a call that we answer must be ours. It must not block.
+type Passer interface {
+	Passes(invite *sip.Request) bool
+}
+
+func passes(h Handler, req *sip.Request) bool {
+	p, ok := h.(Passer)
+	return ok && p.Passes(req)
+}
+
 // New makes an engine that serves the endpoint.
 func New(e *sipua.Endpoint, opt Options) *Engine {
 	if opt.Log == nil {
@@ -86,7 +105,7 @@ func New(e *sipua.Endpoint, opt Options) *Engine {
 	g := &Engine{
 		sip: e, core: sipua.LooseRoute(opt.Core), log: opt.Log, trusted: map[string]bool{}, timers: timers{sip.T1, sip.T2}, gap: gapWait,
 		legs: map[string]*Leg{}, over: map[string]bool{}, incoming: map[string]*Incoming{}, early: map[string]*early{},
-		taken: map[string]bool{}, methods: map[sip.RequestMethod]func(*sipua.Transaction){},
+		taken: map[string]bool{}, bridged: map[string]pairEnd{}, methods: map[sip.RequestMethod]func(*sipua.Transaction){},
 	}
 	g.stopped, g.stop = context.WithCancel(context.Background())
 	for _, h := range opt.Trusted {
@@ -136,14 +155,13 @@ func (g *Engine) serve(t *sipua.Transaction) {
 		_ = t.Respond(481, "") // RFC 3261 §9.2: sipgo has matched those that match
 		return
 	}
-	if unknown := unsupported(req); len(unknown) > 0 && req.Method != sip.ACK {
+	if unknown := unsupported(req, g.understands(t)); len(unknown) > 0 && req.Method != sip.ACK {
 		// RFC 3261 §8.2.2.3: what we can't do must be said.
 		_ = t.Respond(420, "", sip.NewHeader("Unsupported", strings.Join(unknown, ", ")))
 		return
 	}
-	if local, _ := req.To().Params.Get("tag"); local != t.Tag {
-		remote, _ := req.From().Params.Get("tag")
-		g.serveInDialog(t, dialog.Key(req.CallID().Value(), local, remote))
+	if key, within := g.within(t); within {
+		g.serveInDialog(t, key)
 		return
 	}
 	switch req.Method {
@@ -170,10 +188,36 @@ func (g *Engine) method(m sip.RequestMethod) func(*sipua.Transaction) {
 	return g.methods[m]
 }
 
-// unsupported lists the required option tags that we don't understand.
-func unsupported(req *sip.Request) []string {
+// understands lists the option tags that a request may require.
+func (g *Engine) understands(t *sipua.Transaction) []string {
+	req := t.Request
+	if req.GetHeader("Require") == nil {
+		return nil
+	}
+	key, within := g.within(t)
+	g.mu.Lock()
+	h, end := g.handler, g.bridged[key]
+	g.mu.Unlock()
+	if end.pair != nil || !within && req.Method == sip.INVITE && passes(h, req) {
+		return carried
+	}
+	return supported
+}
+
+// within is the key of the dialog that a request belongs to, and whether it belongs to one.
+func (g *Engine) within(t *sipua.Transaction) (key string, within bool) {
+	local, _ := t.Request.To().Params.Get("tag")
+	if local == t.Tag {
+		return "", false
+	}
+	remote, _ := t.Request.From().Params.Get("tag")
+	return dialog.Key(t.Request.CallID().Value(), local, remote), true
+}
+
+// unsupported lists the required option tags that aren't among those understood.
+func unsupported(req *sip.Request, understood []string) []string {
 	return slices.DeleteFunc(dialog.Tokens(req, "Require"), func(o string) bool {
-		return slices.Contains(supported, strings.ToLower(o))
+		return slices.Contains(understood, strings.ToLower(o))
 	})
 }
 
@@ -193,9 +237,11 @@ func (g *Engine) allowed() string {
 
 func (g *Engine) serveInDialog(t *sipua.Transaction, key string) {
 	g.mu.Lock()
-	leg, in, e, over := g.legs[key], g.incoming[key], g.early[key], g.over[key]
+	leg, in, e, over, end := g.legs[key], g.incoming[key], g.early[key], g.over[key], g.bridged[key]
 	g.mu.Unlock()
 	switch {
+	case end.pair != nil:
+		end.pair.serve(end.side, t)
 	case leg != nil:
 		leg.serve(t)
 	case in != nil:
@@ -285,19 +331,22 @@ func (g *Engine) Shutdown(ctx context.Context) error {
 		close(over)
 	}()
 	var byes sync.WaitGroup
-	for _, l := range g.standing() {
-		byes.Go(func() { _ = l.Bye(ctx, "") })
+	hangUp := func() {
+		for _, l := range g.standing() {
+			byes.Go(func() { _ = l.Bye(ctx, "") })
+		}
+		for _, p := range g.pairs() {
+			byes.Go(func() { p.close(ctx) })
+		}
+		byes.Wait()
 	}
-	byes.Wait()
+	hangUp()
 	select {
 	case <-over:
 	case <-ctx.Done():
 	}
-	for _, l := range g.standing() { // answered while we hung up the others
-		byes.Go(func() { _ = l.Bye(ctx, "") })
-	}
-	byes.Wait()
-	if n := g.Legs(); n > 0 {
+	hangUp() // those answered while we hung up the others
+	if n := g.Legs() + g.Bridged(); n > 0 {
 		return fmt.Errorf("%d calls are left: %w", n, ctx.Err())
 	}
 	return ctx.Err()

@@ -30,11 +30,13 @@ type Incoming struct {
 
 	// cancelled is set under sipgo's lock, which every response takes; so no lock of ours may be taken there.
 	cancelled atomic.Bool
+	why       atomic.Pointer[[]sip.Header] // Reason of the CANCEL
 
 	mu      sync.Mutex
 	state   *dialog.State // until leg has it
 	leg     *Leg          // once answered
 	final   bool
+	bridged bool // answered by a bridge
 	rseq    uint32
 	unacked chan struct{}            // of the last reliable response; closed by its PRACK
 	pracks  map[uint32]chan struct{} // reliable responses that wait for one
@@ -50,8 +52,12 @@ func (g *Engine) serveInvite(t *sipua.Transaction) {
 		return
 	}
 	defer g.calls.Done()
-	if !understood(req) {
+	if !understood(req) && !passes(h, req) {
 		_ = t.Respond(415, "", notUnderstood()...)
+		return
+	}
+	if dialog.TooBrief(req) { // F40
+		_ = t.Respond(422, "", minSE())
 		return
 	}
 	remote, _ := req.From().Params.Get("tag")
@@ -73,7 +79,7 @@ func (g *Engine) serveInvite(t *sipua.Transaction) {
 	}
 	defer func() {
 		in.mu.Lock()
-		answered := in.leg != nil
+		answered := in.leg != nil || in.bridged
 		in.mu.Unlock() // before g.mu, which Answer takes within in.mu
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -84,12 +90,20 @@ func (g *Engine) serveInvite(t *sipua.Transaction) {
 			g.later(g.taken, merged)
 		}
 	}()
-	if !t.OnCancel(func() { in.cancelled.Store(true); cancel() }) || !t.OnEnd(cancel) {
+	if !t.OnCancel(in.cancelledBy) || !t.OnEnd(cancel) {
 		return
 	}
 	_ = t.Respond(100, "") // at once: an S-CSCF waits 5 s only (B1.04)
 	h.ServeInvite(in)
 	_ = in.Refuse(500, "") // a handler that forgot; no-op otherwise
+}
+
+// cancelledBy notes a CANCEL. RFC 3326 §2: its Reason is for whoever cancels on.
+func (in *Incoming) cancelledBy(cancel *sip.Request) {
+	why := cancel.GetHeaders("Reason")
+	in.why.Store(&why)
+	in.cancelled.Store(true)
+	in.cancel()
 }
 
 // Request is the INVITE. Its To has our tag.
@@ -309,12 +323,18 @@ func (in *Incoming) Answer(ctx context.Context, opt AnswerOptions) (*Leg, error)
 		return nil, fmt.Errorf("answer: %w", errAnswered)
 	}
 	in.final = true
+	timer, field, require := dialog.Asked(req, dialog.Timer{})
+	agreeTo(res, field, require)
 	leg := in.engine.newLeg(in.state, legParts{
 		local: opt.Body, remote: in.Offer(), reoffer: opt.OnReoffer, prack: in.servePRACK,
 	})
 	in.leg = leg
 	u := &unacked{late: in.Offer() == nil, acked: make(chan struct{})}
-	leg.post(func() { leg.acks[req.CSeq().SeqNo], leg.offering = u, u.late })
+	leg.post(func() {
+		leg.acks[req.CSeq().SeqNo], leg.offering = u, u.late
+		leg.session.learn(req)
+		leg.keepTime(timer)
+	})
 	err := in.send(res)
 	in.mu.Unlock()
 	if err != nil {

@@ -320,11 +320,13 @@ func TestEarlyDialogOfTheCaller(t *testing.T) {
 	})
 }
 
-func (d *talk) cancel(invite string) {
+func (d *talk) cancel(invite string, fields ...string) {
 	c := strings.Replace(invite, "INVITE ", "CANCEL ", 1)
 	c = strings.Replace(c, " INVITE\r\n", " CANCEL\r\n", 1)
 	head, _, _ := strings.Cut(c, "Contact: ")
-	d.out(head + "Content-Length: 0\r\n\r\n")
+	var b strings.Builder
+	b.WriteString(head)
+	d.out(finish(&b, "", fields))
 }
 
 // RFC 3261 §9.2: CANCEL ends what rings, with the To tag that the 180 had (§8.2.6.2), and nothing after it counts.
@@ -465,7 +467,7 @@ func TestInviteThatIsRefusedAtOnce(t *testing.T) {
 			code         int
 			field, value string
 		}{
-			{"extension", offer1, []string{"Require: 100rel, timer", "Require: precondition"}, 420, "Unsupported", "timer, precondition"},
+			{"extension", offer1, []string{"Require: 100rel, timer, x-any", "Require: precondition"}, 420, "Unsupported", "x-any, precondition"},
 			{"media type", "hi", []string{"Content-Type: text/plain"}, 415, "Accept", "application/sdp, multipart/mixed"},
 			{"parts", mixed, []string{"Content-Type: multipart/mixed;boundary=b"}, 415, "Accept", "application/sdp, multipart/mixed"},
 			{"no boundary", mixed, []string{"Content-Type: multipart/mixed"}, 415, "Accept", "application/sdp, multipart/mixed"},

@@ -12,6 +12,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"latchkey"
+	"latchkey/internal/dialog"
 	"latchkey/internal/sipua"
 )
 
@@ -24,6 +25,7 @@ const gapWait = 50 * time.Millisecond
 type inDialog struct {
 	t    *sipua.Transaction
 	done chan struct{}
+	then func() // what that goroutine does after done; nil: nothing
 }
 
 // serve takes a request of this dialog. It returns when the request is answered.
@@ -62,37 +64,47 @@ func answerOptions(t *sipua.Transaction) {
 // order brings requests back into the order of their CSeq (RFC 3261 §12.2.2).
 func (l *Leg) order(r *inDialog) {
 	if l.state.Gap(r.t.Request) {
-		l.waiting = append(l.waiting, r)
-		slices.SortFunc(l.waiting, func(a, b *inDialog) int {
-			return cmp.Compare(a.t.Request.CSeq().SeqNo, b.t.Request.CSeq().SeqNo)
-		})
-		time.AfterFunc(l.engine.gap, func() { l.post(func() { l.release(r) }) })
+		l.waiting.add(r)
+		time.AfterFunc(l.engine.gap, func() { l.post(func() { l.waiting.release(r, l.state.Gap, l.take) }) })
 		return
 	}
 	l.take(r)
-	l.follow()
+	l.waiting.follow(l.state.Gap, l.take)
+}
+
+// queue holds requests of one dialog behind a gap, in the order of their CSeq.
+type queue []*inDialog
+
+func (q *queue) add(r *inDialog) {
+	*q = append(*q, r)
+	slices.SortStableFunc(*q, func(a, b *inDialog) int {
+		return cmp.Compare(a.t.Request.CSeq().SeqNo, b.t.Request.CSeq().SeqNo)
+	})
 }
 
 // follow takes those that waited for the one just taken.
-func (l *Leg) follow() {
-	for len(l.waiting) > 0 && !l.state.Gap(l.waiting[0].t.Request) {
-		l.next()
+func (q *queue) follow(gap func(*sip.Request) bool, take func(*inDialog)) {
+	for len(*q) > 0 && !gap((*q)[0].t.Request) {
+		q.next(take)
 	}
 }
 
 // release takes a request whose predecessor did not come in time: gaps are legal. Those with
 // lower numbers that wait, too, go first.
-func (l *Leg) release(r *inDialog) {
-	for slices.Contains(l.waiting, r) {
-		l.next()
+func (q *queue) release(r *inDialog, gap func(*sip.Request) bool, take func(*inDialog)) {
+	for slices.Contains(*q, r) {
+		q.next(take)
 	}
-	l.follow()
+	q.follow(gap, take)
 }
 
-func (l *Leg) next() {
-	r := l.waiting[0]
-	l.waiting = l.waiting[1:]
-	l.take(r)
+func (q *queue) next(take func(*inDialog)) {
+	r := (*q)[0]
+	*q = (*q)[1:]
+	if len(*q) == 0 {
+		*q = nil
+	}
+	take(r)
 }
 
 func (l *Leg) take(r *inDialog) {
@@ -141,6 +153,10 @@ func (l *Leg) takeOffer(t *sipua.Transaction) {
 		_ = t.Respond(415, "", notUnderstood()...)
 		return
 	}
+	if dialog.TooBrief(t.Request) {
+		_ = t.Respond(422, "", minSE())
+		return
+	}
 	offer := bodyPart(t.Request, sdpType)
 	if l.offering && (invite || len(offer) > 0) {
 		_ = t.Respond(491, "") // RFC 3261 §14.2, RFC 3311 §5.2
@@ -167,6 +183,10 @@ func (l *Leg) takeOffer(t *sipua.Transaction) {
 		res.AppendHeader(sip.NewHeader("Content-Type", sdpType))
 		res.SetBody(answer)
 	}
+	timer, field, require := dialog.Asked(t.Request, l.session.timer)
+	agreeTo(res, field, require)
+	l.session.learn(t.Request)
+	l.keepTime(timer)
 	if !invite {
 		_ = t.Send(res)
 		return

@@ -15,7 +15,9 @@ import (
 type invitation struct {
 	engine   *Engine
 	req      *sip.Request
-	gone     chan struct{}                       // closed by the one who waited when it leaves: the INVITE is cancelled then
+	gone     <-chan struct{}                     // closed by the one who waited when it leaves: the INVITE is cancelled then
+	reason   func() []sip.Header                 // of that, for the CANCEL; may be nil
+	brief    bool                                // the reader leaves with the final response; repeated is called from anywhere then
 	progress func(res *sip.Response)             // each 1xx
 	final    func(res *sip.Response, lost error) // once: the first final response, or why there is none
 	repeated func(res *sip.Response)             // each 2xx after that: its repeats and those of forks (RFC 6026 §7.2)
@@ -34,10 +36,15 @@ func (v *invitation) send(ctx context.Context) error {
 
 func (v *invitation) read(tx *sip.ClientTx) {
 	// sipgo hands 2xx after the first to a hook, on a goroutine of its own.
-	again := make(chan *sip.Response)
+	again, left := make(chan *sip.Response), make(chan struct{})
+	defer close(left)
 	tx.OnRetransmission(func(res *sip.Response) {
 		select {
 		case again <- res:
+		case <-left:
+			if v.brief && sipua.Fits(v.req, res) {
+				v.engine.running.Go(func() { v.repeated(res) }) // not under sipgo's lock
+			}
 		case <-tx.Done():
 		}
 	})
@@ -88,12 +95,21 @@ func (v *invitation) read(tx *sip.ClientTx) {
 			cancelled = true
 			v.cancel()
 		}
+		if finished && v.brief {
+			return
+		}
 	}
 }
 
 func (v *invitation) cancel() {
 	ctx, done := context.WithTimeout(context.Background(), v.engine.h())
-	tx, err := v.engine.sip.StartCancel(ctx, dialog.Cancel(v.req))
+	cancel := dialog.Cancel(v.req)
+	if v.reason != nil {
+		for _, h := range v.reason() {
+			cancel.AppendHeader(h)
+		}
+	}
+	tx, err := v.engine.sip.StartCancel(ctx, cancel)
 	if err != nil {
 		done()
 		return

@@ -42,9 +42,10 @@ type Leg struct {
 	local    []byte // SDP that we sent last
 	remote   []byte // SDP that the peer sent last
 	reoffer  func(offer []byte) (answer []byte, err error)
-	waiting  []*inDialog         // requests behind a gap in CSeq
+	waiting  queue               // requests behind a gap in CSeq
 	acks     map[uint32]*unacked // 2xx of ours, by CSeq number
-	offering bool                // an offer of ours is out (RFC 3261 §14.2: theirs gets 491)
+	session  refresh
+	offering bool // an offer of ours is out (RFC 3261 §14.2: theirs gets 491)
 }
 
 // unacked is a 2xx of ours to an INVITE that waits for its ACK.
@@ -99,6 +100,7 @@ func (l *Leg) loop() {
 			}
 		}
 	}
+	l.session.stop()
 	for _, r := range l.waiting {
 		answerAfterEnd(r.t)
 		close(r.done)

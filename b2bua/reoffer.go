@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 
+	"latchkey/internal/dialog"
 	"latchkey/internal/sipua"
 )
 
@@ -43,7 +43,7 @@ func (l *Leg) reoffers(ctx context.Context, sdp []byte) (*sip.Response, error) {
 	var fields []sip.Header // credentials
 	for ch := (sipua.Challenges{}); ; {
 		var req *sip.Request
-		if !l.do(func() { req = l.state.Request(sip.INVITE) }) {
+		if !l.do(func() { req = l.state.Request(sip.INVITE); l.askTime(req) }) {
 			return nil, errOver
 		}
 		l.engine.contact(req, req.From().Address)
@@ -85,12 +85,8 @@ func (l *Leg) reoffers(ctx context.Context, sdp []byte) (*sip.Response, error) {
 
 // standBack waits as long as the rule for 491 says: the owner of the Call-ID 2.1 to 4 s, the other one up to 2 s.
 func (l *Leg) standBack(ctx context.Context) error {
-	wait := rand.N(2 * time.Second)
-	if l.caller {
-		wait = 2100*time.Millisecond + rand.N(1900*time.Millisecond)
-	}
 	select {
-	case <-time.After(wait):
+	case <-time.After(standBackFor(l.caller)):
 		return nil
 	case <-l.done:
 		return errOver
@@ -107,12 +103,15 @@ func (l *Leg) reoffer1(ctx context.Context, req *sip.Request, sdp []byte) (*sip.
 	}
 	result := make(chan outcome, 1)
 	var ack *sip.Request // the reader's own
-	v := &invitation{engine: l.engine, req: req, gone: make(chan struct{}), progress: func(*sip.Response) {}}
+	gone := make(chan struct{})
+	v := &invitation{engine: l.engine, req: req, gone: gone, progress: func(*sip.Response) {}}
 	v.final = func(res *sip.Response, lost error) {
 		ok := l.do(func() {
 			l.offering = false
 			if res != nil && res.IsSuccess() {
 				l.state.Refresh(res)
+				l.session.learn(res)
+				l.keepTime(dialog.Granted(res))
 				l.local, l.remote = sdp, bytes.Clone(bodyPart(res, sdpType))
 				ack = l.state.ACK(req.CSeq().SeqNo)
 			}
@@ -148,10 +147,10 @@ func (l *Leg) reoffer1(ctx context.Context, req *sip.Request, sdp []byte) (*sip.
 			return o.res, o.err
 		default:
 		}
-		close(v.gone)
+		close(gone)
 		return nil, errOver
 	case <-ctx.Done():
-		close(v.gone)
+		close(gone)
 		return nil, ctx.Err()
 	}
 }

@@ -95,17 +95,7 @@ func newWire(t *testing.T) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.running.Go(func() { // ends when the socket is closed
-		buf := make([]byte, 65535)
-		for {
-			n, from, err := w.udp.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			head, body, _ := strings.Cut(string(buf[:n]), "\r\n\r\n")
-			w.add(head, body, func(s string) { _, _ = w.udp.WriteTo([]byte(s), from) })
-		}
-	})
+	w.readDatagrams()
 	w.running.Go(func() {
 		for {
 			conn, err := w.tcp.Accept()
@@ -119,9 +109,32 @@ func newWire(t *testing.T) *wire {
 	return w
 }
 
+// newWireOn is a wire with datagrams only.
+func newWireOn(t *testing.T, conn net.PacketConn) *wire {
+	w := &wire{t: t, seen: map[string]bool{}, more: make(chan struct{}), udp: conn, addr: conn.LocalAddr().String()}
+	w.readDatagrams()
+	return w
+}
+
+func (w *wire) readDatagrams() {
+	w.running.Go(func() { // ends when the socket is closed
+		buf := make([]byte, 65535)
+		for {
+			n, from, err := w.udp.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			head, body, _ := strings.Cut(string(buf[:n]), "\r\n\r\n")
+			w.add(head, body, func(s string) { _, _ = w.udp.WriteTo([]byte(s), from) })
+		}
+	})
+}
+
 func (w *wire) close() {
 	w.udp.Close()
-	w.tcp.Close()
+	if w.tcp != nil {
+		w.tcp.Close()
+	}
 	w.mu.Lock()
 	for _, c := range w.conns {
 		c.Close()
@@ -346,6 +359,7 @@ type talk struct {
 	local, remote string // From and To of its requests, with tags
 	target        string
 	seq           int
+	invited       string // the INVITE sent last
 }
 
 var branches = struct {
@@ -375,7 +389,11 @@ func (d *talk) send(method, body string, fields ...string) {
 	if method != "ACK" {
 		d.seq++
 	}
-	d.out(d.text(method, d.seq, body, fields...))
+	text := d.text(method, d.seq, body, fields...)
+	if method == "INVITE" {
+		d.invited = text
+	}
+	d.out(text)
 }
 
 // ask sends the next request and returns its final response. Datagrams get lost under load, so over UDP
@@ -545,9 +563,12 @@ func (s *side) talkOf(m *text, tag string, out func(string)) *talk {
 }
 
 // caller is a peer that calls us.
-func (s *side) caller(callID string) *talk {
+func (s *side) caller(callID string) *talk { return s.callerOn(s.w, callID) }
+
+// callerOn is a peer with sockets of its own.
+func (s *side) callerOn(w *wire, callID string) *talk {
 	s.t.Helper()
-	d := &talk{w: s.w, network: s.network, callID: callID, local: "<sip:a@cc.com>;tag=c1", remote: "<sip:b@guest.example>"}
+	d := &talk{w: w, network: s.network, callID: callID, local: "<sip:a@cc.com>;tag=c1", remote: "<sip:b@guest.example>"}
 	for _, a := range s.ua.Addrs() {
 		if a.Network != s.network {
 			continue
@@ -558,7 +579,7 @@ func (s *side) caller(callID string) *talk {
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			s.w.read(conn)
+			w.read(conn)
 			d.out = func(text string) { _, _ = conn.Write([]byte(text)) }
 			return d
 		}
@@ -566,7 +587,7 @@ func (s *side) caller(callID string) *talk {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		d.out = func(text string) { _, _ = s.w.udp.WriteTo([]byte(text), to) }
+		d.out = func(text string) { _, _ = w.udp.WriteTo([]byte(text), to) }
 	}
 	return d
 }

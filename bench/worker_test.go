@@ -124,6 +124,7 @@ type worker struct {
 	msrp      *msrp.Listener
 	anchors   []*msrp.Anchor
 	idle      []net.Conn
+	bridged   []func() // each ends one
 	profile   string
 }
 
@@ -169,6 +170,8 @@ func (w *worker) obey(o order) (report, error) {
 		return w.listen(1, func(nc net.Conn) { between(nc, o.Addrs[0], copyLoop(o.Chunk)) })
 	case "anchor":
 		return w.anchor(o)
+	case "bridge":
+		return w.bridge(o)
 	case "bulk":
 		return bulk(o)
 	case "texts":
@@ -184,6 +187,10 @@ func (w *worker) obey(o order) (report, error) {
 
 // close ends what the orders before have begun.
 func (w *worker) close() {
+	for _, end := range w.bridged {
+		end()
+	}
+	w.bridged = nil
 	for _, l := range w.listeners {
 		_ = l.Close()
 	}

@@ -126,8 +126,7 @@ func (g *Gateway) wire() {
 		Channels: channels(c), Online: g.hall.Online, Notify: g.courier.Wake, Log: log,
 	})
 	keeper := &doorkeeper{desk: g.desk, board: g.board, hall: g.hall, wire: w, streamsOnly: c.StreamsOnly, log: log}
-	g.engine.Handle(keeper)
-	g.engine.On(sip.OPTIONS, keeper.ServeOptions)
+	newInPath(g, keeper).serve()
 	g.serveLookout()
 	g.front.serve(g)
 }

@@ -188,3 +188,15 @@ func checkMSRPListen(l string) error {
 	}
 	return checkHostPort(addr)
 }
+
+// like is the port for a leg by a transport, of the peer's address family where there is one; else the first one of all.
+func (p *msrpPorts) like(secure bool, addr string) *msrpPort {
+	best := p.all[0]
+	for i, l := range p.all {
+		fits, fitted := l.secure == secure, best.secure == secure
+		if fits && !fitted || fits == fitted && isIPv6(l.host) == isIPv6(addr) && isIPv6(best.host) != isIPv6(addr) && i > 0 {
+			best = l
+		}
+	}
+	return best
+}

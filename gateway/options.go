@@ -33,6 +33,8 @@ type Config struct {
 	SIPListen          []string // "udp:host:port" or "tcp:host:port", as sipua.Options takes them
 	SIPCore            string   // SIP URI of the first hop into the core
 	SIPTrusted         []string // hosts whose P-Asserted-Identity is believed
+	SIPIOI             string   // our network's name in P-Charging-Vector; "": none is put in
+	SIPResponseSource  string   // value of Response-Source; "": none
 	SIPAuth            registrar.Auth
 	SIPRegisterExpires time.Duration
 	GuestMode          GuestMode          // how the core has the guests
@@ -47,6 +49,7 @@ type Config struct {
 	SkipInteraction    bool               // accounts are registered at the core alone (R4)
 	MSRPListen         []string           // "tcp:host:port" or "tls:host:port"; calls offer the first one
 	MSRPPeers          []netip.Prefix     // networks that MSRP may connect to; nil: the default policy
+	Anchor             AnchorMode         // whose MSRP goes through the gateway
 
 	Directory     string         // path of the directory file; "": DirectoryHTTP
 	DirectoryHTTP *DirectoryHTTP // the directory over HTTP; nil: Directory
@@ -131,6 +134,8 @@ func Options() []Option {
 		{Name: "sip-listen", Default: "udp:127.0.0.1:5080,tcp:127.0.0.1:5080", Help: "list of SIP listeners, udp: or tcp: and an address", Example: "udp:192.0.2.10:5060,tcp:192.0.2.10:5060", List: true, set: setSIPListen},
 		{Name: "sip-core", Default: "sip:127.0.0.1:5060", Help: "first hop into the core", Example: "sip:core.example.com:5060;transport=tcp", set: setSIPCore},
 		{Name: "sip-trusted", Meaning: "host of sip-core", Help: "list of hosts whose P-Asserted-Identity is believed", Example: "192.0.2.1,192.0.2.2", List: true, set: setSIPTrusted},
+		{Name: "sip-ioi", Help: "name of this network in the type 3 orig-ioi and term-ioi of P-Charging-Vector; without it those of the core stay", Example: "as.example.com", set: token(func(c *Config) *string { return &c.SIPIOI })},
+		{Name: "sip-response-source", Help: "value of Response-Source in refusals of this server; without it there is none", Example: "<urn:3gpp:fe:as>", set: token(func(c *Config) *string { return &c.SIPResponseSource })},
 		{Name: "sip-auth", Default: "none", Help: "how accounts authenticate in the core: none, shared:SECRET (every account has this password), ephemeral:SECRET (time-limited names) or directory (the password that came with the account)", Example: "shared:@/etc/latchkey/sip-secret", Secret: true, set: setSIPAuth},
 		{Name: "sip-register-expires", Default: "600000s", Help: "Expires that a REGISTER asks for", Example: "3600s", set: duration(time.Second, func(c *Config) *time.Duration { return &c.SIPRegisterExpires })},
 		{Name: "guest-mode", Default: "register", Help: "how the core has the guests: register (each account is registered, as a user agent does) or as (no REGISTER: the core routes the domain here, and takes requests from here on behalf of guests)", Example: "as", set: setGuestMode},
@@ -145,6 +150,7 @@ func Options() []Option {
 		{Name: "interaction-skip", Default: "false", Help: "accounts that the directory allots are registered at the core alone, not at the interaction servers", Example: "true", Bool: true, set: boolean(func(c *Config) *bool { return &c.SkipInteraction })},
 		{Name: "msrp-listen", Default: "tcp:127.0.0.1:2855", Help: "list of MSRP listeners, tcp: or tls: and an address; calls offer the first one and, where that gets 488, the first tcp:; answers take TLS where it is offered; tls: shows the certificate of http-tls-cert, or a self-signed one by its fingerprint", Example: "tcp:192.0.2.10:2855,tls:192.0.2.10:2856", List: true, set: setMSRPListen},
 		{Name: "msrp-peers", Meaning: "public addresses, and, where sip-core is loopback or private, addresses of that same class; never link-local", Help: "list of networks (CIDR) that MSRP may connect to", Example: "192.0.2.0/24,2001:db8::/32", List: true, set: setMSRPPeers},
+		{Name: "anchor", Default: "always", Help: "whose MSRP goes through the gateway where it is an application server in the path: always (everybody's), or guests or never (only what ends here; other calls are signalling alone)", Example: "never", set: setAnchor},
 		{Name: "directory", Help: "who is a registered user: file:PATH, or the http:// or https:// base URL of a program that knows, with user:password@ (Basic) or :token@ (Bearer) before the host", Example: "file:users.yaml", Secret: true, set: setDirectory},
 		{Name: "mail", Help: "SMTP server that takes invitations: smtp:// (STARTTLS where offered) or smtps://", Example: "smtp://latchkey:@/etc/latchkey/mail-password@mail.example.com:587", Secret: true, set: setMail},
 		{Name: "mail-from", Help: "sender address of invitations", Example: "invitations@example.com", set: setMailFrom},

@@ -87,6 +87,8 @@ func TestBadValuesAreNamedOnOneLine(t *testing.T) {
 		{[]string{"--data", "postgres://localhost/x"}, []string{"--data", "only an SQLite file"}},
 		{[]string{"--msrp-listen", "udp:127.0.0.1:2855"}, []string{"--msrp-listen", "does not begin with tcp: or tls:", "tls:192.0.2.10:2856"}},
 		{[]string{"--msrp-listen", "tcp:127.0.0.1:2855,tls:2856"}, []string{"--msrp-listen", `"2856" is not host:port`}},
+		{[]string{"--anchor", "sometimes"}, []string{"--anchor", "not one of always, guests, never"}},
+		{[]string{"--sip-ioi", "a\r\nb"}, []string{"--sip-ioi", "header field", "as.example.com"}},
 		{[]string{"--msrp-peers", "10.0.0.1"}, []string{"--msrp-peers", "CIDR"}},
 		{[]string{"--directory", "ldap://cc.com"}, []string{"--directory", "neither file:PATH nor", "file:users.yaml"}},
 		{[]string{"--directory", "https://cc.com/?x"}, []string{"--directory", "without query"}},

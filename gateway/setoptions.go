@@ -17,6 +17,7 @@ import (
 
 	"latchkey"
 	"latchkey/guest"
+	"latchkey/internal/sipua"
 	"latchkey/registrar"
 )
 
@@ -165,6 +166,21 @@ func setInviterLogout(c *Config, v string) error {
 	err := oneOf(v, &choice, "end", "keep")
 	c.KeepInviters = choice == "keep"
 	return err
+}
+
+// token is a text that stands in a SIP header field as it is.
+func token(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		if !sipua.Clean(v) || strings.ContainsAny(v, " \t\"") {
+			return fmt.Errorf("%q can't stand in a header field", v)
+		}
+		*field(c) = v
+		return nil
+	}
+}
+
+func setAnchor(c *Config, v string) error {
+	return oneOf(v, &c.Anchor, AnchorAlways, AnchorGuests, AnchorNever)
 }
 
 func setSIPListen(c *Config, v string) error {

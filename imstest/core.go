@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 )
@@ -48,6 +49,7 @@ type Core struct {
 	forwards map[string]*forward         // INVITEs under way by upstream branch
 	subs     map[string]*regSubscription // by Call-ID
 	changed  chan struct{}               // closed and replaced when seen grows
+	as       string                      // host:port of the application server of all users
 }
 
 // Seen is a request that reached the core.
@@ -94,6 +96,40 @@ func (c *Core) Addr() string { return c.addr }
 
 // URI is the core's SIP URI.
 func (c *Core) URI() string { return "sip:" + c.addr }
+
+// ServedBy makes an application server (host:port) part of the way of all requests that open something, as an S-CSCF does by initial
+// filter criteria; "": none.
+func (c *Core) ServedBy(as string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.as = as
+}
+
+// ISCMark is the Route that an application server must give back byte for byte. The core knows a request again by it.
+func (c *Core) ISCMark() string {
+	return "<sip:iscmark@" + c.addr + ";lr;s=1;h=0;d=0;a=7369703A%61;X=>"
+}
+
+// toServer puts an application server into the way of an originating request.
+func (c *Core) toServer(m, out *Message) {
+	c.mu.Lock()
+	as := c.as
+	c.mu.Unlock()
+	if as == "" || param(m.Get("To"), "tag") != "" || strings.Contains(firstOf(m, "Via"), " "+as) {
+		return
+	}
+	switch m.Method {
+	case "INVITE", "MESSAGE", "OPTIONS", "SUBSCRIBE", "PUBLISH", "REFER":
+	default:
+		return
+	}
+	out.Push("Route", c.ISCMark())
+	out.Push("Route", "<sip:"+as+";lr>")
+	if pai := firstOf(out, "P-Asserted-Identity"); pai != "" {
+		out.Set("P-Served-User", pai+";sescase=orig;regstate=reg")
+	}
+	out.Set("P-Charging-Vector", "icid-value="+token()+";icid-generated-at="+c.addr+";orig-ioi=home.example")
+}
 
 // Requests lists the requests of a method that reached the core, oldest first; "": all.
 func (c *Core) Requests(method string) []Seen {

@@ -406,3 +406,20 @@ func (p *Phone) Options(ctx context.Context, peer string) (*Message, error) {
 		Add("Contact", p.contact(true)).Add("Accept", "application/sdp").Add("Route", "<sip:"+p.opt.Core+";lr>")
 	return p.do(ctx, m, p.core())
 }
+
+// Break closes the chat's TCP connection without a word, as a radio link that is lost, and stays in the call.
+func (p *Phone) Break(ctx context.Context, peer string) error {
+	p.pmu.Lock()
+	c := p.calls[peer]
+	p.pmu.Unlock()
+	if c == nil {
+		return errors.New("no chat is open")
+	}
+	select {
+	case <-c.endpoint().up:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	c.endpoint().close()
+	return nil
+}

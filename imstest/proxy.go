@@ -56,7 +56,11 @@ func (c *Core) route(m *Message, src source) {
 		if addr, _ := hostPort(r); r == "" || addr != c.addr {
 			break
 		}
-		back = back || strings.HasPrefix(r, "sip:"+returned+"@")
+		if back = back || strings.HasPrefix(r, "sip:"+returned+"@"); strings.HasPrefix(r, "sip:iscmark@") {
+			if back = true; "<"+r+">" != c.ISCMark() {
+				c.violation("the ISC mark came back as %q (TS 24.229 §5.7.5)", r)
+			}
+		}
 		out.Pop("Route")
 	}
 	refuse := func(code int, reason string) {
@@ -94,6 +98,9 @@ func (c *Core) route(m *Message, src source) {
 	if c.opt.IMServer != "" && m.Method == "INVITE" && !inDialog && !back {
 		out.Push("Route", "<sip:"+returned+"@"+c.addr+";lr>")
 		out.Push("Route", "<sip:"+c.opt.IMServer+";lr>")
+	}
+	if !back {
+		c.toServer(m, out)
 	}
 	targets, code := c.targets(out, inDialog)
 	if code != 0 {

@@ -22,10 +22,12 @@ import (
 // waits for. Byte-Range counts a message's octets, so REPORTs stay true. An empty SEND binds or keeps alive one leg, and is
 // answered by it.
 //
-// When one leg is lost or closed both are over: peers that renegotiate get a new Anchor.
+// When one leg is lost or closed both are over: peers that renegotiate get a new Anchor, whose leg may take over the other
+// one's connection (AnchorLeg.TakeOver).
 type Anchor struct {
 	legs    [2]*AnchorLeg
 	observe func(Passed)
+	linger  time.Duration
 	done    chan struct{} // closed by end
 
 	mu  sync.Mutex
@@ -35,8 +37,9 @@ type Anchor struct {
 // AnchorOptions make an Anchor.
 type AnchorOptions struct {
 	A, B    LegOptions
-	Observe func(Passed) // called for each request that went through, by the reader of its connection: it must not block; nil: nobody looks
-	Log     *slog.Logger // default: none
+	Observe func(Passed)  // called for each request that went through, by the reader of its connection: it must not block; nil: nobody looks
+	Linger  time.Duration // how long the connection of one leg stays, for TakeOver, when the other leg is lost; 0: not at all
+	Log     *slog.Logger  // default: none
 }
 
 // LegOptions are one side of an Anchor.
@@ -64,13 +67,16 @@ func NewAnchor(opt AnchorOptions) *Anchor {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &Anchor{observe: opt.Observe, done: make(chan struct{})}
+	a := &Anchor{observe: opt.Observe, linger: opt.Linger, done: make(chan struct{})}
 	for i, o := range []LegOptions{opt.A, opt.B} {
 		if o.BindTimeout <= 0 {
 			o.BindTimeout = 30 * time.Second
 		}
-		l := &AnchorLeg{anchor: a, first: i == 0, opt: o, log: opt.Log, local: o.Local.String(), place: newPlace(o.Remote)}
+		l := &AnchorLeg{anchor: a, first: i == 0, opt: o, log: opt.Log, local: o.Local.String(), place: newPlace(o.Remote), told: make(chan struct{})}
 		l.remote.Store(pathOf(o.Remote))
+		if len(o.Remote) > 0 {
+			l.onceTold.Do(func() { close(l.told) })
+		}
 		a.legs[i] = l
 	}
 	a.legs[0].other, a.legs[1].other = a.legs[1], a.legs[0]
@@ -95,11 +101,15 @@ func (a *Anchor) Err() error {
 
 // Close ends both legs. It is idempotent.
 func (a *Anchor) Close() error {
-	a.end(ErrClosed)
+	a.end(ErrClosed, nil)
+	for _, l := range a.legs {
+		l.leave() // those that linger, too
+	}
 	return nil
 }
 
-func (a *Anchor) end(err error) {
+// end is the end of both. by is the leg that was lost, if one was.
+func (a *Anchor) end(err error, by *AnchorLeg) {
 	a.mu.Lock()
 	if a.err != nil {
 		a.mu.Unlock()
@@ -109,7 +119,11 @@ func (a *Anchor) end(err error) {
 	close(a.done)
 	a.mu.Unlock()
 	for _, l := range a.legs {
-		l.leave()
+		if by != nil && l != by && a.linger > 0 {
+			time.AfterFunc(a.linger, l.leave)
+		} else {
+			l.leave()
+		}
 	}
 }
 
@@ -129,6 +143,10 @@ type AnchorLeg struct {
 
 	place // whose mu guards the fields below, too
 
+	told     chan struct{} // closed when remote is known
+	onceTold sync.Once
+
+	given    bool     // the connection is another leg's now
 	parts    parts    // of chunks to this leg's peer that were divided
 	refusals outcomes // messages from this leg's peer that were refused
 	refused  atomic.Int32
@@ -160,9 +178,28 @@ func (l *AnchorLeg) Trust(peer ...Fingerprint) { l.trust.set(peer) }
 func (l *AnchorLeg) SetRemote(p Path) {
 	defer l.trust.describe(p)
 	l.remote.Store(pathOf(p))
+	l.onceTold.Do(func() { close(l.told) })
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.expected()
+}
+
+// toldWithin bounds how long a peer's first message waits for the other side's path: it may be faster than the response that tells it.
+const toldWithin = 5 * time.Second
+
+// destination is the path to the leg's peer, for which a message that came early waits a little. It may be empty.
+func (l *AnchorLeg) destination() *legPath {
+	if to := l.remote.Load(); len(to.path) > 0 {
+		return to
+	}
+	wait := time.NewTimer(toldWithin)
+	defer wait.Stop()
+	select {
+	case <-l.told:
+	case <-l.anchor.done:
+	case <-wait.C:
+	}
+	return l.remote.Load()
 }
 
 // Bound is closed when the leg has its connection.
@@ -205,13 +242,16 @@ func (l *AnchorLeg) end(err error) {
 	if l.first {
 		side = "A"
 	}
-	l.anchor.end(fmt.Errorf("leg %s: %w", side, err))
+	l.anchor.end(fmt.Errorf("leg %s: %w", side, err), l)
 }
 
 // leave takes the leg off its connection and its listener.
 func (l *AnchorLeg) leave() {
 	l.mu.Lock()
 	c, listener := l.conn, l.listener
+	if l.given {
+		c = nil
+	}
 	l.mu.Unlock()
 	if listener != nil {
 		listener.forget(l)

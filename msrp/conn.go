@@ -476,8 +476,9 @@ func (c *conn) arm(tid string, timeout time.Duration) {
 func (c *conn) attach(t target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	_, before := c.targets.at(t.attached()).(*AnchorLeg) // whose place is taken over
 	c.targets.add(t)
-	if _, ok := t.(*AnchorLeg); ok {
+	if _, ok := t.(*AnchorLeg); ok && !before {
 		c.anchored.Add(1)
 	}
 }

@@ -88,6 +88,9 @@ func (l *Listener) await(t target) {
 // Forget ends the expectation, and the wait for it. A session that is bound stays so.
 func (l *Listener) Forget(s *Session) { l.forget(s) }
 
+// ForgetLeg is Forget for a leg of an Anchor.
+func (l *Listener) ForgetLeg(leg *AnchorLeg) { l.forget(leg) }
+
 func (l *Listener) forget(t target) {
 	l.mu.Lock()
 	if l.expected[t.attached()] == t {

@@ -391,6 +391,9 @@ func (l *AnchorLeg) forward(r *Reader, h *Head) error {
 	}
 	out := *h
 	to := l.other.remote.Load()
+	if h.Method == SEND && h.HasBody {
+		to = l.other.destination()
+	}
 	out.ToPath, out.FromPath = to.path, Path{l.other.opt.Local}
 	switch {
 	case h.Method == "":

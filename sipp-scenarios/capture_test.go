@@ -138,8 +138,20 @@ func (c *capture) packets(filter string, fields ...string) [][]string {
 	return all
 }
 
+// seen is how often a field has a value, at least; "": any.
+type seen struct {
+	field, value string
+	least        int
+}
+
+// ofMainFlow is what a capture of the main flow has.
+var ofMainFlow = []seen{
+	{"sip.Method", "REGISTER", 4}, {"sip.Method", "OPTIONS", 2}, {"sip.Method", "INVITE", 4}, {"sip.Method", "ACK", 4}, {"sip.Method", "BYE", 4},
+	{"sip.Status-Code", "200", 10}, {"sip.Status-Code", "404", 1}, {"sdp.media", "", 6}, {"msrp.method", "SEND", 12}, {"msrp.status.code", "200", 12},
+}
+
 // inspect holds what was recorded against tshark's own reading of SIP, SDP and MSRP.
-func (c *capture) inspect() {
+func (c *capture) inspect(wanted []seen) {
 	c.t.Helper()
 	if c == nil {
 		return
@@ -148,13 +160,7 @@ func (c *capture) inspect() {
 	c.stop()
 	fields := []string{"sip.Method", "sip.Status-Code", "sdp.media", "msrp.method", "msrp.status.code"}
 	all := c.packets("sip or msrp", fields...)
-	for _, want := range []struct {
-		field, value string
-		least        int
-	}{
-		{"sip.Method", "REGISTER", 4}, {"sip.Method", "OPTIONS", 2}, {"sip.Method", "INVITE", 4}, {"sip.Method", "ACK", 4}, {"sip.Method", "BYE", 4},
-		{"sip.Status-Code", "200", 10}, {"sip.Status-Code", "404", 1}, {"sdp.media", "", 6}, {"msrp.method", "SEND", 12}, {"msrp.status.code", "200", 12},
-	} {
+	for _, want := range wanted {
 		n, i := 0, slices.Index(fields, want.field)
 		for _, p := range all {
 			// A TCP segment may hold several messages: the values stand with commas between them.

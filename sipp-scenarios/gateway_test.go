@@ -155,7 +155,7 @@ func mainFlow(t *testing.T, w *world) {
 	if n := len(w.mail.mails()); n != 1 {
 		t.Errorf("%d mails, want 1", n)
 	}
-	rec.inspect()
+	rec.inspect(ofMainFlow)
 }
 
 func number(t *testing.T, s string) int {

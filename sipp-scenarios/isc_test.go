@@ -47,3 +47,52 @@ func TestKamailioTellsOfAnInviterWhoComesAndGoes(t *testing.T) {
 		})
 	}
 }
+
+// X1, X2, F61, B1.08, B1.11, B1.13: Kamailio, as an S-CSCF, has the gateway as application server of two SIPp phones. It knows its
+// mark again; the chat's MSRP goes through the gateway; and either phone's BYE, or a shutdown, ends both legs.
+func TestKamailioHasTheGatewayInItsPath(t *testing.T) {
+	port := freePort(t)
+	w := newWorld(t, "none", fmt.Sprintf(`AS_URI="sip:127.0.0.1:%d"`, port))
+	w.move(port)
+	phone, other := newMedia(t), newMedia(t)
+	rec := record(t, []int{w.core.port, w.sip}, []int{w.msrp, number(t, phone.Port()), number(t, other.Port())})
+	a, c := newPhone(t, w.core, "a"), newPhone(t, w.core, "c")
+	a.register()
+	c.register()
+
+	// A hangs up.
+	called := c.start("isc-uas.xml", nowhere("active")...)
+	a.start("invite-uac.xml", append(nowhere("actpass"), "called", "c@cc.com")...).wait()
+	called.wait()
+
+	// Both stay, and talk; A connects to the gateway, and the gateway to C.
+	other.Await()
+	called = c.start("isc-uas.xml", describe(other, "passive")...)
+	call := a.start("invite-uac-stays.xml", append(describe(phone, "active"), "called", "c@cc.com")...)
+	if err := phone.Connect(call.remotePath(phone)); err != nil {
+		t.Fatalf("A's connection: %v", err)
+	}
+	id, err := phone.Send(bounded(t), "through the core")
+	if err != nil {
+		t.Fatalf("A's SEND: %v", err)
+	}
+	if got, err := other.Wait(bounded(t), "message", 1); err != nil || got[0].ID != id || got[0].Text != "through the core" {
+		t.Fatalf("C has %+v, %v", got, err)
+	}
+	if _, err := other.Send(bounded(t), "and back"); err != nil {
+		t.Fatalf("C's SEND: %v", err)
+	}
+	if got, err := phone.Wait(bounded(t), "message", 1); err != nil || got[0].Text != "and back" {
+		t.Fatalf("A has %+v, %v", got, err)
+	}
+	if strings.Contains(called.messages(), fmt.Sprintf("msrp://127.0.0.1:%s/", phone.Port())) {
+		t.Error("A's own path is in what C got")
+	}
+	w.close()
+	call.wait()
+	called.wait()
+	rec.inspect([]seen{ // two calls over four hops each
+		{"sip.Method", "INVITE", 8}, {"sip.Method", "ACK", 8}, {"sip.Method", "BYE", 8}, {"sip.Status-Code", "200", 16}, {"sdp.media", "", 16},
+		{"msrp.method", "SEND", 8}, {"msrp.status.code", "200", 8},
+	})
+}

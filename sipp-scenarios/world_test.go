@@ -89,6 +89,17 @@ func (w *world) open() {
 	go func() { ended <- g.Run(context.Background()) }() // ends with Shutdown
 }
 
+// move starts the gateway again with its SIP on another port.
+func (w *world) move(port int) {
+	w.t.Helper()
+	w.close()
+	for i, a := range w.args {
+		w.args[i] = strings.ReplaceAll(a, fmt.Sprintf("127.0.0.1:%d,tcp:127.0.0.1:%d", w.sip, w.sip), fmt.Sprintf("127.0.0.1:%d,tcp:127.0.0.1:%d", port, port))
+	}
+	w.sip = port
+	w.open()
+}
+
 // close shuts the gateway down. The second time it does nothing.
 func (w *world) close() {
 	w.t.Helper()

@@ -80,13 +80,7 @@ func (s *State) retarget(c *sip.ContactHeader) {
 
 // recorded lists the Record-Route values in order, also where several stand in one field
 // (RFC 3261 §7.3.1).
-func recorded(m fields) []string {
-	var all []string
-	for _, h := range m.GetHeaders("Record-Route") {
-		all = append(all, Split(h.Value())...)
-	}
-	return all
-}
+func recorded(m fields) []string { return Values(m, "Record-Route") }
 
 func tag(p sip.HeaderParams) string {
 	t, _ := p.Get("tag")

@@ -40,6 +40,15 @@ func Split(field string) []string {
 	return all
 }
 
+// Values lists the values of all fields called name in order, each as it was written.
+func Values(m fields, name string) []string {
+	var all []string
+	for _, h := range m.GetHeaders(name) {
+		all = append(all, Split(h.Value())...)
+	}
+	return all
+}
+
 // URI takes the URI out of one value, a name-addr or an addr-spec (RFC 3261 §20.10): without
 // brackets, what follows a semicolon belongs to the field. It is "" where there is none.
 func URI(value string) string {

@@ -44,6 +44,8 @@ type Options struct {
 	Listen    []string // "udp:127.0.0.1:5080", "tcp:127.0.0.1:5080"; port 0: any free one
 	UserAgent string   // value of User-Agent and Server; "" sends none
 	Log       *slog.Logger
+
+	ListenPacket func(network, address string) (net.PacketConn, error) // nil: net.ListenPacket; tests with a clock of their own bring a network
 }
 
 // Addr is an address that the endpoint listens on.
@@ -61,11 +63,14 @@ type Endpoint struct {
 	addrs   []Addr
 	closers []func() error
 	handler atomic.Pointer[func(*Transaction)]
-	running sync.WaitGroup // readers of the listeners
+
+	listenPacket func(network, address string) (net.PacketConn, error)
+	running      sync.WaitGroup // readers of the listeners
 
 	heard atomic.Int64 // when something came in, in Unix nanoseconds
 
-	mu      sync.Mutex // sending grows under it and not after closed
+	mu      sync.Mutex          // guards names; sending grows under it and not after closed
+	names   map[string][]net.IP // hosts that Owns was asked for
 	sending sync.WaitGroup
 	closed  atomic.Bool
 	stopped context.Context // ends by stop, in Close
@@ -77,9 +82,12 @@ func Listen(opt Options) (*Endpoint, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	e := &Endpoint{log: opt.Log, agent: opt.UserAgent}
+	if opt.ListenPacket == nil {
+		opt.ListenPacket = net.ListenPacket
+	}
+	e := &Endpoint{log: opt.Log, agent: opt.UserAgent, listenPacket: opt.ListenPacket}
 	e.stopped, e.stop = context.WithCancel(context.Background())
-	e.sockets = sip.NewTransportLayer(net.DefaultResolver, sip.NewParser(), nil, sip.WithTransportLayerLogger(quiet), sip.WithTransportLayerReadFilter(e.filter))
+	e.sockets = sip.NewTransportLayer(net.DefaultResolver, newParser(), nil, sip.WithTransportLayerLogger(quiet), sip.WithTransportLayerReadFilter(e.filter))
 	e.sockets.OnMessage(choose) // before the transaction layer, which hands each message to a goroutine
 	e.layer = sip.NewTransactionLayer(e.sockets, sip.WithTransactionLayerLogger(quiet), sip.WithTransactionLayerTerminateOnConnClose(),
 		sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {}))
@@ -104,11 +112,13 @@ func (e *Endpoint) bind(listen string) error {
 	}
 	switch network {
 	case "udp":
-		conn, err := net.ListenPacket("udp", hostport)
+		conn, err := e.listenPacket("udp", hostport)
 		if err != nil {
 			return fmt.Errorf("listen %s: %w", listen, err)
 		}
-		_ = conn.(*net.UDPConn).SetReadBuffer(4 << 20) // as far as net.core.rmem_max allows: a burst of calls must not be lost
+		if udp, ok := conn.(*net.UDPConn); ok {
+			_ = udp.SetReadBuffer(4 << 20) // as far as net.core.rmem_max allows: a burst of calls must not be lost
+		}
 		e.addrs = append(e.addrs, Addr{network, conn.LocalAddr().String()})
 		e.closers = append(e.closers, conn.Close)
 		serve(func() error { return e.sockets.ServeUDP(conn) })

@@ -250,7 +250,7 @@ func TestOneTagIsInAllResponses(t *testing.T) {
 	cancelled, over, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	e := listen(t, func(tx *Transaction) {
 		chosen <- tx.Tag
-		if !tx.OnCancel(func() { close(cancelled) }) || !tx.OnEnd(func() { close(ended) }) {
+		if !tx.OnCancel(func(*sip.Request) { close(cancelled) }) || !tx.OnEnd(func() { close(ended) }) {
 			t.Error("it is over already")
 		}
 		_ = tx.Respond(180, "")

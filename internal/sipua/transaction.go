@@ -52,7 +52,7 @@ func (t *Transaction) Send(res *sip.Response) error {
 // OnCancel calls f when the peer cancels the request. sipgo answers the CANCEL and sends the 487.
 // It reports false if that has happened already. f runs under the transaction's lock, which
 // every response takes, too: it must not wait for anything.
-func (t *Transaction) OnCancel(f func()) bool { return t.tx.OnCancel(func(*sip.Request) { f() }) }
+func (t *Transaction) OnCancel(f func(cancel *sip.Request)) bool { return t.tx.OnCancel(f) }
 
 // OnEnd calls f when the transaction is over, be it that its connection closed. f must not wait for anything.
 // It reports false if that has happened already.

@@ -190,11 +190,26 @@ type candidate struct {
 
 // parse finds all MSRP media; there is one at least.
 func parse(body []byte) (*sdp.SessionDescription, []candidate, error) {
+	d, err := unmarshal(body)
+	if err != nil {
+		return nil, nil, err
+	}
+	all := candidates(d)
+	if len(all) == 0 {
+		return nil, nil, errors.New("sdp: no MSRP media (m=message … TCP/MSRP)")
+	}
+	return d, all, nil
+}
+
+func unmarshal(body []byte) (*sdp.SessionDescription, error) {
 	d := new(sdp.SessionDescription)
 	if err := d.UnmarshalString(string(body)); err != nil {
-		return nil, nil, fmt.Errorf("sdp: %w", err)
+		return nil, fmt.Errorf("sdp: %w", err)
 	}
-	var all []candidate
+	return d, nil
+}
+
+func candidates(d *sdp.SessionDescription) (all []candidate) {
 	for i, md := range d.MediaDescriptions {
 		proto := strings.Join(md.MediaName.Protos, "/")
 		if md.MediaName.Media != "message" || proto != "TCP/MSRP" && proto != "TCP/TLS/MSRP" {
@@ -215,10 +230,7 @@ func parse(body []byte) (*sdp.SessionDescription, []candidate, error) {
 		}
 		all = append(all, candidate{m, i, err})
 	}
-	if len(all) == 0 {
-		return nil, nil, errors.New("sdp: no MSRP media (m=message … TCP/MSRP)")
-	}
-	return d, all, nil
+	return all
 }
 
 // session takes the attributes that may stand above all media (RFC 4145 §4, RFC 8866 §6.7).

@@ -1,0 +1,128 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"latchkey"
+	"latchkey/b2bua"
+	"latchkey/internal/dialog"
+	"latchkey/internal/sipua"
+	"latchkey/storage"
+)
+
+// AnchorMode says whose MSRP goes through the gateway.
+type AnchorMode string
+
+// Values of option anchor.
+const (
+	AnchorAlways AnchorMode = "always" // everybody's, so that all chat looks alike (X2)
+	AnchorGuests AnchorMode = "guests" // that of guests alone, which ends here anyway
+	AnchorNever  AnchorMode = "never"  // the same, said by those who want signalling only (TS 24.247 §8.2.3)
+)
+
+// inPath carries what goes through the gateway as an application server: requests between two who are no guests, from a neighbour that is
+// trusted (X1, X2). All else is the doorkeeper's.
+type inPath struct {
+	*doorkeeper
+	engine *b2bua.Engine
+	border *b2bua.ISC
+	db     *storage.DB
+	wire   *wire
+	domain string
+	anchor AnchorMode
+	log    *slog.Logger
+}
+
+func newInPath(g *Gateway, keeper *doorkeeper) *inPath {
+	c := g.config
+	border := b2bua.NewISC(b2bua.ISCOptions{
+		Own: g.engine.Owns, Trusted: g.engine.TrustsHost, Core: hopHost(c.SIPCore), Host: c.Domain, IOI: c.SIPIOI, ResponseSource: c.SIPResponseSource,
+	})
+	return &inPath{doorkeeper: keeper, engine: g.engine, border: border, db: g.db, wire: keeper.wire, domain: c.Domain, anchor: c.Anchor, log: g.log}
+}
+
+// serve makes the engine ask here first.
+func (p *inPath) serve() {
+	p.engine.Handle(p)
+	p.engine.On(sip.OPTIONS, p.route(p.doorkeeper.ServeOptions))
+	for _, m := range []sip.RequestMethod{sip.MESSAGE, sip.SUBSCRIBE, sip.PUBLISH, sip.REFER} {
+		p.engine.On(m, p.route(p.engine.NotAllowed))
+	}
+}
+
+// Passes reports whether a request goes through: it comes from a trusted neighbour and is for somebody who is no guest of
+// ours, by a Route of ours, as on ISC, or because its R-URI is not ours.
+func (p *inPath) Passes(req *sip.Request) bool {
+	if !p.engine.Trusts(req) {
+		return false
+	}
+	if routes := dialog.Values(req, "Route"); len(routes) > 0 {
+		if !p.engine.Owns(dialog.URI(routes[0])) {
+			return false
+		}
+	} else if host := req.Recipient.Host; host == p.domain || p.engine.Owns(req.Recipient.String()) {
+		return false
+	}
+	for _, name := range p.engine.Called(req) {
+		if p.isGuest(name) {
+			return false
+		}
+	}
+	return true
+}
+
+// isGuest reports whether a URI is an account of ours.
+func (p *inPath) isGuest(uri string) bool {
+	a, err := latchkey.ParseAddress(uri)
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_, err = p.db.Guest(ctx, latchkey.AccountID(a.Identity()))
+	return err == nil || latchkey.KindOf(err) != latchkey.KindNotFound // in doubt it is the doorkeeper's
+}
+
+// ServeInvite bridges a call that goes through.
+func (p *inPath) ServeInvite(in *b2bua.Incoming) {
+	if !p.Passes(in.Request()) {
+		p.doorkeeper.ServeInvite(in)
+		return
+	}
+	crossing, refused := p.border.Open(in.Request(), p.engine.Trusts(in.Request()))
+	if refused != nil {
+		p.log.Info("call not carried on", latchkey.LogCallID, in.CallID(), "code", refused.Code)
+		_ = in.Refuse(refused.Code, refused.Reason, refused.Header...)
+		return
+	}
+	on := b2bua.Onward{Border: crossing}
+	if p.anchor == AnchorAlways && !p.isGuest(crossing.Served.User) { // a guest's session ends here already
+		callID := in.CallID()
+		on.Media = p.wire.newAnchor(func(reason string) { p.engine.HangUp(callID, reason) })
+	}
+	p.log.Debug("call goes through", latchkey.LogCallID, in.CallID(), latchkey.LogICID, crossing.ICID(), "originating", crossing.Served.Originating)
+	if err := p.engine.Bridge(in, on); err != nil && !errors.Is(err, context.Canceled) {
+		p.log.Info("call went through no further", latchkey.LogCallID, in.CallID(), latchkey.LogError, err)
+	}
+}
+
+// route carries a request other than INVITE on if it goes through, and leaves it to next if not.
+func (p *inPath) route(next func(*sipua.Transaction)) func(*sipua.Transaction) {
+	return func(t *sipua.Transaction) {
+		if !p.Passes(t.Request) {
+			next(t)
+			return
+		}
+		crossing, refused := p.border.Open(t.Request, true)
+		if refused != nil {
+			p.engine.Refuse(t, refused)
+			return
+		}
+		p.engine.Route(t, crossing)
+	}
+}
