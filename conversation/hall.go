@@ -23,6 +23,8 @@ type Options struct {
 	IdleTimeout   time.Duration // a channel without messages is closed after it; default 5 min (PROTOCOLS B3.07)
 	LeaveAfter    time.Duration // a loop with nothing to do ends after it; default 1 min
 	Retry         time.Duration // first wait after an inviter could not be reached; doubles to 64 times; default 5 s
+	Porter        Porter        // of files; nil: none are carried
+	FileWays      []FileWay     // by which files go, the preferred one first; default ByMSRP, ByHTTP
 	Log           *slog.Logger
 }
 
@@ -59,6 +61,9 @@ func New(store Store, dialer Dialer, registrar Registrar, presence Presence, opt
 	}
 	if opt.Retry <= 0 {
 		opt.Retry = 5 * time.Second
+	}
+	if len(opt.FileWays) == 0 {
+		opt.FileWays = []FileWay{ByMSRP, ByHTTP}
 	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
