@@ -14,7 +14,7 @@ type FileState string
 
 // States of a file. Receiving: its bytes are coming, from either side; nobody was told of it. Accepted: complete, found clean and on our
 // disk. For files to the inviter then as for messages: Sent when the inviter's side has every byte (MSRP), or knows where
-// to fetch them (HTTP); Delivered and Displayed by IMDN, or Delivered when the inviter fetched the last byte. For files to the guest: Delivered when
+// to fetch them (HTTP); Delivered and Displayed by IMDN. For files to the guest: Delivered when
 // the guest's client acknowledged the event, Displayed when it said so. Failed: the bytes are erased.
 const (
 	FileReceiving FileState = "receiving"
