@@ -147,7 +147,7 @@ func (r *room) fail(reason string) {
 	r.freight.handed, r.freight.byHTTP = files, nil
 	r.work(nil, func(w *worker) (d delivery) {
 		for _, f := range files {
-			if d.err = r.moveFile(f.ID, latchkey.FileFailed, reason); d.err != nil {
+			if d.err = r.failFile(f, reason); d.err != nil {
 				return d
 			}
 		}

@@ -27,6 +27,8 @@ type Porter interface {
 	// call was. *MSRPRefused: the phone stopped the file. *HungUp: it ended the call before the end. Any other error: the way broke, and the same
 	// file may go on from where Progress said.
 	Carry(ctx context.Context, rel latchkey.Relation, call FileCall, f latchkey.StoredFile) error
+	// Fail notes that a file of the guest's won't arrive, tells why, and erases its bytes.
+	Fail(ctx context.Context, f latchkey.StoredFile, reason string) error
 	// Document tells an inviter's phone where to fetch a stored file.
 	Document(ctx context.Context, f latchkey.StoredFile) (contentType string, body []byte, err error)
 	// Promised stores that an inviter's phone has told where a file of theirs is, and has it fetched. It is on disk when Promised returns; a
@@ -49,10 +51,11 @@ func (*HungUp) Error() string { return "the inviter hung up in the middle of the
 
 // IncomingFile is an inviter's INVITE that offers a file, not answered yet.
 type IncomingFile interface {
-	Context() context.Context // ends when the inviter cancels
 	CallID() string
-	// Take answers the call and returns when the file is complete on disk, its event with it, or when it won't be. What could not be
-	// answered at all is left to Refuse. It gives up when ctx ends.
+	// Answer makes room for the file and answers the call. What could not be answered is left to Refuse.
+	Answer(ctx context.Context) error
+	// Take returns when the file is complete on disk, its event with it, or when it won't be. The call is over then. It gives up when
+	// ctx ends.
 	Take(ctx context.Context) error
 	Refuse(code int, reason string) error
 }
@@ -69,11 +72,11 @@ type freight struct {
 	retries  int
 	earliest time.Time
 	retry    *time.Timer
-	arriving map[IncomingFile]context.CancelFunc // the inviter's own
+	arriving map[IncomingFile]func() // the inviter's own, with what stops them
 }
 
 func newFreight() freight {
-	return freight{retry: stopped(), had: map[latchkey.FileID]int64{}, arriving: map[IncomingFile]context.CancelFunc{}}
+	return freight{retry: stopped(), had: map[latchkey.FileID]int64{}, arriving: map[IncomingFile]func(){}}
 }
 
 func (f *freight) settled() bool { return f.carrying == nil && len(f.arriving) == 0 }
@@ -84,8 +87,8 @@ func (f *freight) end() {
 	if f.carrying != nil {
 		f.carrying()
 	}
-	for _, cancel := range f.arriving {
-		cancel()
+	for _, stop := range f.arriving {
+		stop()
 	}
 }
 
@@ -113,33 +116,46 @@ func (h *Hall) CancelFile(_ context.Context, rel latchkey.Relation, f latchkey.S
 	})
 }
 
-// ServeFile takes an inviter's INVITE that offers a file, for a relation that the caller has authorized. It returns when the file
-// is there, or won't come; the call is refused then if it was not answered.
+// ServeFile takes an inviter's INVITE that offers a file, for a relation that the caller has authorized. It returns when the call is
+// answered or refused; the file comes beside it, and ends with the relation at the latest.
 func (h *Hall) ServeFile(ctx context.Context, rel latchkey.Relation, call IncomingFile) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var err error
-	var r *room
-	if !rel.Allows(latchkey.File) {
-		err = latchkey.Errorf(latchkey.KindNotAllowed, "the invitation is not for files")
-	} else if _, err = h.store.ConversationID(ctx, rel.ID); err == nil {
-		r, err = h.post(rel, func(r *room) {
-			if r.freight.arriving[call] = cancel; r.ending {
-				cancel()
-			}
-		})
-	}
+	taking, stop := context.WithCancel(h.ctx)
+	r, err := h.admitFile(ctx, rel, call, func() { cancel(); stop() })
 	if err == nil {
-		err = call.Take(ctx)
+		err = call.Answer(ctx)
+	}
+	over := func(err error) {
+		stop()
+		if err != nil {
+			h.log.Info("file not taken", latchkey.LogRelation, rel.ID, latchkey.LogCallID, call.CallID(), latchkey.LogError, err)
+		}
+		h.wakeStreams(rel.Account)
+		if r != nil {
+			r.back(func(r *room) { delete(r.freight.arriving, call) })
+		}
 	}
 	if err != nil {
-		h.log.Info("file not taken", latchkey.LogRelation, rel.ID, latchkey.LogCallID, call.CallID(), latchkey.LogError, err)
 		_ = call.Refuse(latchkey.KindOf(err).Row().SIP, "")
+		over(err)
+		return
 	}
-	h.wakeStreams(rel.Account)
-	if r != nil {
-		r.back(func(r *room) { delete(r.freight.arriving, call) })
+	h.running.Go(func() { over(call.Take(taking)) }) // ends with the file, or with stop; the room waits for it
+}
+
+func (h *Hall) admitFile(ctx context.Context, rel latchkey.Relation, call IncomingFile, stop func()) (*room, error) {
+	if !rel.Allows(latchkey.File) {
+		return nil, latchkey.Errorf(latchkey.KindNotAllowed, "the invitation is not for files")
 	}
+	if _, err := h.store.ConversationID(ctx, rel.ID); err != nil {
+		return nil, err // it is ending
+	}
+	return h.post(rel, func(r *room) {
+		if r.freight.arriving[call] = stop; r.ending {
+			stop()
+		}
+	})
 }
 
 // carriage is what a worker of files comes back with.
@@ -225,7 +241,7 @@ func (r *room) carryAll(ctx context.Context) (c carriage) {
 				c.byHTTP = append(c.byHTTP, f)
 				continue
 			case way == "":
-				err = r.moveFile(f.ID, latchkey.FileFailed, "The inviter's phone can't take files.")
+				err = r.failFile(f, "The inviter's phone can't take files.")
 			default:
 				err = r.carryOne(ctx, f)
 			}
@@ -300,10 +316,10 @@ func (r *room) carryOne(outer context.Context, f latchkey.StoredFile) error {
 	})
 	switch {
 	case err == nil:
-		return r.moveFile(f.ID, latchkey.FileSent, "")
+		return r.sentFile(f)
 	case final:
 		r.hall.log.Info("file refused", latchkey.LogRelation, r.rel.ID, latchkey.LogFile, f.ID, latchkey.LogError, err)
-		return r.moveFile(f.ID, latchkey.FileFailed, reason)
+		return r.failFile(f, reason)
 	case ctx.Err() != nil && outer.Err() == nil:
 		return nil // the guest stopped it
 	}
@@ -409,13 +425,24 @@ func fileVerdict(err error) (reason string, final bool) {
 	return "", false
 }
 
-func (r *room) moveFile(id latchkey.FileID, to latchkey.FileState, reason string) error {
+func (r *room) sentFile(f latchkey.StoredFile) error {
 	ctx, cancel := context.WithTimeout(r.hall.ctx, storeTimeout)
 	defer cancel()
-	_, err := r.hall.store.MoveFile(ctx, r.rel.ID, id, to, reason)
+	_, err := r.hall.store.MoveFile(ctx, r.rel.ID, f.ID, latchkey.FileSent, "")
+	return r.told(err)
+}
+
+func (r *room) failFile(f latchkey.StoredFile, reason string) error {
+	ctx, cancel := context.WithTimeout(r.hall.ctx, storeTimeout)
+	defer cancel()
+	return r.told(r.hall.opt.Porter.Fail(ctx, f, reason))
+}
+
+// told wakes the streams after an event of a file. One that was erased meanwhile needs none.
+func (r *room) told(err error) error {
 	r.hall.wakeStreams(r.rel.Account)
 	if latchkey.Is(err, latchkey.KindNotFound) {
-		return nil // erased meanwhile
+		return nil
 	}
 	return err
 }
@@ -433,24 +460,24 @@ func (r *room) sendDocument(w *worker, ch Channel, f latchkey.StoredFile, d *del
 		return
 	}
 	if !ch.AcceptsWrapped(contentType) { // B5.06: a type that the peer did not list is not sent
-		d.err = r.moveFile(f.ID, latchkey.FileFailed, "The inviter's phone can't take files.")
+		d.err = r.failFile(f, "The inviter's phone can't take files.")
 		return
 	}
 	e := wrap(r.rel, contentType, document)
 	e.MessageID, e.Disposition = string(f.ID), []cpim.Disposition{cpim.PositiveDelivery, cpim.Display}
 	body, err := e.Bytes()
 	if err != nil {
-		d.err = r.moveFile(f.ID, latchkey.FileFailed, "It can't be written as a message.")
+		d.err = r.failFile(f, "It can't be written as a message.")
 		return
 	}
 	switch taken, err := r.send(ch, string(f.ID), body); {
 	case err != nil:
 		d.err, d.broken = err, true
 	case !taken:
-		d.err = r.moveFile(f.ID, latchkey.FileFailed, "The inviter's phone did not take it.")
+		d.err = r.failFile(f, "The inviter's phone did not take it.")
 	default:
 		d.sent = true
-		d.err = r.moveFile(f.ID, latchkey.FileSent, "")
+		d.err = r.sentFile(f)
 	}
 }
 

@@ -17,7 +17,7 @@ const (
 // Document tells an inviter's phone where to fetch a guest's file (PROTOCOLS B3.13, F52): under an address that nobody can guess, until the file
 // expires.
 func (v *Vault) Document(ctx context.Context, f latchkey.StoredFile) (contentType string, body []byte, err error) {
-	address := v.opt.PublicURL + PublicPath + f.Key.Reveal()
+	address := v.opt.PublicURL() + PublicPath + f.Key.Reveal()
 	doc := cpim.FileTransfer{File: cpim.FileInfo{Size: f.Size, Name: f.Name, ContentType: f.Type, URL: address, Until: f.Expires, Disposition: cpim.Attach}}
 	if f.Preview != "" {
 		kind, picture, err := v.rows.Preview(ctx, f.ID)

@@ -57,7 +57,7 @@ type Options struct {
 	Quota     int64         // of all files of one guest; default 1 GiB; negative: none
 	Lifetime  time.Duration // a file is erased after it; default 168 h
 	Quiet     time.Duration // a file that comes in parts is given up after so long without a byte; default 6 h
-	PublicURL string        // base of the addresses where inviters fetch files
+	PublicURL func() string // base of the addresses where inviters fetch files
 	Peers     Peers         // where files may be fetched from
 	Scanner   Scanner       // nil: nobody looks
 	// Arrived is told of files for a guest that became complete, or failed; their event is in the store.
@@ -94,6 +94,9 @@ func Open(dir string, rows Rows, opt Options) (*Vault, error) {
 	}
 	if opt.Quiet <= 0 {
 		opt.Quiet = 6 * time.Hour
+	}
+	if opt.PublicURL == nil {
+		opt.PublicURL = func() string { return "" }
 	}
 	if opt.Arrived == nil {
 		opt.Arrived = func(latchkey.StoredFile) {}
