@@ -299,20 +299,23 @@ func (v *Vault) Open(_ context.Context, f latchkey.StoredFile) (*os.File, error)
 	return r, err
 }
 
-// Cancel takes a file back: of one of the guest's that was not delivered, the guest's stream tells that it failed; others are forgotten. The bytes are
-// gone when it returns (F55).
+// Cancel takes a file back: one of the guest's that the inviter doesn't have has failed then, as the guest's stream tells; any other is
+// forgotten. The bytes are gone when it returns (F55).
 func (v *Vault) Cancel(ctx context.Context, f latchkey.StoredFile) error {
-	moved := false
-	if f.Direction == latchkey.ToInviter {
-		var err error
-		if moved, err = v.rows.MoveFile(ctx, f.Relation, f.ID, latchkey.FileFailed, "It was cancelled."); err != nil && !latchkey.Is(err, latchkey.KindNotFound) {
-			return err
+	var err error
+	switch f.State {
+	case latchkey.FileFailed:
+	case latchkey.FileReceiving, latchkey.FileAccepted:
+		if f.Direction == latchkey.ToInviter {
+			_, err = v.rows.MoveFile(ctx, f.Relation, f.ID, latchkey.FileFailed, "It was cancelled.")
+			break
 		}
+		err = v.rows.DropFiles(ctx, f.ID)
+	default:
+		err = v.rows.DropFiles(ctx, f.ID)
 	}
-	if !moved {
-		if err := v.rows.DropFiles(ctx, f.ID); err != nil {
-			return err
-		}
+	if err != nil && !latchkey.Is(err, latchkey.KindNotFound) {
+		return err
 	}
 	v.interrupt(f.ID)
 	return v.erase(f.ID)
