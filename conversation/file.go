@@ -161,7 +161,8 @@ func (h *Hall) admitFile(ctx context.Context, rel latchkey.Relation, call Incomi
 // carriage is what a worker of files comes back with.
 type carriage struct {
 	byHTTP  []latchkey.StoredFile
-	carried bool
+	carried bool // one is through, or has failed for good
+	moved   bool // the way broke in the middle
 	err     error
 	wait    time.Duration // what the peer asked for
 }
@@ -206,9 +207,14 @@ func (r *room) carried(c carriage) {
 	if len(f.byHTTP) > 0 {
 		r.wake()
 	}
-	switch {
-	case c.err != nil:
+	if c.err != nil {
 		r.hall.log.Info("file not delivered yet", latchkey.LogRelation, r.rel.ID, latchkey.LogError, c.err)
+	}
+	switch {
+	case c.moved && f.retries == 0: // a way that broke says little about the next one: the first repeat does not wait (F38)
+		f.retries++
+		r.carry()
+	case c.err != nil:
 		f.retry.Reset(max(r.hall.opt.Retry<<min(f.retries, 6), c.wait))
 		f.earliest = time.Now().Add(max(r.hall.opt.Retry, c.wait))
 		f.retries++
@@ -250,6 +256,7 @@ func (r *room) carryAll(ctx context.Context) (c carriage) {
 				if refused, ok := errors.AsType[*CallRefused](err); ok {
 					c.wait = refused.RetryAfter
 				}
+				_, c.moved = errors.AsType[*cutOff](err)
 				return c
 			}
 			c.carried = true
@@ -322,9 +329,17 @@ func (r *room) carryOne(outer context.Context, f latchkey.StoredFile) error {
 		return r.failFile(f, reason)
 	case ctx.Err() != nil && outer.Err() == nil:
 		return nil // the guest stopped it
+	case had > from:
+		return &cutOff{err}
 	}
 	return err
 }
+
+// cutOff is a way that broke in the middle of a file.
+type cutOff struct{ err error }
+
+func (c *cutOff) Error() string { return c.err.Error() }
+func (c *cutOff) Unwrap() error { return c.err }
 
 // carryFrom makes one call for a file, and tells how far it came.
 func (r *room) carryFrom(ctx context.Context, f latchkey.StoredFile, from int64) (had int64, err error) {

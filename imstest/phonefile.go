@@ -21,14 +21,15 @@ const (
 
 // FileManner is how a phone takes files (RFC 5547). Each of CutAt, StopAt and HangUpAt happens once, after so many octets; 0: not.
 type FileManner struct {
-	Code     int             // to INVITEs with a file; 0: 200
-	MaxSize  int64           // a=max-size
-	NoRange  bool            // a part of a file is refused (RFC 5547 §8.3.1)
-	CPIMOnly bool            // a=accept-types has message/cpim alone
-	CutAt    int64           // the connection is closed
-	StopAt   int64           // the chunk is answered 413, and the call ended
-	HangUpAt int64           // the call is ended
-	Pause    <-chan struct{} // nothing is read until it is closed
+	Code          int             // to INVITEs with a file; 0: 200
+	MaxSize       int64           // larger ones get 413
+	AnswerMaxSize int64           // a=max-size of the answer
+	NoRange       bool            // a part of a file is refused (RFC 5547 §8.3.1)
+	CPIMOnly      bool            // a=accept-types has message/cpim alone
+	CutAt         int64           // the connection is closed
+	StopAt        int64           // the chunk is answered 413, and the call ended
+	HangUpAt      int64           // the call is ended
+	Pause         <-chan struct{} // nothing is read until it is closed
 }
 
 // PhoneFile is a file as it was offered to a phone, and what came of it.
@@ -189,7 +190,7 @@ func (t *fileTransfer) sdp(ep *endpoint, host, port, family, transport, setup st
 	s := fmt.Sprintf("v=0\r\no=- %d %d IN %s %s\r\ns=-\r\nc=IN %s %s\r\nt=0 0\r\nm=message %s %s *\r\n"+
 		"a=accept-types:%s\r\na=setup:%s\r\na=path:%s\r\na=%s\r\n%s",
 		ep.born.Unix(), ep.born.UnixMicro(), family, host, family, host, port, transport, t.types, setup, ep.local, direction, t.own)
-	if n := manner.Files.MaxSize; n > 0 && !t.sends {
+	if n := manner.Files.AnswerMaxSize; n > 0 && !t.sends {
 		s += fmt.Sprintf("a=max-size:%d\r\n", n)
 	}
 	if !manner.NoCEMA {

@@ -16,7 +16,7 @@ import (
 
 var (
 	acceptTypes  = []string{"message/cpim", "application/im-iscomposing+xml"}
-	wrappedTypes = []string{"text/plain", "message/imdn+xml", "application/im-iscomposing+xml"}
+	wrappedTypes = []string{"text/plain", "message/imdn+xml", "application/im-iscomposing+xml", fileDocument}
 )
 
 // sdp writes the phone's session description (PROTOCOLS B3.05).
