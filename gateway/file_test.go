@@ -13,7 +13,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -138,9 +140,7 @@ func TestDamagedFileIsNotKept(t *testing.T) {
 	if e.File.Name != "report.pdf" || !strings.Contains(e.File.Reason, "damaged") {
 		t.Errorf("event %+v", e)
 	}
-	if n := stored(t, w); n != 0 {
-		t.Errorf("%d files on disk", n)
-	}
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return stored(t, w) == 0 })
 }
 
 // F55, X3: Alice gives the file up in the middle, and nothing of it stays.
@@ -234,7 +234,7 @@ func TestGuestsFileReachesTheInviter(t *testing.T) {
 			w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--file-server=" + ft.URI()}})
 			a := w.Phone(gatewaytest.Alice, imstest.Manner{Setup: setup})
 			b := w.FileGuest()
-			body := noise(10 << 20)
+			body := noise(map[string]int{"active": 10 << 20, "passive": 100_000}[setup])
 			f := b.SendFile(gatewaytest.Alice, "plan.pdf", "application/pdf", bytes.NewReader(body))
 			got := sentTo(t, w, a, 1)
 			if got.Sum != sum(body) || got.SHA1 != sum(body) || got.Name != "plan.pdf" || got.Type != "application/pdf" || got.Size != int64(len(body)) || got.Disposition != "attachment" || got.Start != 0 {
@@ -304,9 +304,7 @@ func TestRefusedFilesAreToldWithTheReason(t *testing.T) {
 			if e.File.ID != f.ID || !strings.Contains(e.File.Reason, c.reason) {
 				t.Errorf("event %+v, want %q in the reason", e, c.reason)
 			}
-			if n := stored(t, w); n != 0 {
-				t.Errorf("%d files on disk", n)
-			}
+			imstest.Eventually(t, gatewaytest.Patience, func() bool { return stored(t, w) == 0 })
 			if n := len(a.Events("file")); n != 0 {
 				t.Errorf("Alice got %d files", n)
 			}
@@ -327,9 +325,7 @@ func TestInviterStopsAFile(t *testing.T) {
 			if !strings.Contains(e.File.Reason, "stopped") {
 				t.Errorf("reason %q", e.File.Reason)
 			}
-			if n := stored(t, w); n != 0 {
-				t.Errorf("%d files on disk", n)
-			}
+			imstest.Eventually(t, gatewaytest.Patience, func() bool { return stored(t, w) == 0 })
 			if n := len(a.Invites()); n != 1 {
 				t.Errorf("%d INVITEs, want one", n)
 			}
@@ -486,4 +482,114 @@ func TestInvitersFileIsFetched(t *testing.T) {
 	if e := b.FileEvent("file", state("failed")); e.File.Name != "meta.txt" || !strings.Contains(e.File.Reason, "not allowed") {
 		t.Errorf("event %+v", e)
 	}
+}
+
+// F56, R30, S6: an invitation that is taken back ends the files that are under way in either direction, and erases all of them.
+func TestEndOfTheRelationEndsItsFiles(t *testing.T) {
+	w := gatewaytest.New(t, gatewaytest.Plan{})
+	release := make(chan struct{})
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{Files: imstest.FileManner{Pause: release}})
+	b := w.FileGuest()
+	b.SendFile(gatewaytest.Alice, "a.bin", "application/x-thing", bytes.NewReader(noise(16<<20)))
+	if _, err := a.Wait(w.Within(gatewaytest.Patience), "bound", 1); err != nil {
+		t.Fatal(err)
+	}
+	body := noise(4 << 20)
+	half, ended := make(chan struct{}), make(chan error, 1)
+	withdrawn := make(chan struct{})
+	go func() {
+		_, err := a.SendFile(w.Within(gatewaytest.Patience), b.Account, imstest.FileOffer{
+			Name: "film.mp4", Type: "video/mp4", Body: bytes.NewReader(body), Size: int64(len(body)),
+			Progress: func(octets int64) {
+				if octets >= 2<<20 {
+					select {
+					case <-half:
+					default:
+						close(half)
+						<-withdrawn
+					}
+				}
+			},
+		})
+		ended <- err
+	}()
+	<-half
+	if n := stored(t, w); n != 2 {
+		t.Errorf("%d files on disk before, want 2", n)
+	}
+	close(release)
+	w.Do("DELETE", "/rcsgw/invitee/user/"+b.Account, gatewaytest.Alice, gatewaytest.Password, "").Wants(204)
+	close(withdrawn)
+	if err := <-ended; err == nil {
+		t.Error("Alice's file ended well though the invitation was gone")
+	}
+	if n, rows := stored(t, w), w.Rows("file"); n != 0 || rows != 0 {
+		t.Errorf("%d files on disk, %d rows", n, rows)
+	}
+	if _, err := a.Wait(w.Within(gatewaytest.Patience), "hangup", 2); err != nil {
+		t.Error(err)
+	}
+}
+
+// dull is a file of any size that needs no memory.
+type dull struct{ at, size int64 }
+
+func (d *dull) ReadAt(b []byte, off int64) (int, error) {
+	n := int(min(int64(len(b)), d.size-off))
+	for i := range b[:max(n, 0)] {
+		b[i] = byte((off + int64(i)) >> 9)
+	}
+	if n < len(b) {
+		return max(n, 0), io.EOF
+	}
+	return n, nil
+}
+
+func (d *dull) Read(b []byte) (int, error) {
+	n, err := d.ReadAt(b, d.at)
+	d.at += int64(n)
+	return n, err
+}
+
+// Issue 8, line 6: no file is in memory, on its way from the guest's upload to Alice's phone, or back. The heap holds both ends, too.
+func TestLongFilesNeedNoMemory(t *testing.T) {
+	const size, back, may = 256 << 20, 64 << 20, 48 << 20
+	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--file-max-size=300MiB"}})
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
+	b := w.FileGuest()
+	before := heap()
+	var most atomic.Uint64
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for tick := time.NewTicker(20 * time.Millisecond); ; {
+			select {
+			case <-tick.C:
+				most.Store(max(most.Load(), heap()))
+			case <-stop:
+				tick.Stop()
+				return
+			}
+		}
+	}()
+	patient := w.Within(20 * gatewaytest.Patience)
+	b.SendFile(gatewaytest.Alice, "long.bin", "application/x-thing", &dull{size: size})
+	got, err := a.Wait(patient, "file", 1)
+	if err != nil || got[0].File.Got != size || got[0].File.Sum != got[0].File.SHA1 {
+		t.Fatalf("Alice got %+v, %v", got, err)
+	}
+	if taken, err := a.SendFile(patient, b.Account, imstest.FileOffer{Name: "back.bin", Type: "application/x-thing", Body: &dull{size: back}, Size: back, Chunk: 64 << 10}); err != nil || taken != back {
+		t.Fatalf("SendFile = %d, %v", taken, err)
+	}
+	close(stop)
+	<-stopped
+	if grown := int64(most.Load()) - int64(before); grown > may {
+		t.Errorf("the heap grew by %d MiB, may grow by %d", grown>>20, may>>20)
+	}
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
