@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"context"
+	"io"
 
 	"latchkey"
 	"latchkey/conversation"
 	"latchkey/files"
+	"latchkey/httpapi"
 )
 
 // openFiles makes the vault of files. What it tells, it tells the hall, which is there before anything runs.
@@ -36,4 +38,34 @@ func (t talks) Close(ctx context.Context, rel latchkey.Relation, cause latchkey.
 		return err
 	}
 	return t.files.Farewell(ctx, rel.ID)
+}
+
+// shelf is the vault as the facade needs it.
+type shelf struct{ *files.Vault }
+
+// Create begins a file.
+func (s shelf) Create(ctx context.Context, f latchkey.StoredFile) (httpapi.Upload, latchkey.StoredFile, bool, error) {
+	w, stored, repeated, err := s.Vault.Create(ctx, f)
+	if w == nil { // an interface that holds a nil pointer is not nil
+		return nil, stored, repeated, err
+	}
+	return w, stored, repeated, err
+}
+
+// Resume goes on with a file.
+func (s shelf) Resume(ctx context.Context, id latchkey.FileID) (httpapi.Upload, error) {
+	w, err := s.Vault.Resume(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// Open reads a file.
+func (s shelf) Open(ctx context.Context, f latchkey.StoredFile) (io.ReadSeekCloser, error) {
+	r, err := s.Vault.Open(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
