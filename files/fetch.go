@@ -23,6 +23,7 @@ const (
 	maxRedirects  = 5
 	fetchTime     = 2 * time.Hour // one attempt
 	fetchQuiet    = 30 * time.Second
+	fetchRate     = 1 << 10 // bytes a second, at least
 	fetchAttempts = 10
 	firstPause    = 2 * time.Second // doubles, up to maxPause
 	maxPause      = 10 * time.Minute
@@ -66,12 +67,6 @@ func (v *Vault) fetch(f latchkey.StoredFile, preview string) {
 		return // after the restart, then
 	}
 	v.fetching.Go(func() { // ends with the file, or with Close
-		select {
-		case v.places <- struct{}{}:
-			defer func() { <-v.places }()
-		case <-v.ctx.Done():
-			return
-		}
 		err := v.fetchAll(v.ctx, f, preview)
 		if err == nil || v.ctx.Err() != nil || latchkey.Is(err, latchkey.KindNotFound) || latchkey.Is(err, latchkey.KindConflict) {
 			return // cancelled, or the relation is gone, too
@@ -103,7 +98,13 @@ func (v *Vault) fetchAll(ctx context.Context, f latchkey.StoredFile, preview str
 	pause := firstPause
 	validator := ""
 	for attempt := 1; ; attempt++ {
+		select { // a place is held while something comes, not while we wait for better times
+		case v.places <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 		err := v.attempt(ctx, client, f, preview, &validator)
+		<-v.places
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -280,12 +281,14 @@ func (v *Vault) fetchRest(ctx context.Context, client *http.Client, w *Writer, a
 			return never("It is not what was promised.", "%d bytes instead of %d", total, size)
 		}
 	}
-	idle := time.AfterFunc(fetchQuiet, cancel)
+	// A server that trickles holds no place for long.
+	idle, start, before := time.AfterFunc(fetchQuiet, cancel), time.Now(), w.Offset()
 	defer idle.Stop()
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := res.Body.Read(buf)
-		idle.Reset(fetchQuiet)
+		slack := 2*fetchQuiet + time.Duration((w.Offset()-before)/fetchRate)*time.Second - time.Since(start)
+		idle.Reset(min(fetchQuiet, max(slack, 0)))
 		if n > 0 {
 			if _, err := w.Write(buf[:n]); err != nil {
 				switch latchkey.KindOf(err) {
