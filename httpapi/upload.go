@@ -85,8 +85,8 @@ func (a *API) upload(w http.ResponseWriter, r *http.Request) error {
 			_, _ = io.Copy(io.Discard, io.LimitReader(in.content, a.opt.MaxBody)) // a client that still writes may miss the answer
 			return a.accepted(w, r, f, http.StatusOK, stored, uri)
 		}
-		// The first attempt was cut off. It begins anew, here.
-		if up, err = a.ports.Files.Resume(r.Context(), stored.ID); err == nil {
+		// The first attempt was cut off. It goes on where nothing but its offset is asked for, and else begins anew.
+		if up, err = a.ports.Files.Resume(r.Context(), stored.ID); err == nil && !(resumable && !complete && r.ContentLength == 0) {
 			err = up.Restart()
 		}
 		if err != nil {
