@@ -178,7 +178,7 @@ func (ch *channel) newSession(uri msrp.URI) *msrp.Session {
 	case ch.file != nil:
 		opt.Handler, opt.AcceptTypes, opt.MaxSize = ch.file, nil, ch.file.limit()
 	case ch.to == nil:
-		opt.Handler = nil // it sends a file and takes nothing
+		opt.Handler, opt.ChunkSize = nil, fileChunk // it sends a file and takes nothing
 	}
 	return msrp.NewSession(opt)
 }

@@ -21,6 +21,10 @@ import (
 // hangUpGrace is how long a side may take to hang up once its connection or its file has ended, before we do.
 const hangUpGrace = 3 * time.Second
 
+// fileChunk is how long the chunks of files are, in octets: long ones cost less, and are interruptible all the same. Some of them are in memory
+// for each file that is under way.
+const fileChunk = 128 << 10
+
 // porter carries files between the vault and the inviters' phones. It is what conversation knows as Porter.
 type porter struct {
 	wire  *wire

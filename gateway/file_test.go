@@ -395,6 +395,13 @@ func TestFileInAWrapper(t *testing.T) {
 	if got := sentTo(t, w, a, 1); got.Sum != sum(body) {
 		t.Errorf("Alice got %+v", got)
 	}
+	back := imstest.FileOffer{Name: "b.bin", Type: "application/x-thing", Body: bytes.NewReader(body), Size: int64(len(body)), CPIM: true}
+	if _, err := a.SendFile(w.Within(gatewaytest.Patience), b.Account, back); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.Count("SELECT count(*) FROM file WHERE direction = 'in' AND state = 'accepted' AND sha1 = '" + sum(body) + "'"); n != 1 {
+		t.Errorf("%d complete files of Alice's, want 1", n)
+	}
 }
 
 // R33, X4: a file waits for Alice on the disk, over a restart, and goes when she is there.
@@ -553,7 +560,7 @@ func (d *dull) Read(b []byte) (int, error) {
 
 // Issue 8, line 6: no file is in memory, on its way from the guest's upload to Alice's phone, or back. The heap holds both ends, too.
 func TestLongFilesNeedNoMemory(t *testing.T) {
-	const size, back, may = 256 << 20, 64 << 20, 48 << 20
+	const size, back, may = 256 << 20, 16 << 20, 48 << 20
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--file-max-size=300MiB"}})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.FileGuest()

@@ -312,8 +312,11 @@ func skipWrapper(r *bufio.Reader) error {
 		if err != nil {
 			return err
 		}
-		if head.Write(line); head.Len() > maxWrapper {
+		if head.Len()+len(line) > maxWrapper {
 			return errors.New("the wrapper's headers don't end")
+		}
+		if name, _, _ := strings.Cut(string(line), ":"); !strings.EqualFold(name, "Content-Length") { // of what is not read here
+			head.Write(line)
 		}
 		if len(strings.TrimRight(string(line), "\r\n")) == 0 {
 			blank++

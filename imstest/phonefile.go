@@ -29,6 +29,7 @@ type FileManner struct {
 	CutAt         int64           // the connection is closed
 	StopAt        int64           // the chunk is answered 413, and the call ended
 	HangUpAt      int64           // the call is ended
+	Discard       bool            // octets are counted, and neither kept nor hashed
 	Pause         <-chan struct{} // nothing is read until it is closed
 }
 
@@ -161,7 +162,7 @@ func (p *Phone) takeFile(c *phoneCall, ep *endpoint, r remoteMedia, manner Manne
 	p.pmu.Lock()
 	out := p.parts[r.file.hash]
 	p.pmu.Unlock()
-	if out == nil {
+	if out == nil && !manner.Files.Discard {
 		var err error
 		if out, err = os.CreateTemp("", "phone"); err != nil {
 			return nil, err
@@ -177,6 +178,9 @@ func (p *Phone) takeFile(c *phoneCall, ep *endpoint, r remoteMedia, manner Manne
 	t.own = "a=file-selector:" + r.file.selector + "\r\na=file-transfer-id:" + r.file.id + "\r\n"
 	if r.file.span != "" {
 		t.own += "a=file-range:" + r.file.span + "\r\n"
+	}
+	if out == nil {
+		return t, nil
 	}
 	return t, out.Truncate(max(r.file.start-1, 0))
 }
@@ -246,9 +250,11 @@ func (t *fileTransfer) collect(f *frame) int {
 		}
 		t.opened, t.head, body = true, nil, []byte(content)
 	}
-	if _, err := t.out.WriteAt(body, max(t.offer.start-1, 0)+t.got); err != nil {
-		p.violation("file: %v", err)
-		return 413
+	if t.out != nil {
+		if _, err := t.out.WriteAt(body, max(t.offer.start-1, 0)+t.got); err != nil {
+			p.violation("file: %v", err)
+			return 413
+		}
 	}
 	before := t.got
 	t.got += int64(len(body))
@@ -303,6 +309,9 @@ func (t *fileTransfer) lost() {
 }
 
 func (t *fileTransfer) sum() string {
+	if t.out == nil {
+		return ""
+	}
 	h := sha1.New()
 	if _, err := io.Copy(h, io.NewSectionReader(t.out, 0, 1<<62)); err != nil {
 		return err.Error()

@@ -17,6 +17,7 @@ type FileOffer struct {
 	SHA1       []byte             // as it is offered; nil: the right one
 	Start      int64              // a=file-range begins there, counted from 1; 0: the whole file
 	Icon       []byte             // a JPEG beside the description
+	CPIM       bool               // the file is wrapped in a CPIM message
 	Chunk      int                // octets; default 16 KiB
 	CutAt      int64              // the connection is closed after so many octets; 0: never
 	AbortAt    int64              // the message is given up (flag #) after so many octets, then comes BYE; 0: never
@@ -155,13 +156,23 @@ func (p *Phone) fileAnswered(ctx context.Context, c *phoneCall, ep *endpoint, re
 // sendFile sends the octets as one message, chunk by chunk, each after the 200 of the one before.
 func (e *endpoint) sendFile(ctx context.Context, o FileOffer) (taken int64, err error) {
 	from := max(o.Start-1, 0)
-	size, id := o.Size-from, token()
+	size, id, head, kind := o.Size-from, token(), []byte(nil), o.Type
+	if o.CPIM {
+		kind, head = "message/cpim", fmt.Appendf(nil, "From: <%s>\r\nTo: <%s>\r\nDateTime: %s\r\n\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", e.phone.opt.URI, e.file.call.peer, dateTime(), o.Type, size)
+	}
+	place := int64(0) // of the file's first octet in the message
 	buf := make([]byte, o.Chunk)
 	send := func(part []byte, flag byte) error {
-		span := fmt.Sprintf("%d-*/%d", taken+1, size) // RFC 4975 §7.1.1: longer than 2048 octets, so it can be interrupted
+		span := fmt.Sprintf("%d-*/%d", place+taken+1, int64(len(head))+size) // RFC 4975 §7.1.1: longer than 2048 octets, so it can be interrupted
 		return e.transact(ctx, &frame{tid: token(), method: "SEND", flag: flag, hasBody: true, body: part, fields: []Field{
-			{"To-Path", e.remotePath()}, {"From-Path", e.local}, {"Message-ID", id}, {"Byte-Range", span}, {"Content-Type", o.Type},
+			{"To-Path", e.remotePath()}, {"From-Path", e.local}, {"Message-ID", id}, {"Byte-Range", span}, {"Content-Type", kind},
 		}})
+	}
+	if head != nil {
+		if err := send(head, '+'); err != nil {
+			return 0, err
+		}
+		place = int64(len(head))
 	}
 	for {
 		n, err := o.Body.ReadAt(buf[:min(int64(len(buf)), size-taken)], from+taken)
