@@ -591,3 +591,20 @@ func TestFileAnswersAreAsWritten(t *testing.T) {
 		}
 	}
 }
+
+// Whatever a name is, its header is one line that gives the name back.
+func FuzzAttachment(f *testing.F) {
+	for _, s := range []string{"a.txt", "Grüße 😀.txt", `q"\u`, "100%.pdf", "a;b=c", "'", "%41", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		name := files.CleanName(s)
+		value := attachment(name)
+		if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Errorf("attachment(%q) = %q", name, value)
+		}
+		if got := dispositionName(value); got != name && !strings.Contains(name, "=?") {
+			t.Errorf("attachment(%q) gives back %q", name, got)
+		}
+	})
+}
