@@ -30,6 +30,7 @@ const (
 	KindMethodNotAllowed               // known path, other method
 	KindQuota                          // an inviter's or target's allowance is used up
 	KindTooManyRequests                // rate limit
+	KindNoSpace                        // the operator's disk is full
 	KindRegistrationFailed             // the core or an interaction server refused the account
 	KindCoreTimeout                    // the core did not answer
 	KindDirectoryFailed                // the directory failed, or its answer makes no sense
@@ -68,6 +69,7 @@ var table = [kinds]Row{
 	KindMethodNotAllowed:   {"method-not-allowed", "Method not allowed", 405, 405, 501, 0, slog.LevelInfo},
 	KindQuota:              {"quota", "Allowance used up", 429, 480, 413, time.Hour, slog.LevelInfo},
 	KindTooManyRequests:    {"too-many-requests", "Too many requests", 429, 480, 413, time.Minute, slog.LevelInfo},
+	KindNoSpace:            {"no-space", "No room is left for files", 507, 480, 413, time.Minute, slog.LevelError},
 	KindRegistrationFailed: {"registration-failed", "The network refused the registration", 502, 502, 403, 0, slog.LevelWarn},
 	KindCoreTimeout:        {"core-timeout", "The network did not answer", 504, 504, 408, 10 * time.Second, slog.LevelWarn},
 	KindDirectoryFailed:    {"directory-failed", "The user directory can't be asked", 502, 500, 403, 5 * time.Second, slog.LevelWarn},

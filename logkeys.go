@@ -7,6 +7,7 @@ const (
 	LogRelation     = "relation"
 	LogConversation = "conversation"
 	LogMessage      = "message"
+	LogFile         = "file"
 	LogCallID       = "call_id"
 	LogICID         = "icid"
 	LogMSRPSession  = "msrp_session"

@@ -5,7 +5,7 @@ import "time"
 // Direction says which way a message goes.
 type Direction string
 
-// Directions of a message.
+// Directions of a message or file.
 const (
 	ToInviter Direction = "out" // from the guest
 	ToGuest   Direction = "in"  // from the inviter
@@ -100,12 +100,17 @@ type EventMessage struct {
 	Reason string       `json:"reason,omitempty"`
 }
 
-// EventFile is the file that an event is about; Size is in bytes.
+// EventFile is the file that an event is about; Size is in bytes. State and Reason stand in delivery events, and in the
+// file event of one that could not be had.
 type EventFile struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
-	Size int64  `json:"size"`
-	Type string `json:"type"`
+	ID      FileID    `json:"id"`
+	Name    string    `json:"name"`
+	Size    int64     `json:"size"`
+	Type    string    `json:"type"`
+	Preview bool      `json:"preview,omitempty"` // there is a small picture of it
+	State   FileState `json:"state,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+	Sent    int64     `json:"sent,omitempty"` // bytes that the inviter has so far, in delivery events of a file that is under way
 }
 
 // Receipt is a notification (IMDN) that the guest's side owes to an inviter for a message

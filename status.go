@@ -21,6 +21,9 @@ type Status struct {
 	Chat    bool // A's client can chat
 	File    bool // A's client can take files
 	Checked time.Time
+
+	FileMSRP bool // by MSRP (RFC 5547)
+	FileHTTP bool // by HTTP
 }
 
 // Same reports whether a guest would see no difference between s and t.

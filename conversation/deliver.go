@@ -15,18 +15,24 @@ type delivery struct {
 	spoke       bool  // a message of the guest did
 	broken      bool  // the channel is of no use any more
 	err         error // the channel's or the store's
+
+	unsent []latchkey.StoredFile // of those that go by HTTP
 }
 
-// deliver sends all that waits on the channel, in order. It runs beside the loop.
-func (r *room) deliver(w *worker, ch Channel) delivery {
-	var d delivery
+// deliver sends all that waits on the channel, in order, and where the files are. It runs beside the loop.
+func (r *room) deliver(w *worker, ch Channel, files []latchkey.StoredFile) (d delivery) {
+	defer func() {
+		if ch != nil {
+			d.unsent = files
+		}
+	}()
 	for {
 		messages, receipts, err := r.waiting()
 		if err != nil {
 			d.err = err
 			return d
 		}
-		if len(messages) == 0 && len(receipts) == 0 {
+		if len(messages) == 0 && len(receipts) == 0 && len(files) == 0 {
 			return d
 		}
 		if ch == nil {
@@ -43,6 +49,12 @@ func (r *room) deliver(w *worker, ch Channel) delivery {
 			if r.sendMessage(w, ch, m, &d); d.err != nil || w.stopped() {
 				return d
 			}
+		}
+		for len(files) > 0 {
+			if r.sendDocument(w, ch, files[0], &d); d.err != nil || w.stopped() {
+				return d
+			}
+			files = files[1:]
 		}
 	}
 }
@@ -131,7 +143,14 @@ func (r *room) move(id latchkey.MessageID, to latchkey.MessageState, reason stri
 // fail gives up the messages that wait: each is told as failed, with the reason. Receipts stay for the next
 // channel, since nobody waits for them.
 func (r *room) fail(reason string) {
+	files := r.freight.byHTTP
+	r.freight.handed, r.freight.byHTTP = files, nil
 	r.work(nil, func(w *worker) (d delivery) {
+		for _, f := range files {
+			if d.err = r.failFile(f, reason); d.err != nil {
+				return d
+			}
+		}
 		for !w.stopped() {
 			messages, _, err := r.waiting()
 			if err != nil || len(messages) == 0 {

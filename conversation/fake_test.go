@@ -274,10 +274,24 @@ func (l *late) Ensure(_ context.Context, account latchkey.AccountID, i latchkey.
 	return l.err
 }
 
-type presence struct{ state latchkey.StatusState }
+type presence struct {
+	state      latchkey.StatusState
+	msrp, http bool // how the phone takes files
+}
 
-func (p *presence) Status(context.Context, latchkey.AccountID, latchkey.Address) (latchkey.Status, error) {
-	return latchkey.Status{State: p.state}, nil
+// board tells a presence that a test may change.
+type board struct {
+	mu  sync.Mutex
+	now presence
+}
+
+func (b *board) is(p presence) { b.mu.Lock(); defer b.mu.Unlock(); b.now = p }
+
+func (b *board) Status(context.Context, latchkey.AccountID, latchkey.Address) (latchkey.Status, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.now
+	return latchkey.Status{State: p.state, File: p.msrp || p.http, FileMSRP: p.msrp, FileHTTP: p.http}, nil
 }
 
 // world is a hall on a real store with one relation in it.
@@ -288,7 +302,7 @@ type world struct {
 	hall      *conversation.Hall
 	phone     *phone
 	registrar *late
-	presence  *presence
+	presence  *board
 	rel       latchkey.Relation
 	opt       conversation.Options
 	shut      bool
@@ -301,7 +315,7 @@ const (
 
 func newWorld(t *testing.T, opt conversation.Options) *world {
 	t.Helper()
-	w := &world{t: t, path: filepath.Join(t.TempDir(), "latchkey.db"), phone: &phone{}, presence: &presence{state: latchkey.StatusOnline}, opt: opt}
+	w := &world{t: t, path: filepath.Join(t.TempDir(), "latchkey.db"), phone: &phone{}, presence: &board{now: presence{state: latchkey.StatusOnline}}, opt: opt}
 	w.registrar = &late{phone: w.phone}
 	w.opt.Log = slog.New(slog.DiscardHandler)
 	data, err := empty()

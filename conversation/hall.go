@@ -24,6 +24,8 @@ type Options struct {
 	LeaveAfter    time.Duration // a loop with nothing to do ends after it; default 1 min
 	ResumeAtOnce  int           // relations that Resume has calling at once; default 64
 	Retry         time.Duration // first wait after an inviter could not be reached; doubles to 64 times; default 5 s
+	Porter        Porter        // of files; nil: none are carried
+	FileWays      []FileWay     // by which files go, the preferred one first; default ByMSRP, ByHTTP
 	Log           *slog.Logger
 }
 
@@ -63,6 +65,9 @@ func New(store Store, dialer Dialer, registrar Registrar, presence Presence, opt
 	}
 	if opt.ResumeAtOnce <= 0 {
 		opt.ResumeAtOnce = 64
+	}
+	if len(opt.FileWays) == 0 {
+		opt.FileWays = []FileWay{ByMSRP, ByHTTP}
 	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)

@@ -37,6 +37,10 @@ type Store interface {
 	// ConversationID gives a live relation's Conversation-ID, made on first use (PROTOCOLS B3.04); KindNoRelation
 	// where the relation isn't live.
 	ConversationID(ctx context.Context, id latchkey.RelationID) (string, error)
+	// WaitingFiles lists the complete files that a relation still has to send to its inviter, oldest first.
+	WaitingFiles(ctx context.Context, id latchkey.RelationID) ([]latchkey.StoredFile, error)
+	// MoveFile takes a file in the relation to a state if it may go there, and adds the event.
+	MoveFile(ctx context.Context, relation latchkey.RelationID, id latchkey.FileID, to latchkey.FileState, reason string) (moved bool, err error)
 	// EndConversation deletes a relation's messages and receipts and adds the event, the first time.
 	EndConversation(ctx context.Context, rel latchkey.Relation, e latchkey.Event) error
 }

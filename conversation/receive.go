@@ -43,6 +43,9 @@ func (v *receiver) unwrap(ctx context.Context, m *cpim.Message) error {
 	if m.Content() == cpim.ComposingType {
 		return v.composing(body)
 	}
+	if m.Content() == cpim.FileTransferType && v.hall.opt.Porter != nil {
+		return v.offered(ctx, m, body)
+	}
 	return v.message(ctx, m.ContentType, body, m.MessageID, m.Wants(cpim.PositiveDelivery), m.Wants(cpim.Display))
 }
 
@@ -97,6 +100,9 @@ func (v *receiver) notified(ctx context.Context, m *cpim.Message) error {
 			continue
 		}
 		moved, err := v.hall.store.Move(ctx, v.rel.ID, latchkey.MessageID(n.MessageID), to, reason)
+		if latchkey.Is(err, latchkey.KindNotFound) { // a file that was offered by HTTP, or nothing of ours
+			moved, err = v.hall.store.MoveFile(ctx, v.rel.ID, latchkey.FileID(n.MessageID), fileState(to), reason)
+		}
 		if err != nil && !latchkey.Is(err, latchkey.KindNotFound) {
 			return err
 		}
@@ -105,6 +111,13 @@ func (v *receiver) notified(ctx context.Context, m *cpim.Message) error {
 		}
 	}
 	return nil
+}
+
+// fileState is what an IMDN says of a file.
+func fileState(s latchkey.MessageState) latchkey.FileState {
+	return map[latchkey.MessageState]latchkey.FileState{
+		latchkey.MessageDelivered: latchkey.FileDelivered, latchkey.MessageDisplayed: latchkey.FileDisplayed, latchkey.MessageFailed: latchkey.FileFailed,
+	}[s]
 }
 
 func (v *receiver) composing(body []byte) error {

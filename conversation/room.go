@@ -47,6 +47,7 @@ type room struct {
 
 	inviter composer
 	guest   composer
+	freight freight
 }
 
 // worker is one delivery beside the loop.
@@ -60,7 +61,7 @@ func newRoom(h *Hall, rel latchkey.Relation) *room {
 		hall: h, rel: rel, inbox: make(chan func(*room), 64), more: make(chan struct{}, 1), left: make(chan struct{}),
 		ringing: map[*receiver]context.CancelFunc{},
 		retry:   stopped(), idle: stopped(), leave: time.NewTimer(h.opt.LeaveAfter),
-		inviter: composer{lapse: stopped()}, guest: composer{lapse: stopped()},
+		inviter: composer{lapse: stopped()}, guest: composer{lapse: stopped()}, freight: newFreight(),
 	}
 }
 
@@ -75,7 +76,7 @@ func (r *room) loop() {
 	defer close(r.left)
 	defer r.tell()
 	defer func() {
-		for _, t := range []*time.Timer{r.retry, r.idle, r.leave, r.inviter.lapse, r.guest.lapse} {
+		for _, t := range []*time.Timer{r.retry, r.idle, r.leave, r.inviter.lapse, r.guest.lapse, r.freight.retry} {
 			t.Stop()
 		}
 	}()
@@ -90,6 +91,9 @@ func (r *room) loop() {
 			f(r)
 		case <-r.more:
 			r.wake()
+			r.carry()
+		case <-r.freight.retry.C:
+			r.carry()
 		case <-gone:
 			r.lose()
 			r.wake() // what was in flight goes again, under the same id (F38)
@@ -109,7 +113,7 @@ func (r *room) loop() {
 			draining = nil
 			r.drain()
 		case <-r.leave.C:
-			if r.settled() && r.retries == 0 && !r.inviter.active && r.hall.leave(r) {
+			if r.settled() && r.retries == 0 && r.freight.retries == 0 && !r.inviter.active && r.hall.leave(r) {
 				return
 			}
 		}
@@ -125,7 +129,7 @@ func (r *room) loop() {
 
 // settled reports whether the room holds no channel and waits for nobody.
 func (r *room) settled() bool {
-	return r.channel == nil && r.dialing == nil && r.worker == nil && len(r.ringing) == 0 && r.aside == 0
+	return r.channel == nil && r.dialing == nil && r.worker == nil && len(r.ringing) == 0 && r.aside == 0 && r.freight.settled()
 }
 
 // back posts a result to the loop. Unlike Hall.post it waits for room in the mailbox, since a result must not
@@ -157,8 +161,11 @@ func (r *room) wake() {
 		r.retry.Reset(time.Until(r.earliest))
 	default:
 		r.retry.Stop()
-		ch := r.channel
-		r.work(ch, func(w *worker) delivery { return r.deliver(w, ch) })
+		ch, files := r.channel, r.freight.byHTTP
+		if ch != nil {
+			r.freight.handed, r.freight.byHTTP = files, nil
+		}
+		r.work(ch, func(w *worker) delivery { return r.deliver(w, ch, files) })
 	}
 }
 
@@ -197,6 +204,7 @@ func (r *room) delivered(ch Channel, d delivery) {
 	if d.err != nil {
 		r.hall.log.Info("not delivered yet", latchkey.LogRelation, r.rel.ID, latchkey.LogError, d.err)
 	}
+	r.freight.handed, r.freight.byHTTP = nil, append(d.unsent, r.freight.byHTTP...)
 	switch {
 	case r.ending:
 		r.hangUp("")
@@ -299,6 +307,7 @@ func (r *room) end() {
 func (r *room) drain() {
 	r.ending = true
 	r.retry.Stop()
+	r.freight.end()
 	r.interrupt()
 	if r.dialing != nil {
 		r.dialing()

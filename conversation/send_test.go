@@ -219,7 +219,7 @@ func TestRepeatedClientIDIsSentOnce(t *testing.T) {
 func TestOfflineInviterUnderRequireOnline(t *testing.T) {
 	bubble(t, conversation.Options{RequireOnline: true}, func(t *testing.T, w *world) {
 		for _, state := range []latchkey.StatusState{latchkey.StatusOffline, latchkey.StatusUnknown, latchkey.StatusNotRCS} {
-			w.presence.state = state
+			w.presence.is(presence{state: state})
 			if _, _, err := w.hall.Send(t.Context(), w.rel, conversation.Outgoing{Text: "hi"}); !latchkey.Is(err, latchkey.KindOffline) {
 				t.Errorf("Send while %s = %v, want offline", state, err)
 			}
@@ -228,7 +228,7 @@ func TestOfflineInviterUnderRequireOnline(t *testing.T) {
 		if n := w.phone.called(); n != 0 {
 			t.Errorf("%d calls", n)
 		}
-		w.presence.state = latchkey.StatusOnline
+		w.presence.is(presence{state: latchkey.StatusOnline})
 		w.send("hi")
 		synctest.Wait()
 		equal(t, "texts", w.phone.texts(), "hi")

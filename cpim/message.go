@@ -296,6 +296,15 @@ func party(v string) Party {
 // Bytes writes the message. Values can't break out of their line: they are escaped (RFC 3862 §2.3.1),
 // and names, URIs and content headers that would are an error (S8). Content-Length is ours.
 func (m *Message) Bytes() ([]byte, error) {
+	head, err := m.Head(int64(len(m.Body)))
+	if err != nil {
+		return nil, err
+	}
+	return append(head, m.Body...), nil
+}
+
+// Head writes all that comes before a content of size octets, for one that is not in memory. Body is not looked at.
+func (m *Message) Head(size int64) ([]byte, error) {
 	var b bytes.Buffer
 	tooLong := false
 	field := func(name, value string) {
@@ -359,12 +368,11 @@ func (m *Message) Bytes() ([]byte, error) {
 			field(h.Name, h.Value)
 		}
 	}
-	field("Content-Length", strconv.Itoa(len(m.Body)))
+	field("Content-Length", strconv.FormatInt(size, 10))
 	if tooLong {
 		return nil, fmt.Errorf("cpim: a header line of more than %d octets", maxLine)
 	}
 	b.WriteString("\r\n")
-	b.Write(m.Body)
 	return b.Bytes(), nil
 }
 

@@ -278,3 +278,17 @@ func FuzzContent(f *testing.F) {
 		}
 	})
 }
+
+// RFC 3862 §2.1: the head of a content that is not in memory is that of one that is.
+func TestHeadIsWhatComesBeforeTheContent(t *testing.T) {
+	m := cpim.Message{From: cpim.Party{URI: "sip:b@cc.com"}, To: cpim.Party{URI: "sip:a@cc.com"}, ContentType: "image/png", Body: []byte("12345")}
+	whole, err := m.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Body = nil
+	head, err := m.Head(5)
+	if err != nil || string(head)+"12345" != string(whole) {
+		t.Errorf("Head = %q, %v; want the beginning of %q", head, err, whole)
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"latchkey"
-	"latchkey/conversation"
 	"latchkey/internal/sipua"
 	"latchkey/presence"
 	"latchkey/registrar"
@@ -106,20 +105,20 @@ func (g *Gateway) pass(ctx context.Context, a latchkey.Address, r registrar.Repo
 	return nil
 }
 
-// hallway is the hall as the desk sees it. Where relations begin and end, the lookout has somebody to look for, or
+// hallway is the talks as the desk sees it. Where relations begin and end, the lookout has somebody to look for, or
 // nobody any more.
 type hallway struct {
-	*conversation.Hall
+	talks
 	lookout *registrar.Lookout
 }
 
 func (h hallway) Open(ctx context.Context, rel latchkey.Relation) error {
 	h.lookout.Follow(rel.Inviter)
-	return h.Hall.Open(ctx, rel)
+	return h.talks.Open(ctx, rel)
 }
 
 func (h hallway) Close(ctx context.Context, rel latchkey.Relation, cause latchkey.Cause) error {
-	err := h.Hall.Close(ctx, rel, cause)
+	err := h.talks.Close(ctx, rel, cause)
 	h.lookout.Follow(rel.Inviter)
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"latchkey"
 	"latchkey/b2bua"
 	"latchkey/conversation"
+	"latchkey/cpim"
 	"latchkey/msrp"
 	"latchkey/msrp/msrpsdp"
 )
@@ -21,7 +22,7 @@ import (
 // the wrapped types, or some application servers close the session without sending it (B5.06).
 var (
 	chatTypes        = []string{"message/cpim", "application/im-iscomposing+xml", "text/plain"}
-	chatWrappedTypes = []string{"text/plain", "message/imdn+xml", "application/im-iscomposing+xml"}
+	chatWrappedTypes = []string{"text/plain", "message/imdn+xml", "application/im-iscomposing+xml", cpim.FileTransferType}
 )
 
 const (
@@ -73,14 +74,25 @@ func notAcceptable(err error) bool {
 func (w *wire) dial(ctx context.Context, rel latchkey.Relation, opt conversation.CallOptions, to conversation.Receiver, port *msrpPort, cema bool) (*channel, error) {
 	ch := w.newChannel(rel, to, port, port.NewURI())
 	local := w.ports.describe(port, ch.session.Local())
-	local.CEMA, local.Setup = cema, msrpsdp.ActPass
+	local.CEMA = cema
+	if err := ch.place(ctx, local, sessionService, chatHeader(opt)); err != nil {
+		return nil, err
+	}
+	go ch.watch() // ends with the session or the dialog, each of which ends on Shutdown
+	return ch, nil
+}
+
+// place calls the inviter with an offer for a service (ICSI), and returns when the MSRP session is up.
+func (ch *channel) place(ctx context.Context, local msrpsdp.Local, service string, header []b2bua.Field) error {
+	w, rel, port := ch.wire, ch.rel, ch.port
+	local.Setup = msrpsdp.ActPass
 	offer, err := msrpsdp.Offer(local)
 	if err != nil {
-		return nil, fmt.Errorf("offer: %w", err)
+		return fmt.Errorf("offer: %w", err)
 	}
-	from, err := w.account.originate(ctx, rel.Account, sessionService)
+	from, err := w.account.originate(ctx, rel.Account, service)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	port.Expect(ch.session)
 	leg, err := w.engine.Call(ctx, b2bua.Invite{
@@ -88,7 +100,7 @@ func (w *wire) dial(ctx context.Context, rel latchkey.Relation, opt conversation
 		To:          string(rel.Inviter),
 		Hop:         from.hop,
 		Route:       from.routes,
-		Header:      append(from.fields, chatHeader(opt)...),
+		Header:      append(from.fields, header...),
 		Always:      from.always,
 		ContentType: "application/sdp",
 		Body:        offer,
@@ -97,9 +109,9 @@ func (w *wire) dial(ctx context.Context, rel latchkey.Relation, opt conversation
 	if err != nil {
 		ch.abandon()
 		if refused, ok := errors.AsType[*b2bua.Refused](err); ok {
-			return nil, &conversation.CallRefused{Code: refused.Code, Reason: refused.Reason, RetryAfter: refused.RetryAfter}
+			return &conversation.CallRefused{Code: refused.Code, Reason: refused.Reason, RetryAfter: refused.RetryAfter}
 		}
-		return nil, err
+		return err
 	}
 	ch.leg = leg
 	role, _, err := msrpsdp.Conclude(offer, leg.RemoteSDP())
@@ -116,9 +128,9 @@ func (w *wire) dial(ctx context.Context, rel latchkey.Relation, opt conversation
 	}
 	if err != nil {
 		ch.abandon()
-		return nil, fmt.Errorf("call %s: %w", leg.CallID(), err)
+		return fmt.Errorf("call %s: %w", leg.CallID(), err)
 	}
-	return ch, nil
+	return nil
 }
 
 // sessionService is the ICSI of a chat: plain in P-Preferred-Service and P-Asserted-Service (RFC 6050), escaped in
@@ -139,6 +151,7 @@ type channel struct {
 	wire    *wire
 	rel     latchkey.Relation
 	to      conversation.Receiver
+	file    *fileTaker // takes a file instead of messages; nil: it is a chat, or only sends
 	port    *msrpPort
 	session *msrp.Session
 	leg     *b2bua.Leg // set before the channel is handed out
@@ -153,13 +166,20 @@ func (w *wire) newChannel(rel latchkey.Relation, to conversation.Receiver, port 
 }
 
 func (ch *channel) newSession(uri msrp.URI) *msrp.Session {
-	return msrp.NewSession(msrp.SessionOptions{
+	opt := msrp.SessionOptions{
 		Local: uri, Handler: ch, AcceptTypes: chatTypes, MaxSize: maxMessage,
 		BindTimeout: bindTimeout, Lenient: true, Log: ch.wire.log,
-	})
+	}
+	switch {
+	case ch.file != nil:
+		opt.Handler, opt.AcceptTypes, opt.MaxSize = ch.file, nil, ch.file.limit()
+	case ch.to == nil:
+		opt.Handler, opt.ChunkSize = nil, fileChunk // it sends a file and takes nothing
+	}
+	return msrp.NewSession(opt)
 }
 
-// join connects the session as its role says and starts to watch both ends.
+// join connects the session as its role says.
 func (ch *channel) join(ctx context.Context, role msrpsdp.Role) error {
 	ch.media = role.Peer
 	ch.session.Trust(role.Peer.Fingerprints...)
@@ -183,7 +203,6 @@ func (ch *channel) join(ctx context.Context, role msrpsdp.Role) error {
 			return latchkey.Wrap(latchkey.KindUnavailable, errors.New("no msrp connection from the peer"), "The inviter's phone did not open its message connection.")
 		}
 	}
-	go ch.watch() // ends with the session or the dialog, each of which ends on Shutdown
 	return nil
 }
 

@@ -222,7 +222,7 @@ func TestInvitersCallIsTakenAndAStrangersIsNot(t *testing.T) {
 	if res, err := x.Options(w.Within(gatewaytest.Patience), b.Account); err != nil || res.Status == 200 {
 		t.Errorf("the stranger's OPTIONS got %v, %v", res, err)
 	}
-	if res, err := a.Options(w.Within(gatewaytest.Patience), b.Account); err != nil || res.Status != 200 || !strings.Contains(res.Get("Contact"), "rcse.im") {
+	if res, err := a.Options(w.Within(gatewaytest.Patience), b.Account); err != nil || res.Status != 200 || !strings.Contains(res.Get("Contact"), "rcse.im") || !strings.Contains(res.Get("Contact"), "rcse.ft") || !strings.Contains(res.Get("Contact"), "rcs.fthttp") {
 		t.Errorf("Alice's OPTIONS got %v, %v; want 200 with the guest's tags", res, err)
 	}
 	if _, err := a.CallWith(w.Within(gatewaytest.Patience), b.Account, "in the INVITE"); err != nil {

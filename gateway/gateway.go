@@ -21,6 +21,7 @@ import (
 	"latchkey/b2bua"
 	"latchkey/conversation"
 	"latchkey/directory"
+	"latchkey/files"
 	"latchkey/guest"
 	"latchkey/internal/sipua"
 	"latchkey/notify"
@@ -47,6 +48,7 @@ type Gateway struct {
 	board     *presence.Board
 	hall      *conversation.Hall
 	desk      *guest.Desk
+	files     *files.Vault
 	courier   *notify.Courier
 	front     *front
 
@@ -86,6 +88,9 @@ func (g *Gateway) open() (err error) {
 	if g.db, err = storage.Open(g.ctx, c.Data, storage.Options{Log: g.log}); err != nil {
 		return err
 	}
+	if g.files, err = g.openFiles(); err != nil {
+		return fmt.Errorf("file-store: %w", err)
+	}
 	if g.sip, err = sipua.Listen(sipua.Options{Listen: c.SIPListen, UserAgent: userAgent, Log: g.log}); err != nil {
 		return fmt.Errorf("sip-listen: %w", err)
 	}
@@ -118,14 +123,16 @@ func (g *Gateway) wire() {
 		engine: g.engine, ports: g.msrp, peers: newPeerPolicy(c.MSRPPeers, g.core),
 		account: account, log: log,
 	}
-	g.hall = conversation.New(g.db, w, g.keeper, g.board, conversation.Options{RequireOnline: c.RequireOnline, Log: log})
+	g.hall = conversation.New(g.db, w, g.keeper, g.board, conversation.Options{
+		RequireOnline: c.RequireOnline, Porter: &porter{w, g.files}, FileWays: c.FileWays, Log: log,
+	})
 	g.courier = newCourier(g.db, c, log)
-	g.desk = guest.New(g.db, g.directory, g.keeper, hallway{g.hall, g.lookout}, guest.Options{
+	g.desk = guest.New(g.db, g.directory, g.keeper, hallway{talks{g.hall, g.files}, g.lookout}, guest.Options{
 		Domain: c.Domain, PublicURL: c.BaseURL(g.front.guests.Addr().String()), Scheme: c.AccountScheme, Allot: g.allotter(), LinkStyle: guest.LinkStyle(c.LinkStyle),
 		Policy: guest.Policy{Any: c.InvitePolicy.Any, Level: c.InvitePolicy.Level}, Lifetime: c.AccountLifetime, KeepAccount: c.KeepAccount,
 		Channels: channels(c), Online: g.hall.Online, Notify: g.courier.Wake, Log: log,
 	})
-	keeper := &doorkeeper{desk: g.desk, board: g.board, hall: g.hall, wire: w, streamsOnly: c.StreamsOnly, log: log}
+	keeper := &doorkeeper{desk: g.desk, board: g.board, hall: g.hall, wire: w, files: g.files, parts: g.db, streamsOnly: c.StreamsOnly, log: log}
 	newInPath(g, keeper).serve()
 	g.serveLookout()
 	g.front.serve(g)
@@ -190,6 +197,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	background("presence", g.passWords)
 	background("desk", g.desk.Run)
 	background("courier", g.courier.Run)
+	background("files", g.files.Run)
 	background("http", g.front.run)
 	background("admin", g.front.runAdmin)
 	g.front.ready.Store(true)
@@ -244,6 +252,9 @@ func (g *Gateway) close() {
 	}
 	if g.remote != nil {
 		_ = g.remote.Close()
+	}
+	if g.files != nil {
+		_ = g.files.Close()
 	}
 	if g.db != nil {
 		if err := g.db.Close(); err != nil {

@@ -12,6 +12,7 @@ import (
 	"latchkey"
 	"latchkey/b2bua"
 	"latchkey/conversation"
+	"latchkey/files"
 	"latchkey/guest"
 	"latchkey/internal/sipua"
 	"latchkey/msrp/msrpsdp"
@@ -25,6 +26,8 @@ type doorkeeper struct {
 	board *presence.Board
 	hall  *conversation.Hall
 	wire  *wire
+	files *files.Vault
+	parts parts
 	log   *slog.Logger
 
 	streamsOnly bool // guests without a stream are away
@@ -37,6 +40,10 @@ func (d *doorkeeper) ServeInvite(in *b2bua.Incoming) {
 		code := latchkey.KindOf(err).Row().SIP
 		d.log.Info("call refused", latchkey.LogCallID, in.CallID(), "code", code, latchkey.LogError, err)
 		_ = in.Refuse(code, "")
+		return
+	}
+	if f := fileOf(in); f != nil {
+		d.hall.ServeFile(in.Context(), rel, &incomingFile{wire: d.wire, vault: d.files, parts: d.parts, rel: rel, in: in, offered: *f})
 		return
 	}
 	d.hall.ServeCall(in.Context(), rel, &incomingCall{wire: d.wire, rel: rel, in: in})
@@ -129,6 +136,7 @@ func (c *incomingCall) Accept(ctx context.Context, to conversation.Receiver) (co
 		ch.abandon()
 		return nil, err
 	}
+	go ch.watch() // ends with the session or the dialog, each of which ends on Shutdown
 	return ch, nil
 }
 

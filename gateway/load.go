@@ -209,6 +209,12 @@ func (c *Config) complete() error {
 	if c.SIPTrusted == nil {
 		c.SIPTrusted = []string{hopHost(c.SIPCore)}
 	}
+	if c.FileStore == "" {
+		c.FileStore = c.Data + ".files"
+	}
+	if c.FilePeers == nil {
+		c.FilePeers = c.MSRPPeers
+	}
 	if c.IMServer == "" {
 		c.IMServer = c.SIPCore
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"latchkey"
+	"latchkey/conversation"
 	"latchkey/guest"
 	"latchkey/registrar"
 )
@@ -50,6 +51,14 @@ type Config struct {
 	MSRPListen         []string           // "tcp:host:port" or "tls:host:port"; calls offer the first one
 	MSRPPeers          []netip.Prefix     // networks that MSRP may connect to; nil: the default policy
 	Anchor             AnchorMode         // whose MSRP goes through the gateway
+
+	FileStore    string                 // directory of the files' bytes; never ""
+	FileMaxSize  int64                  // bytes of one file
+	FileQuota    int64                  // bytes of one guest's files; -1: no limit
+	FileLifetime time.Duration          // a file is erased after it
+	FilePeers    []netip.Prefix         // networks beside public addresses where inviters' files may be fetched
+	FileWays     []conversation.FileWay // how files go to inviters, the preferred way first
+	FileScan     string                 // host:port of clamd; "": files aren't scanned
 
 	Directory     string         // path of the directory file; "": DirectoryHTTP
 	DirectoryHTTP *DirectoryHTTP // the directory over HTTP; nil: Directory
@@ -151,6 +160,13 @@ func Options() []Option {
 		{Name: "msrp-listen", Default: "tcp:127.0.0.1:2855", Help: "list of MSRP listeners, tcp: or tls: and an address; calls offer the first one and, where that gets 488, the first tcp:; answers take TLS where it is offered; tls: shows the certificate of http-tls-cert, or a self-signed one by its fingerprint", Example: "tcp:192.0.2.10:2855,tls:192.0.2.10:2856", List: true, set: setMSRPListen},
 		{Name: "msrp-peers", Meaning: "public addresses, and, where sip-core is loopback or private, addresses of that same class; never link-local", Help: "list of networks (CIDR) that MSRP may connect to", Example: "192.0.2.0/24,2001:db8::/32", List: true, set: setMSRPPeers},
 		{Name: "anchor", Default: "always", Help: "whose MSRP goes through the gateway where it is an application server in the path: always (everybody's), or guests or never (only what ends here; other calls are signalling alone)", Example: "never", set: setAnchor},
+		{Name: "file-store", Meaning: "DATA.files", Help: "directory that keeps the bytes of files; nothing else may be in it", Example: "/var/lib/latchkey/files", set: text(func(c *Config) *string { return &c.FileStore })},
+		{Name: "file-max-size", Default: "100MiB", Help: "how large a file may be, in either direction", Example: "1GiB", set: size(func(c *Config) *int64 { return &c.FileMaxSize })},
+		{Name: "file-quota", Default: "1GiB", Help: "how large all files of one guest may be together, or none for no limit", Example: "500MiB", set: setFileQuota},
+		{Name: "file-lifetime", Default: "168h", Help: "how long a file is kept; the end of the invitation erases it earlier", Example: "24h", set: duration(time.Minute, func(c *Config) *time.Duration { return &c.FileLifetime })},
+		{Name: "file-peers", Meaning: "the networks of msrp-peers", Help: "list of networks (CIDR), beside public addresses, where files of inviters may be fetched by HTTP; never link-local", Example: "192.0.2.0/24", List: true, set: setFilePeers},
+		{Name: "file-ways", Default: "msrp,http", Help: "list of the ways by which files go to inviters, the preferred one first: msrp (in a call of their own) and http (fetched from public-url); the inviter's phone must know the way", Example: "http,msrp", List: true, set: setFileWays},
+		{Name: "file-scan", Help: "virus scanner that sees each file before anybody else does: clamd:HOST:PORT", Example: "clamd:127.0.0.1:3310", set: setFileScan},
 		{Name: "directory", Help: "who is a registered user: file:PATH, or the http:// or https:// base URL of a program that knows, with user:password@ (Basic) or :token@ (Bearer) before the host", Example: "file:users.yaml", Secret: true, set: setDirectory},
 		{Name: "mail", Help: "SMTP server that takes invitations: smtp:// (STARTTLS where offered) or smtps://", Example: "smtp://latchkey:@/etc/latchkey/mail-password@mail.example.com:587", Secret: true, set: setMail},
 		{Name: "mail-from", Help: "sender address of invitations", Example: "invitations@example.com", set: setMailFrom},

@@ -36,6 +36,7 @@ func TestDefaultsAndExamplesWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.AccountScheme != guest.Mapped || c.AccountLifetime != 168*time.Hour || c.SIPRegisterExpires != 600000*time.Second || c.KeepAccount || c.LinkStyle != guest.Query ||
+		c.FileStore != "latchkey.db.files" || c.FileMaxSize != 100<<20 || c.FileQuota != 1<<30 || c.FileLifetime != 168*time.Hour || c.FilePeers != nil || c.FileScan != "" ||
 		!slices.Equal(c.SIPTrusted, []string{"127.0.0.1"}) || c.IMServer != c.SIPCore || c.FileServer != c.SIPCore || c.Log != (Logging{Level: slog.LevelInfo}) {
 		t.Errorf("Load(no options) = %+v", c)
 	}
@@ -85,10 +86,17 @@ func TestBadValuesAreNamedOnOneLine(t *testing.T) {
 		{[]string{"--sip-listen", "tls:127.0.0.1:5061"}, []string{"--sip-listen", "tls is not supported"}},
 		{[]string{"--sip-core", "core.example"}, []string{"--sip-core", "not a SIP URI"}},
 		{[]string{"--data", "postgres://localhost/x"}, []string{"--data", "only an SQLite file"}},
+		{[]string{"--file-max-size", "much"}, []string{"--file-max-size", "not a size", "1GiB"}},
+		{[]string{"--file-max-size", "0"}, []string{"--file-max-size", "not a size"}},
+		{[]string{"--file-quota", "9999999999TiB"}, []string{"--file-quota", "not a size"}},
+		{[]string{"--file-peers", "10.0.0.1"}, []string{"--file-peers", "not a network", "192.0.2.0/24"}},
+		{[]string{"--file-scan", "icap:127.0.0.1:1344"}, []string{"--file-scan", "clamd:", "clamd:127.0.0.1:3310"}},
 		{[]string{"--msrp-listen", "udp:127.0.0.1:2855"}, []string{"--msrp-listen", "does not begin with tcp: or tls:", "tls:192.0.2.10:2856"}},
 		{[]string{"--msrp-listen", "tcp:127.0.0.1:2855,tls:2856"}, []string{"--msrp-listen", `"2856" is not host:port`}},
 		{[]string{"--anchor", "sometimes"}, []string{"--anchor", "not one of always, guests, never"}},
 		{[]string{"--sip-ioi", "a\r\nb"}, []string{"--sip-ioi", "header field", "as.example.com"}},
+		{[]string{"--file-ways", "ftp"}, []string{"--file-ways", "msrp, http"}},
+		{[]string{"--file-ways", "msrp,msrp"}, []string{"--file-ways", "twice"}},
 		{[]string{"--msrp-peers", "10.0.0.1"}, []string{"--msrp-peers", "CIDR"}},
 		{[]string{"--directory", "ldap://cc.com"}, []string{"--directory", "neither file:PATH nor", "file:users.yaml"}},
 		{[]string{"--directory", "https://cc.com/?x"}, []string{"--directory", "without query"}},
@@ -216,5 +224,23 @@ func TestNetworksAndServersAreParsed(t *testing.T) {
 	}
 	if !slices.Equal(c.SIPTrusted, []string{"::1"}) || c.BaseURL("x") != "https://chat.cc.com" || c.Mail.HostPort != "mail.cc.com:465" || !c.Mail.TLS {
 		t.Errorf("Load = %+v, mail %+v", c, c.Mail)
+	}
+}
+
+// A size is bytes, or has a unit; msrp-peers also says where files may be fetched, unless file-peers does.
+func TestFileOptionsSayWhatTheyMean(t *testing.T) {
+	for text, want := range map[string]int64{"1": 1, "7B": 7, "1kB": 1000, "2KiB": 2048, "3 MiB": 3 << 20, "1GiB": 1 << 30, "2GB": 2e9, "1TiB": 1 << 40} {
+		c, err := Load([]string{"--directory=file:u", "--file-max-size=" + text, "--file-quota=none"}, noEnv)
+		if err != nil || c.FileMaxSize != want || c.FileQuota != -1 {
+			t.Errorf("file-max-size %q is %d, %v, want %d; quota %d", text, c.FileMaxSize, err, want, c.FileQuota)
+		}
+	}
+	c, err := Load([]string{"--directory=file:u", "--msrp-peers=10.0.0.0/8"}, noEnv)
+	if want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}; err != nil || !slices.Equal(c.FilePeers, want) {
+		t.Errorf("file-peers is %v, %v, want those of msrp-peers", c.FilePeers, err)
+	}
+	c, err = Load([]string{"--directory=file:u", "--msrp-peers=10.0.0.0/8", "--file-peers=127.0.0.0/8", "--file-scan=clamd:127.0.0.1:3310"}, noEnv)
+	if want := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}; err != nil || !slices.Equal(c.FilePeers, want) || c.FileScan != "127.0.0.1:3310" {
+		t.Errorf("file-peers is %v, file-scan %q, %v", c.FilePeers, c.FileScan, err)
 	}
 }

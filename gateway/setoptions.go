@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"latchkey"
+	"latchkey/conversation"
 	"latchkey/guest"
 	"latchkey/internal/sipua"
 	"latchkey/registrar"
@@ -265,6 +267,72 @@ func networks(v string) ([]netip.Prefix, error) {
 		all = append(all, p.Masked())
 	}
 	return all, notEmpty(all)
+}
+
+// units of a size, the longest names first.
+var units = []struct {
+	name  string
+	bytes int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1}, {"", 1}}
+
+func size(field func(*Config) *int64) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		for _, u := range units {
+			digits, ok := strings.CutSuffix(v, u.name)
+			if !ok {
+				continue
+			}
+			n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+			if err != nil || n <= 0 || n > (1<<50)/u.bytes {
+				break
+			}
+			*field(c) = n * u.bytes
+			return nil
+		}
+		return fmt.Errorf("%q is not a size, a number with B, KiB, MiB or GiB", v)
+	}
+}
+
+func setFileQuota(c *Config, v string) error {
+	if v == "none" {
+		c.FileQuota = -1
+		return nil
+	}
+	return size(func(c *Config) *int64 { return &c.FileQuota })(c, v)
+}
+
+func setFilePeers(c *Config, v string) error {
+	for _, n := range list(v) {
+		p, err := netip.ParsePrefix(n)
+		if err != nil {
+			return fmt.Errorf("%q is not a network in CIDR form", n)
+		}
+		c.FilePeers = append(c.FilePeers, p.Masked())
+	}
+	return notEmpty(c.FilePeers)
+}
+
+func setFileWays(c *Config, v string) error {
+	for _, w := range list(v) {
+		way := conversation.FileWay(w)
+		if way != conversation.ByMSRP && way != conversation.ByHTTP {
+			return fmt.Errorf("%q is no way of files; use msrp, http or both", w)
+		}
+		if slices.Contains(c.FileWays, way) {
+			return fmt.Errorf("%q stands there twice", w)
+		}
+		c.FileWays = append(c.FileWays, way)
+	}
+	return notEmpty(c.FileWays)
+}
+
+func setFileScan(c *Config, v string) error {
+	addr, ok := strings.CutPrefix(v, "clamd:")
+	if !ok {
+		return fmt.Errorf("%q does not begin with clamd: as it must", v)
+	}
+	c.FileScan = addr
+	return checkHostPort(addr)
 }
 
 func setDirectory(c *Config, v string) error {

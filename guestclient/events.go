@@ -29,14 +29,6 @@ type Event struct {
 	File    *File     `json:"file,omitempty"`
 }
 
-// File is what a file event is about.
-type File struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
-	Size int64  `json:"size"`
-	Type string `json:"type"`
-}
-
 // Events follows the guest's events after the one with the id after; 0 begins with the
 // oldest that the gateway keeps. It reconnects by itself and yields each event once, in order.
 // The loop ends when the caller leaves it or, after one last pair with the error, when ctx

@@ -28,6 +28,8 @@ var (
 	ErrNoRelation   = &Problem{Type: "/problems/no-relation"}         // that person didn't invite this guest
 	ErrOffline      = &Problem{Type: "/problems/offline"}             // the operator wants the inviter to be online
 	ErrTooLarge     = &Problem{Type: "/problems/too-large"}           // the message is too long
+	ErrQuota        = &Problem{Type: "/problems/quota"}               // the guest's files are too many
+	ErrNotAllowed   = &Problem{Type: "/problems/not-allowed"}         // the file was found to be harmful
 	ErrConflict     = &Problem{Type: "/problems/conflict"}            // the id was used for another message
 	ErrTooMany      = &Problem{Type: "/problems/too-many-requests"}   // slow down
 	ErrRegistration = &Problem{Type: "/problems/registration-failed"} // the network refused the login

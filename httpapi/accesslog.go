@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"regexp"
+	"strings"
 	"time"
 
 	"latchkey"
@@ -39,12 +40,20 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 var passwordInPath = regexp.MustCompile(`(?i)passwd=[^&/]*`)
 
+// secretPath is a path without what opens doors: passwords, and the keys of files.
+func secretPath(path string) string {
+	if strings.HasPrefix(path, publicFilePath) {
+		return publicFilePath + "***"
+	}
+	return passwordInPath.ReplaceAllString(path, "passwd=***")
+}
+
 // logRequest gives the function that writes the access log's line. The line never has a query,
 // a header or a body, so a password has no way into it (S2); one that somebody put
 // into a path by a wrong escape is masked.
 func (a *API) logRequest(rec *recorder, r *http.Request) func() {
 	start := time.Now()
-	method, path := r.Method, passwordInPath.ReplaceAllString(r.URL.Path, "passwd=***")
+	method, path := r.Method, secretPath(r.URL.Path)
 	return func() {
 		attrs := []any{"method", method, "path", path, "status", rec.status, "bytes", rec.bytes,
 			"duration", time.Since(start).Round(time.Microsecond), "from", a.remote(r).String()}

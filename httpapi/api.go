@@ -20,6 +20,7 @@ type API struct {
 
 	attendance *attendance
 	goodbyes   *goodbyes
+	uploads    *uploading
 
 	open  context.Context // until Drain: streams end and their clients reconnect
 	drain context.CancelFunc
@@ -28,7 +29,7 @@ type API struct {
 // New makes the facade. Options must have passed Validate.
 func New(ports Ports, opt Options) *API {
 	opt = opt.withDefaults()
-	a := &API{ports: ports, opt: opt, attendance: newAttendance(ports, opt), goodbyes: newGoodbyes()}
+	a := &API{ports: ports, opt: opt, attendance: newAttendance(ports, opt), goodbyes: newGoodbyes(), uploads: &uploading{most: opt.MaxUploads, now: map[latchkey.AccountID]int{}}}
 	a.open, a.drain = context.WithCancel(context.Background())
 	return a
 }

@@ -152,13 +152,22 @@ func (a *API) dropCookie(w http.ResponseWriter, r *http.Request) {
 	http.SetCookie(w, c)
 }
 
-func (a *API) cookie(r *http.Request) *http.Cookie {
+// publicBase is what Options.PublicURL says.
+func (a *API) publicBase() *url.URL {
 	base, err := url.Parse(a.opt.PublicURL)
 	if err != nil {
-		base = &url.URL{}
+		return &url.URL{}
 	}
+	return base
+}
+
+// basePath is the path below which clients see the facade, without a final slash.
+func (a *API) basePath() string { return strings.TrimRight(a.publicBase().Path, "/") }
+
+func (a *API) cookie(r *http.Request) *http.Cookie {
+	base := a.publicBase()
 	return &http.Cookie{
-		Name: cookieName, Path: strings.TrimRight(base.Path, "/") + "/rcsgw/",
+		Name: cookieName, Path: a.basePath() + "/rcsgw/",
 		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil || base.Scheme == "https",
 	}
 }

@@ -281,6 +281,16 @@ func (h *hall) Composing(_ context.Context, rel latchkey.Relation, active bool) 
 	return nil
 }
 
+func (h *hall) SendFile(_ context.Context, rel latchkey.Relation, f latchkey.StoredFile) error {
+	h.note("file %s to %s", f.ID, rel.Inviter)
+	return nil
+}
+
+func (h *hall) CancelFile(_ context.Context, rel latchkey.Relation, f latchkey.StoredFile) error {
+	h.note("cancel %s to %s", f.ID, rel.Inviter)
+	return nil
+}
+
 func (h *hall) Read(_ context.Context, account latchkey.AccountID, id latchkey.MessageID) error {
 	if id == "nowhere" {
 		return latchkey.Errorf(latchkey.KindNotFound, "")

@@ -161,8 +161,17 @@ func request(ctx context.Context, method, target, body string, changes ...change
 func (w *world) do(method, target, body string, changes ...change) response {
 	w.t.Helper()
 	rec := httptest.NewRecorder()
-	w.api.ServeHTTP(rec, request(w.t.Context(), method, target, body, changes...))
+	w.api.ServeHTTP(lastWord{rec}, request(w.t.Context(), method, target, body, changes...))
 	return response{w.t, rec.Code, rec.Header(), rec.Body.String()}
+}
+
+// lastWord leaves interim answers out, which a ResponseRecorder takes for the last.
+type lastWord struct{ *httptest.ResponseRecorder }
+
+func (w lastWord) WriteHeader(code int) {
+	if code >= 200 {
+		w.ResponseRecorder.WriteHeader(code)
+	}
 }
 
 // login logs in by the link's password and gives the cookie.

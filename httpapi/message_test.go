@@ -153,7 +153,7 @@ func TestEveryPathAsksWhoIsThere(t *testing.T) {
 	}{
 		{"POST", userPath, true}, {"GET", userPath, true}, {"DELETE", userPath, true}, {"DELETE", userPath + "/" + account, true}, {"GET", "/rcsgw/user/b@cc.com", true},
 		{"POST", messagePath, false}, {"GET", messagePath, false}, {"POST", composingPath, false}, {"POST", readPath, false}, {"GET", eventsPath, false},
-		{"GET", "/rcsgw/invitee/status/" + aliceURI, false}, {"DELETE", sessionPath, false}, {"POST", sessionPath, false},
+		{"GET", "/rcsgw/invitee/status/" + aliceURI, false}, {"POST", filePath, false}, {"GET", filePath, false}, {"GET", filePath + "/x", false}, {"PATCH", filePath + "/x", false}, {"DELETE", filePath + "/x", false}, {"DELETE", sessionPath, false}, {"POST", sessionPath, false},
 	} {
 		others := asAlice
 		if p.inviters {

@@ -36,13 +36,15 @@ type Options struct {
 	StatusWait time.Duration
 	// MaxStreams is how many event streams and waiting polls one guest may have open; 429 above. Default 16.
 	MaxStreams int
+	// MaxUploads is how many files one guest may be sending at a time; 429 above. Default 4.
+	MaxUploads int
 	// WriteTimeout is how long one write to an event stream may take. Default 10 s.
 	WriteTimeout time.Duration
 }
 
 // Validate says what is wrong with o.
 func (o Options) Validate() error {
-	if o.MaxBody < 0 || o.MaxWait < 0 || o.KeepAlive < 0 || o.Linger < 0 || o.StatusWait < 0 || o.MaxStreams < 0 || o.WriteTimeout < 0 {
+	if o.MaxBody < 0 || o.MaxWait < 0 || o.KeepAlive < 0 || o.Linger < 0 || o.StatusWait < 0 || o.MaxStreams < 0 || o.MaxUploads < 0 || o.WriteTimeout < 0 {
 		return errors.New("httpapi: limits must not be negative")
 	}
 	if _, err := url.Parse(o.PublicURL); err != nil {
@@ -75,6 +77,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxStreams == 0 {
 		o.MaxStreams = 16
+	}
+	if o.MaxUploads == 0 {
+		o.MaxUploads = 4
 	}
 	if o.WriteTimeout == 0 {
 		o.WriteTimeout = 10 * time.Second

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/netip"
 
@@ -16,6 +17,7 @@ type Ports struct {
 	Hall      Hall
 	Presence  Presence
 	Directory Directory
+	Files     Files
 
 	// Page answers GET of the invitation link with the guest's page. It sees a request without
 	// its query, so that it can't leak the password.
@@ -52,6 +54,22 @@ type Hall interface {
 	Ack(ctx context.Context, account latchkey.AccountID, upTo int64) error
 	Post(ctx context.Context, e latchkey.Event) error
 	Present(account latchkey.AccountID, delta int)
+	SendFile(ctx context.Context, rel latchkey.Relation, f latchkey.StoredFile) error
+	CancelFile(ctx context.Context, rel latchkey.Relation, f latchkey.StoredFile) error
+}
+
+// Files is what the facade needs of the room that keeps files' bytes. *files.Vault is one, but for the type of its writers.
+type Files interface {
+	MaxSize() int64
+	Create(ctx context.Context, f latchkey.StoredFile) (up Upload, stored latchkey.StoredFile, repeated bool, err error)
+	Resume(ctx context.Context, id latchkey.FileID) (Upload, error)
+	Offset(f latchkey.StoredFile) (int64, error)
+	Find(ctx context.Context, id latchkey.FileID) (latchkey.StoredFile, error)
+	FindByKey(ctx context.Context, key string) (latchkey.StoredFile, error)
+	History(ctx context.Context, account latchkey.AccountID, with latchkey.InviterID, before latchkey.FileID, limit int) ([]latchkey.StoredFile, error)
+	Open(ctx context.Context, f latchkey.StoredFile) (io.ReadSeekCloser, error)
+	Preview(ctx context.Context, f latchkey.StoredFile) (contentType string, picture []byte, err error)
+	Cancel(ctx context.Context, f latchkey.StoredFile) error
 }
 
 // Presence is what the facade needs to tell a guest whether an inviter is there. *presence.Board is one.

@@ -46,8 +46,8 @@ func (a *API) at(path string) (methods, error) {
 		return methods{http.MethodPost: a.read}, nil
 	case eventsPath:
 		return methods{http.MethodGet: a.events}, nil
-	case "/rcsgw/invitee/file":
-		return nil, latchkey.Errorf(latchkey.KindNotFound, "files can't be sent or received yet")
+	case filePath:
+		return methods{http.MethodPost: a.upload, http.MethodGet: a.files}, nil
 	}
 	for _, p := range []struct {
 		prefix  string
@@ -66,6 +66,10 @@ func (a *API) at(path string) (methods, error) {
 				http.MethodPost:   with(account, a.login),
 				http.MethodDelete: with(account, a.logout),
 			}
+		}},
+		{filePath + "/", a.fileMethods},
+		{publicFilePath, func(key string) methods {
+			return methods{http.MethodGet: with(key, a.publicFile)}
 		}},
 		{"/rcsgw/invitee/status/", func(uri string) methods {
 			return methods{http.MethodGet: with(uri, a.status)}

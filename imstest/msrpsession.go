@@ -40,6 +40,7 @@ type endpoint struct {
 	done    chan struct{}
 	once    sync.Once
 	deliver func(id, contentType string, body []byte)
+	file    *fileTransfer // nil: it is a chat
 }
 
 func newEndpoint(p *Phone, deliver func(id, contentType string, body []byte)) *endpoint {
@@ -190,6 +191,8 @@ func (e *endpoint) take(f *frame) {
 		code = 481
 	case f.method != "SEND":
 		code = 501
+	case e.file != nil:
+		code = e.file.collect(f)
 	default:
 		code = e.collect(f)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +39,7 @@ type Manner struct {
 	Host        string        // address of MSRP; "": 127.0.0.1
 	NoMedia     bool          // answers INVITE with 200 and port 0 (RFC 3264 §6)
 	MSRPCode    int           // answers each SEND that has a body; 0: 200
+	Files       FileManner
 }
 
 // PhoneOptions make a Phone.
@@ -57,9 +59,10 @@ type PhoneEvent struct {
 	Peer   string
 	ID     string
 	Text   string
-	Status string // of a receipt: delivered or displayed
-	Active bool   // of composing
-	Wants  string // which notifications the sender asked for
+	Status string     // of a receipt: delivered or displayed
+	Active bool       // of composing
+	Wants  string     // which notifications the sender asked for
+	File   *PhoneFile // of file (one came whole) and filecut (it did not)
 	Time   time.Time
 }
 
@@ -79,9 +82,10 @@ type Phone struct {
 	regCallID string
 	regSeq    int
 	received  []*Message
-	noticed   map[string]bool // messages and receipts that came, by id
-	refresh   *time.Timer     // of the registration
-	cert      tls.Certificate // of MSRP
+	noticed   map[string]bool     // messages and receipts that came, by id
+	parts     map[string]*os.File // files, whole or not, by the hash that was offered
+	refresh   *time.Timer         // of the registration
+	cert      tls.Certificate     // of MSRP
 	onceCert  sync.Once
 }
 
@@ -149,7 +153,7 @@ func NewPhone(opt PhoneOptions) (*Phone, error) {
 	if opt.Expires == 0 {
 		opt.Expires = time.Hour
 	}
-	p := &Phone{opt: opt, manner: opt.Manner, calls: map[string]*phoneCall{}, dialogs: map[string]*phoneCall{}, ringing: map[string]*phoneCall{}, changed: make(chan struct{}), noticed: map[string]bool{}, regCallID: token()}
+	p := &Phone{opt: opt, manner: opt.Manner, calls: map[string]*phoneCall{}, dialogs: map[string]*phoneCall{}, ringing: map[string]*phoneCall{}, changed: make(chan struct{}), noticed: map[string]bool{}, parts: map[string]*os.File{}, regCallID: token()}
 	n, err := newNode("127.0.0.1:0", opt.Log)
 	if err != nil {
 		return nil, err
@@ -170,6 +174,10 @@ func (p *Phone) Close() {
 	}
 	p.pmu.Unlock()
 	p.close()
+	for _, f := range p.parts {
+		f.Close()
+		os.Remove(f.Name())
+	}
 }
 
 // URI is the phone's identity.

@@ -66,13 +66,24 @@ func (p *Phone) answer(c *phoneCall, m *Message, src source) bool {
 		p.violation("INVITE: %v", err)
 		return refuse(488, "Not Acceptable Here")
 	}
-	p.checkSDP("INVITE", media, sdp)
+	if media.file != nil {
+		if code := p.checkFile(m, media, manner); code != 200 {
+			return refuse(code, "No")
+		}
+	} else {
+		p.checkSDP("INVITE", media, sdp)
+	}
 	if manner.Transport == "tcp" && media.tls || manner.Transport == "tls" && !media.tls {
 		return refuse(488, "Not Acceptable Here")
 	}
 	ep, setup, err := p.join(c, media, manner)
 	if err != nil {
 		return refuse(500, "Server Internal Error")
+	}
+	if media.file != nil {
+		if ep.file, err = p.takeFile(c, ep, media, manner); err != nil {
+			return refuse(500, "Server Internal Error")
+		}
 	}
 	res := reply(m, 200, "OK", c.localTag).Add("Contact", p.contact(true)).Add("Allow", phoneAllow).Add("Content-Type", "application/sdp")
 	res.Body = p.sdp(ep, setup)
@@ -84,7 +95,9 @@ func (p *Phone) answer(c *phoneCall, m *Message, src source) bool {
 	}
 	p.pmu.Lock()
 	delete(p.ringing, param(firstOf(m, "Via"), "branch"))
-	p.calls[c.peer] = c
+	if ep.file == nil {
+		p.calls[c.peer] = c
+	}
 	p.pmu.Unlock()
 	if setup == "passive" && !manner.MuteMSRP {
 		ep.accept()
@@ -93,7 +106,9 @@ func (p *Phone) answer(c *phoneCall, m *Message, src source) bool {
 		p.bye(c)
 		return false
 	}
-	p.tell(PhoneEvent{Type: "call", Peer: c.peer, ID: c.callID})
+	if ep.file == nil {
+		p.tell(PhoneEvent{Type: "call", Peer: c.peer, ID: c.callID})
+	}
 	if cpim != nil {
 		p.arrived(c, "", "message/cpim", cpim)
 	}

@@ -128,8 +128,10 @@ func (p *Phone) inviteOf(c *phoneCall, sdp []byte, first, id string) *Message {
 	return m
 }
 
-// confirm makes a dialog of the 200 and sends its ACK.
-func (p *Phone) confirm(c *phoneCall, res *Message) error {
+// confirm makes a dialog of the 200 to a chat's INVITE and sends its ACK.
+func (p *Phone) confirm(c *phoneCall, res *Message) error { return p.confirmed(c, res, true) }
+
+func (p *Phone) confirmed(c *phoneCall, res *Message, chat bool) error {
 	c.remoteTag = param(res.Get("To"), "tag")
 	c.target = uriOf(firstOf(res, "Contact"))
 	if len(res.All("Contact")) != 1 {
@@ -147,7 +149,9 @@ func (p *Phone) confirm(c *phoneCall, res *Message) error {
 	c.mu.Unlock()
 	p.pmu.Lock()
 	p.dialogs[c.callID+" "+c.localTag] = c
-	p.calls[c.peer] = c
+	if chat {
+		p.calls[c.peer] = c
+	}
 	p.pmu.Unlock()
 	return p.write(ack, next)
 }

@@ -3,6 +3,7 @@ package imstest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -105,6 +106,9 @@ func (p *Phone) read(peer string, e *envelope, c *phoneCall) {
 		p.violation("cpim: text is not UTF-8")
 	}
 	event := PhoneEvent{Type: "message", Peer: peer, ID: id, Text: string(e.body), Wants: wants}
+	if e.mediaType() == fileDocument {
+		event.Type = "fileoffer"
+	}
 	if id != "" && !p.once("message "+peer+" "+id) {
 		event.Type = "repeat" // RFC 4975 §5.4: sent again after a failure, the same Message-ID says so
 		p.tell(event)
@@ -193,11 +197,24 @@ func (p *Phone) Send(ctx context.Context, peer, text string) (string, error) {
 
 // SendAs is Send under a given imdn.Message-ID.
 func (p *Phone) SendAs(ctx context.Context, peer, text, id string) (string, error) {
+	return p.sendAs(ctx, peer, "text/plain; charset=utf-8", text, id)
+}
+
+// fileDocument is the type of the message that tells where a file is to be fetched (PROTOCOLS B3.13).
+const fileDocument = "application/vnd.gsma.rcs-ft-http+xml"
+
+// OfferFile tells a peer on the chat where to fetch a file, and returns the message's imdn.Message-ID.
+func (p *Phone) OfferFile(ctx context.Context, peer, name, contentType, address string, size int64) (string, error) {
+	return p.sendAs(ctx, peer, fileDocument, fmt.Sprintf(`<?xml version="1.0" encoding="UTF-8"?><file><file-info type="file"><file-size>%d</file-size><file-name>%s</file-name><content-type>%s</content-type><data url="%s" until="%s"/></file-info></file>`,
+		size, name, contentType, address, time.Now().Add(time.Hour).UTC().Format(time.RFC3339)), token())
+}
+
+func (p *Phone) sendAs(ctx context.Context, peer, contentType, text, id string) (string, error) {
 	c, err := p.Call(ctx, peer)
 	if err != nil {
 		return "", err
 	}
-	body := writeEnvelope(p.opt.URI, peer, id, "positive-delivery, display", "text/plain; charset=utf-8", text)
+	body := writeEnvelope(p.opt.URI, peer, id, "positive-delivery, display", contentType, text)
 	return id, c.endpoint().send(ctx, token(), "message/cpim", body)
 }
 

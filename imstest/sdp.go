@@ -16,7 +16,7 @@ import (
 
 var (
 	acceptTypes  = []string{"message/cpim", "application/im-iscomposing+xml"}
-	wrappedTypes = []string{"text/plain", "message/imdn+xml", "application/im-iscomposing+xml"}
+	wrappedTypes = []string{"text/plain", "message/imdn+xml", "application/im-iscomposing+xml", fileDocument}
 )
 
 // sdp writes the phone's session description (PROTOCOLS B3.05).
@@ -38,6 +38,9 @@ func (p *Phone) sdp(ep *endpoint, setup string) []byte {
 	}
 	if ep.tls {
 		transport = "TCP/TLS/MSRP"
+	}
+	if ep.file != nil {
+		return ep.file.sdp(ep, host, port, family, transport, setup, manner)
 	}
 	s := fmt.Sprintf("v=0\r\no=- %d %d IN %s %s\r\ns=-\r\nc=IN %s %s\r\nt=0 0\r\nm=message %s %s *\r\n"+
 		"a=accept-types:%s\r\na=accept-wrapped-types:%s\r\na=setup:%s\r\na=path:%s\r\na=sendrecv\r\n",
@@ -63,6 +66,8 @@ type remoteMedia struct {
 	prints         []string // a=fingerprint
 	types, wrapped []string
 	maxSize        int64
+	direction      string
+	file           *fileLines // nil: no a=file-selector
 }
 
 // addr is where to connect: c= and m= where both sides speak CEMA (RFC 6714 §4.2), else the path's first URI (RFC 4975 §8.1).
@@ -133,7 +138,10 @@ func readSDP(b []byte) (remoteMedia, error) {
 			r.wrapped = strings.Fields(value)
 		case "max-size":
 			r.maxSize, _ = strconv.ParseInt(value, 10, 64)
+		case "sendrecv", "sendonly", "recvonly", "inactive":
+			r.direction = name
 		}
+		r.readFile(name, value)
 	}
 	if r.host = media; r.host == "" {
 		r.host = session

@@ -18,6 +18,9 @@ type Message struct {
 	SuccessReport bool      // ask for REPORTs (ReportHandler)
 	FailureReport string    // "" and yes: responses are awaited; no: none; partial: errors only (RFC 4975 §7.1.1)
 	Header        []Header
+	// Progress is told, as responses come, how many octets from the beginning the peer is known to have; nil: nobody asks. It must not
+	// block. What was told is where a file can be resumed (RFC 5547 §8.1).
+	Progress func(octets int64)
 }
 
 const (
@@ -117,6 +120,8 @@ type outgoing struct {
 
 	mu      sync.Mutex // guards the fields below
 	open    int        // chunks without response
+	starts  []int64    // where they begin, if Progress is asked for
+	last    int64      // where the last one that had its response begins
 	refused error      // the first response that was none of success
 	err     error      // why the message is given up
 	over    bool       // Send has returned
@@ -222,6 +227,9 @@ func (o *outgoing) chunk(body []byte, flag byte) (int, byte, error) {
 		if !silent {
 			o.mu.Lock()
 			o.open++
+			if o.m.Progress != nil {
+				o.starts = append(o.starts, h.Range.Start)
+			}
 			o.mu.Unlock()
 		}
 		at := h.Range
@@ -275,8 +283,20 @@ func (o *outgoing) answered(at ByteRange, silent bool, err error) {
 			o.refused = err // at once: who sees that nothing is open any more must see why
 		}
 	}
-	over := o.over
+	over, had := o.over, int64(0)
+	if o.m.Progress != nil && !silent {
+		// Up to the oldest chunk without response; where all have theirs, up to the beginning of the last one: the connection's
+		// writer may have cut it short.
+		o.last = max(o.last, at.Start)
+		o.starts = slices.DeleteFunc(o.starts, func(start int64) bool { return start == at.Start })
+		if had = o.last - 1; len(o.starts) > 0 {
+			had = slices.Min(o.starts) - 1
+		}
+	}
 	o.mu.Unlock()
+	if err == nil && had > 0 {
+		o.m.Progress(had)
+	}
 	switch {
 	case err == nil || silent && (status == nil || status.Code == StatusTimeout):
 		o.poke()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -665,6 +666,32 @@ func TestSendWaitsForResponses(t *testing.T) {
 		}
 		if err := <-sent; err != nil {
 			t.Errorf("Send = %v", err)
+		}
+	})
+}
+
+// RFC 5547 §8.1: what is told of a message's progress is with the peer, in whatever order it answers.
+func TestProgressTellsWhatThePeerHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := active(t, msrp.SessionOptions{ChunkSize: 2048})
+		var told []int64
+		m := text(strings.Repeat("x", 4*2048))
+		m.Progress = func(octets int64) { told = append(told, octets) }
+		sent := sending(t.Context(), s, m)
+		var frames []frame
+		for range 4 {
+			frames = append(frames, p.read())
+		}
+		for _, i := range []int{1, 0, 3, 2} {
+			p.ok(frames[i])
+			synctest.Wait()
+		}
+		if err := <-sent; err != nil {
+			t.Errorf("Send = %v", err)
+		}
+		// After the second chunk's response the first one is open. The end of the last one is Send's to tell.
+		if want := []int64{4096, 4096, 6144}; !slices.Equal(told, want) {
+			t.Errorf("progress %v, want %v", told, want)
 		}
 	})
 }

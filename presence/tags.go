@@ -33,9 +33,9 @@ type Tags struct {
 	IM   bool // +g.oma.sip-im
 }
 
-// OwnTags are what the gateway advertises for its guests: 1-to-1 chat.
+// OwnTags are what the gateway advertises for its guests: 1-to-1 chat, and files over MSRP and over HTTP (PROTOCOLS B3.02).
 func OwnTags() Tags {
-	return Tags{IARI: []string{iariChat}, ICSI: []string{icsiSession}, IM: true}
+	return Tags{IARI: []string{iariChat, iariFile, iariFileHTTP}, ICSI: []string{icsiSession}, IM: true}
 }
 
 // Chat reports whether the client can chat: by the identifier of RCS-e, by that of CPM, or,
@@ -45,9 +45,15 @@ func (t Tags) Chat() bool {
 }
 
 // File reports whether the client takes files, over MSRP or HTTP.
-func (t Tags) File() bool {
-	return slices.Contains(t.IARI, iariFile) || slices.Contains(t.IARI, iariFileHTTP) || slices.Contains(t.ICSI, icsiFile)
+func (t Tags) File() bool { return t.FileMSRP() || t.FileHTTP() }
+
+// FileMSRP reports whether the client takes files over MSRP (RFC 5547): by the identifier of RCS-e, or by that of CPM.
+func (t Tags) FileMSRP() bool {
+	return slices.Contains(t.IARI, iariFile) || slices.Contains(t.ICSI, icsiFile)
 }
+
+// FileHTTP reports whether the client takes files over HTTP.
+func (t Tags) FileHTTP() bool { return slices.Contains(t.IARI, iariFileHTTP) }
 
 // Params are the tags as parameters of a Contact in REGISTER and in requests of a service.
 func (t Tags) Params() sip.HeaderParams {

@@ -7,10 +7,10 @@ import (
 )
 
 // B3.02, B5.01: +g.oma.sip-im belongs into REGISTER, not into OPTIONS.
-func TestOwnTagsSayChat(t *testing.T) {
+func TestOwnTagsSayChatAndFiles(t *testing.T) {
 	own := OwnTags()
-	if !own.Chat() || own.File() {
-		t.Errorf("chat %v, file %v, want chat only", own.Chat(), own.File())
+	if !own.Chat() || !own.FileMSRP() || !own.FileHTTP() {
+		t.Errorf("chat %v, files over msrp %v, over http %v, want all", own.Chat(), own.FileMSRP(), own.FileHTTP())
 	}
 	c, p := own.Capabilities(), own.Params()
 	if c.Has(imTag) || !p.Has(imTag) {

@@ -261,13 +261,17 @@ func problemOf(text string) problem {
 }
 
 // invited asks for an invitation of B and follows the mail to the account and its password.
-func (w *world) invited() (account, password string, mailed mail) {
+func (w *world) invited(interactions ...string) (account, password string, mailed mail) {
 	w.t.Helper()
 	var answer struct {
 		Account, Notification string
 		Registered            bool
 	}
-	status, text := w.inviter().do("POST", userPath, map[string]any{"email": "b@cc.com", "name": "Bob"}, &answer)
+	asked := map[string]any{"email": "b@cc.com", "name": "Bob"}
+	if len(interactions) > 0 {
+		asked["interactions"] = interactions
+	}
+	status, text := w.inviter().do("POST", userPath, asked, &answer)
 	if status != http.StatusCreated || !answer.Registered || answer.Account != string(bob) {
 		w.t.Fatalf("invite = %d %s, want 201 with %s registered", status, text, bob)
 	}

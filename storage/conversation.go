@@ -142,7 +142,8 @@ func (db *DB) Waiting(ctx context.Context, id latchkey.RelationID) ([]latchkey.M
 // Busy lists the live relations that have something to send.
 func (db *DB) Busy(ctx context.Context) ([]latchkey.Relation, error) {
 	return gather(ctx, db.read, scanPlainRelation, `SELECT `+relationColumns+` FROM relation WHERE state = 'live' AND id IN (
-		SELECT relation FROM message WHERE direction = 'out' AND state = 'accepted' UNION SELECT relation FROM receipt WHERE sent = 0)`)
+		SELECT relation FROM message WHERE direction = 'out' AND state = 'accepted' UNION SELECT relation FROM file WHERE direction = 'out' AND state = 'accepted'
+		UNION SELECT relation FROM receipt WHERE sent = 0)`)
 }
 
 // ReceiptSent ticks off a receipt.
@@ -153,13 +154,13 @@ func (db *DB) ReceiptSent(ctx context.Context, r latchkey.Receipt) error {
 	})
 }
 
-// oweReceipts writes the receipts for an account's messages that were asked for and aren't there yet, and moves the messages.
-func oweReceipts(tx *sql.Tx, displayed bool, where string, args ...any) ([]latchkey.RelationID, error) {
+// oweReceipts writes the receipts for an account's messages, or files, that were asked for and aren't there yet, and moves the messages.
+func oweReceipts(tx *sql.Tx, table string, displayed bool, where string, args ...any) ([]latchkey.RelationID, error) {
 	want, to, from := "want_delivered", latchkey.MessageDelivered, "('accepted')"
 	if displayed {
 		want, to, from = "want_displayed", latchkey.MessageDisplayed, "('accepted', 'delivered')"
 	}
-	which := ` FROM message WHERE direction = 'in' AND state <> 'displayed' AND state IN ` + from + ` AND ` + where
+	which := ` FROM ` + table + ` WHERE direction = 'in' AND state <> 'displayed' AND state IN ` + from + ` AND ` + where
 	owed, err := gather(context.Background(), tx, func(row scanner) (id latchkey.RelationID, err error) { return id, row.Scan(&id) },
 		`SELECT DISTINCT relation`+which+` AND `+want+` = 1`, args...)
 	if err != nil {
@@ -169,7 +170,7 @@ func oweReceipts(tx *sql.Tx, displayed bool, where string, args ...any) ([]latch
 		SELECT id, ?, relation, remote_id, ?`+which+` AND `+want+` = 1 ORDER BY seq`, append([]any{displayed, time.Now().UnixMicro()}, args...)...); err != nil {
 		return nil, err
 	}
-	_, err = tx.Exec(`UPDATE message SET state = ? WHERE seq IN (SELECT seq`+which+`)`, append([]any{to}, args...)...)
+	_, err = tx.Exec(`UPDATE `+table+` SET state = ? WHERE seq IN (SELECT seq`+which+`)`, append([]any{to}, args...)...)
 	return owed, err
 }
 
@@ -198,21 +199,24 @@ func (db *DB) Acknowledge(ctx context.Context, account latchkey.AccountID, upTo 
 		if upTo <= acked {
 			return nil
 		}
-		var err error
-		owed, err = oweReceipts(tx, false, `id IN (SELECT message FROM event WHERE account = ? AND number > ? AND number <= ? AND message <> '')`, account, acked, upTo)
-		if err != nil {
-			return err
+		for _, table := range []string{"message", "file"} {
+			more, err := oweReceipts(tx, table, false, `id IN (SELECT message FROM event WHERE account = ? AND number > ? AND number <= ? AND message <> '')`, account, acked, upTo)
+			if err != nil {
+				return err
+			}
+			owed = append(owed, more...)
 		}
 		if _, err := tx.Exec(`UPDATE stream SET acked = ? WHERE account = ?`, upTo, account); err != nil {
 			return err
 		}
-		_, err = tx.Exec(`DELETE FROM event WHERE account = ? AND number <= ?`, account, upTo-keptEvents)
+		_, err := tx.Exec(`DELETE FROM event WHERE account = ? AND number <= ?`, account, upTo-keptEvents)
 		return err
 	})
 	if err != nil || len(owed) == 0 {
 		return nil, err
 	}
-	return db.talks(ctx, owed)
+	slices.Sort(owed)
+	return db.talks(ctx, slices.Compact(owed))
 }
 
 func (db *DB) talks(ctx context.Context, ids []latchkey.RelationID) ([]latchkey.Relation, error) {
@@ -227,7 +231,7 @@ func (db *DB) talks(ctx context.Context, ids []latchkey.RelationID) ([]latchkey.
 	return all, nil
 }
 
-// Displayed notes that the guest has read a message and those before it of the same inviter.
+// Displayed notes that the guest has read a message and those before it of the same inviter, or has opened a file.
 func (db *DB) Displayed(ctx context.Context, account latchkey.AccountID, id latchkey.MessageID) (latchkey.Relation, error) {
 	var owed []latchkey.RelationID
 	err := db.Write(ctx, func(tx *sql.Tx) error {
@@ -235,6 +239,11 @@ func (db *DB) Displayed(ctx context.Context, account latchkey.AccountID, id latc
 		var seq int64
 		var relation latchkey.RelationID
 		err := tx.QueryRow(`SELECT seq, relation FROM message WHERE id = ? AND account = ? AND direction = 'in'`, id, account).Scan(&seq, &relation)
+		table, which, until := "message", `relation = ? AND seq <= ?`, any(seq)
+		if errors.Is(err, sql.ErrNoRows) {
+			table, which, until = "file", `relation = ? AND id = ?`, id
+			err = tx.QueryRow(`SELECT relation FROM file WHERE id = ? AND account = ? AND direction = 'in'`, id, account).Scan(&relation)
+		}
 		if errors.Is(err, sql.ErrNoRows) {
 			return latchkey.Errorf(latchkey.KindNotFound, "No such message.")
 		}
@@ -242,11 +251,11 @@ func (db *DB) Displayed(ctx context.Context, account latchkey.AccountID, id latc
 			return err
 		}
 		// What is displayed was delivered: both are owed, delivered first.
-		delivered, err := oweReceipts(tx, false, `relation = ? AND seq <= ?`, relation, seq)
+		delivered, err := oweReceipts(tx, table, false, which, relation, until)
 		if err != nil {
 			return err
 		}
-		owed, err = oweReceipts(tx, true, `relation = ? AND seq <= ?`, relation, seq)
+		owed, err = oweReceipts(tx, table, true, which, relation, until)
 		owed = append(owed, delivered...)
 		return err
 	})
@@ -271,8 +280,11 @@ func addEvent(tx *sql.Tx, e latchkey.Event) (int64, error) {
 		return 0, err
 	}
 	var message latchkey.MessageID
-	if e.Type == latchkey.MessageEvent && e.Message != nil {
+	switch {
+	case e.Type == latchkey.MessageEvent && e.Message != nil:
 		message = e.Message.ID
+	case e.Type == latchkey.FileEvent && e.File != nil:
+		message = latchkey.MessageID(e.File.ID)
 	}
 	_, err = tx.Exec(`INSERT INTO event (account, number, message, lapses, body) VALUES (?, ?, ?, ?, ?)`, e.Account, e.ID, message, micros(e.Lapses), string(body))
 	return e.ID, err
@@ -366,11 +378,14 @@ func (db *DB) ConversationID(ctx context.Context, id latchkey.RelationID) (name 
 // whose row is gone has been told.
 func (db *DB) EndConversation(ctx context.Context, rel latchkey.Relation, e latchkey.Event) error {
 	return db.Write(ctx, func(tx *sql.Tx) error {
-		const talk = `FROM message WHERE account = ? AND inviter = ? AND relation = ?`
+		const talk, files = `FROM message WHERE account = ? AND inviter = ? AND relation = ?`, `FROM file WHERE account = ? AND inviter = ? AND relation = ?`
 		for _, q := range []string{
 			`DELETE FROM event WHERE message <> '' AND message IN (SELECT id ` + talk + `)`,
 			`DELETE FROM receipt WHERE message IN (SELECT id ` + talk + `)`,
 			`DELETE ` + talk,
+			// The rows of files stay until room files has erased the bytes.
+			`DELETE FROM event WHERE message <> '' AND message IN (SELECT id ` + files + `)`,
+			`DELETE FROM receipt WHERE message IN (SELECT id ` + files + `)`,
 		} {
 			if _, err := tx.Exec(q, rel.Account, rel.Inviter, rel.ID); err != nil {
 				return err

@@ -51,6 +51,9 @@ func TestHotQueriesUseAnIndex(t *testing.T) {
 	in := m
 	in.ID, in.Direction, in.RemoteID, in.WantDelivered, in.WantDisplayed, in.ClientID = "n", latchkey.ToGuest, "x", true, true, ""
 	e := latchkey.Event{Type: latchkey.MessageEvent, Account: g.Account, Message: &latchkey.EventMessage{ID: in.ID}}
+	f := latchkey.StoredFile{ID: "f", Relation: r.ID, Account: g.Account, Inviter: r.Inviter, Direction: latchkey.ToInviter, State: latchkey.FileReceiving, ClientID: "c", Key: "k", Size: 7}
+	fin := f
+	fin.ID, fin.Direction, fin.RemoteID, fin.WantDelivered, fin.WantDisplayed, fin.ClientID, fin.Key = "fi", latchkey.ToGuest, "x", true, true, "", ""
 	for i, err := range []error{
 		first3(db.Ask(ctx, g, r)), db.Settle(ctx, r, "salt", "hash", latchkey.Notice{ID: "o", Relation: r.ID, Channel: latchkey.ByMail}),
 		last(db.Spend(ctx, "s", r.Inviter, g.Identifier, time.Now(), latchkey.Quota{PerInviter: 1, InviterWindow: time.Hour, PerTarget: 1, TargetWindow: time.Hour})), db.Refund(ctx, "s"), db.RefundUnsettled(ctx, time.Now()),
@@ -58,6 +61,9 @@ func TestHotQueriesUseAnIndex(t *testing.T) {
 		last(db.Guest(ctx, g.Account)), last(db.GuestBy(ctx, g.Identifier)), last(db.Relations(ctx, g.Account)), last(db.Invitations(ctx, r.Inviter)), last(db.Invitation(ctx, r.ID)),
 		last4(db.Passwords(ctx, g.Account, time.Now())), db.AddLogin(ctx, g.Account, "h", time.Now(), time.Now().Add(time.Hour)), last(db.GuestByLogin(ctx, "h", time.Now())),
 		last3(db.AddToInviter(ctx, m)), last(db.AddToGuest(ctx, in, e)), last(db.Move(ctx, r.ID, m.ID, latchkey.MessageSent, "")), last3(db.Waiting(ctx, r.ID)),
+		last3(db.AddFile(ctx, f, 100)), last3(db.AddFile(ctx, fin, 100)), last(db.File(ctx, f.ID)), last(db.FileByKey(ctx, f.Key)), last(db.FileByRemoteID(ctx, r.ID, "x")), db.TouchFile(ctx, f.ID, 7, time.Now()),
+		last(db.CompleteFile(ctx, f, 100)), last(db.CompleteFile(ctx, fin, 100)), db.SetPreview(ctx, f.ID, "image/png", []byte("p")), last3(db.Preview(ctx, f.ID)), last(db.WaitingFiles(ctx, r.ID)), last(db.Promised(ctx)),
+		last(db.MoveFile(ctx, r.ID, f.ID, latchkey.FileSent, "")), last(db.FileHistory(ctx, g.Account, r.Inviter, "f", 10)), last(db.FilesOf(ctx, r.ID)), last(db.StaleFiles(ctx, time.Now(), time.Now(), 10)), last(db.Displayed(ctx, g.Account, "fi")), db.DropFiles(ctx, "fi"),
 		last(db.Acknowledge(ctx, g.Account, 1)), last(db.Displayed(ctx, g.Account, in.ID)), db.ReceiptSent(ctx, latchkey.Receipt{Message: in.ID}), last(db.Events(ctx, g.Account, 0, 10)),
 		last(db.History(ctx, g.Account, r.Inviter, "m", 10)), last(db.ConversationID(ctx, r.ID)), last(db.Busy(ctx)),
 		last(db.ClaimNotices(ctx, latchkey.ByMail, time.Now(), time.Now(), 10)), last(db.NextNotice(ctx, latchkey.ByMail)), db.RetryNotice(ctx, "o", time.Now(), ""), db.EndNotice(ctx, "o", latchkey.NotificationSent, ""),

@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"latchkey/conversation"
+	"latchkey/files"
 	"latchkey/guest"
 	"latchkey/registrar"
 	"latchkey/storage"
@@ -12,4 +13,5 @@ var (
 	_ guest.Store        = (*storage.DB)(nil)
 	_ conversation.Store = (*storage.DB)(nil)
 	_ registrar.Store    = (*storage.DB)(nil)
+	_ files.Rows         = (*storage.DB)(nil)
 )

@@ -59,6 +59,11 @@ func (w *World) Do(method, path, user, password, body string) Answer {
 	if user != "" {
 		req.SetBasicAuth(user, password)
 	}
+	return w.send(req)
+}
+
+func (w *World) send(req *http.Request) Answer {
+	w.t.Helper()
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		w.t.Fatal(err)
@@ -120,6 +125,60 @@ func (g *Guest) Do(method, path, body string) Answer {
 // SessionPath is the path of the invitation link.
 func (g *Guest) SessionPath() string { return "/rcsgw/invitee/session/" + g.Account }
 
+// FileGuest is Guest with an invitation for messages and files.
+func (w *World) FileGuest() *Guest {
+	w.t.Helper()
+	w.Do("POST", "/rcsgw/invitee/user", Alice, Password, `{"email":"`+GuestMail+`","interactions":["im","file"]}`).Wants(http.StatusCreated)
+	return w.Invited(1)
+}
+
+// SentFile is the gateway's answer to a file.
+type SentFile struct {
+	ID, Name, Type, State string
+	Size                  int64
+}
+
+// SendFile uploads a file for an inviter and fails the test unless it is accepted.
+func (g *Guest) SendFile(to, name, contentType string, body io.Reader) SentFile {
+	g.w.t.Helper()
+	req, err := http.NewRequestWithContext(g.w.Within(6*Patience), "POST", g.w.URL()+"/rcsgw/invitee/file?to="+url.QueryEscape(to), body)
+	if err != nil {
+		g.w.t.Fatal(err)
+	}
+	req.SetBasicAuth(g.Account, g.Password)
+	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Content-Disposition", `attachment; filename="`+name+`"`)
+	var f SentFile
+	g.w.send(req).Wants(http.StatusAccepted).Into(&f)
+	return f
+}
+
+// Download reads a file of the guest's and gives what came to w.
+func (g *Guest) Download(id string, w io.Writer) (status int) {
+	g.w.t.Helper()
+	req, err := http.NewRequestWithContext(g.w.Within(6*Patience), "GET", g.w.URL()+"/rcsgw/invitee/file/"+id, nil)
+	if err != nil {
+		g.w.t.Fatal(err)
+	}
+	req.SetBasicAuth(g.Account, g.Password)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		g.w.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(w, res.Body); err != nil {
+		g.w.t.Fatal(err)
+	}
+	return res.StatusCode
+}
+
+// FileEvent waits for an event of a type about a file that satisfies done.
+func (g *Guest) FileEvent(eventType string, done func(Event) bool) Event {
+	g.w.t.Helper()
+	all := g.Events(func(e Event) bool { return e.Type == eventType && e.File.ID != "" && done(e) })
+	return all[len(all)-1]
+}
+
 // Login logs in.
 func (g *Guest) Login() Answer {
 	g.w.t.Helper()
@@ -154,6 +213,11 @@ type Event struct {
 	State   string
 	Reason  string
 	Message struct{ ID, Text, Type, State, Reason string }
+	File    struct {
+		ID, Name, Type, State, Reason string
+		Size, Sent                    int64
+		Preview                       bool
+	}
 }
 
 // Events reads on by long poll until an event satisfies done, and returns all that came.

@@ -1,0 +1,135 @@
+package bench
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"latchkey/gateway/gatewaytest"
+	"latchkey/imstest"
+)
+
+// BenchmarkFile is the time from the beginning of a guest's upload of 1 GiB to its last octet on the inviter's phone, and how much more
+// memory the gateway has meanwhile. The gateway stores the file before it sends it: hashes, fsync, then MSRP. Beside it: the same upload to a
+// net/http server that throws it away, and to one that writes it to the same disk with fsync.
+func BenchmarkFile(b *testing.B) {
+	size := scale(b, gib)
+	w := gatewaytest.New(b, gatewaytest.Plan{Command: []string{program(b), "serve"}, Args: []string{"--log-level=info", "--file-max-size=64GiB", "--file-quota=none"}})
+	alice := w.Phone(gatewaytest.Alice, imstest.Manner{Files: imstest.FileManner{Discard: true}})
+	g := w.FileGuest()
+	ours, stored := &side{name: "guest's upload to the end on the phone"}, &side{name: "guest's upload alone, stored"}
+	raw, disk := &side{name: "upload to net/http, thrown away"}, &side{name: "upload to net/http, on disk with fsync"}
+	away := uploads(b, func(r io.Reader) error { _, err := io.Copy(io.Discard, r); return err })
+	path := filepath.Join(b.TempDir(), "raw")
+	kept := uploads(b, func(r io.Reader) error {
+		f, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if _, err := io.Copy(f, r); err != nil {
+			return err
+		}
+		return f.Sync()
+	})
+	var grown int64
+	for i := range b.N {
+		before := memory(b, w)
+		stop, most := watch(b, w)
+		ours.measure(func() {
+			var f gatewaytest.SentFile
+			stored.measure(func() {
+				f = g.SendFile(gatewaytest.Alice, "long.bin", "application/x-thing", io.LimitReader(pattern{}, size))
+			})
+			got, err := alice.Wait(w.Within(time.Hour), "file", i+1)
+			if err != nil || got[i].File.Got != size || f.Size != size {
+				b.Fatalf("the phone has %+v of %+v, %v", got, f, err)
+			}
+		})
+		close(stop)
+		grown = max(grown, <-most-before)
+		raw.measure(func() { upload(b, away, size) })
+		disk.measure(func() { upload(b, kept, size) })
+	}
+	compare(b, ours, stored, raw, disk)
+	b.Logf("%d MiB: %.0f MiB/s to the phone, %.0f MiB/s of a raw upload (%.2f of it); the gateway's resident memory grew by %d MiB",
+		size/mib, rate(size, ours), rate(size, raw), rate(size, ours)/rate(size, raw), grown/mib)
+	b.ReportMetric(float64(grown)/mib, "MiB-grown")
+	b.ReportMetric(rate(size, ours)/rate(size, raw), "of-raw-rate")
+}
+
+func rate(size int64, s *side) float64 { return float64(size) / mib / s.at(0.5).Seconds() }
+
+// pattern reads as octets without end.
+type pattern struct{}
+
+func (pattern) Read(b []byte) (int, error) {
+	for i := 0; i < len(b); i += 512 {
+		b[i] = byte(i >> 9)
+	}
+	return len(b), nil
+}
+
+func uploads(b *testing.B, take func(io.Reader) error) string {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := take(r.Body); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	}))
+	b.Cleanup(s.Close)
+	return s.URL
+}
+
+func upload(b *testing.B, address string, size int64) {
+	res, err := http.Post(address, "application/x-thing", io.LimitReader(pattern{}, size))
+	if err != nil || res.StatusCode != http.StatusOK {
+		b.Fatalf("upload: %v, %v", res, err)
+	}
+	_ = res.Body.Close()
+}
+
+var residentLine = regexp.MustCompile(`(?m)^process_resident_memory_bytes (\S+)$`)
+
+// memory is the gateway process's memory, as its metrics tell.
+func memory(b *testing.B, w *gatewaytest.World) int64 {
+	res, err := http.Get("http://" + w.Admin() + "/metrics")
+	if err != nil {
+		b.Error(err)
+		return 0
+	}
+	defer res.Body.Close()
+	text, _ := io.ReadAll(res.Body)
+	m := residentLine.FindSubmatch(text)
+	if m == nil {
+		b.Error("no process_resident_memory_bytes")
+		return 0
+	}
+	n, _ := strconv.ParseFloat(string(m[1]), 64)
+	return int64(n)
+}
+
+// watch looks at the gateway's memory ten times a second until stop is closed, and then gives the most.
+func watch(b *testing.B, w *gatewaytest.World) (stop chan struct{}, most <-chan int64) {
+	stop, result := make(chan struct{}), make(chan int64, 1)
+	go func() { // ends with stop
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		n := int64(0)
+		for {
+			select {
+			case <-tick.C:
+				n = max(n, memory(b, w))
+			case <-stop:
+				result <- max(n, memory(b, w))
+				return
+			}
+		}
+	}()
+	return stop, result
+}

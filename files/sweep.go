@@ -1,0 +1,115 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"latchkey"
+)
+
+// sweepEvery is how often files are looked for that are over.
+const sweepEvery = time.Minute
+
+// sweepBatch is how many files one look takes.
+const sweepBatch = 100
+
+// Run takes up what a restart interrupted, and then erases what is over, until ctx ends.
+func (v *Vault) Run(ctx context.Context) error {
+	if err := v.tidy(ctx); err != nil && ctx.Err() == nil {
+		v.log.Error("files not tidied", latchkey.LogError, err)
+	}
+	promised, err := v.rows.Promised(ctx)
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
+	for _, f := range promised {
+		v.fetch(f, "")
+	}
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		if err := v.sweep(ctx); err != nil && ctx.Err() == nil {
+			v.log.Error("files not swept", latchkey.LogError, err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Close ends what is being fetched; it goes on after a restart.
+func (v *Vault) Close() error {
+	v.stop()
+	v.fetching.Wait()
+	return nil
+}
+
+// tidy makes rows and disk agree after a crash: bytes that no row names any more are erased, and files of a relation that is gone.
+func (v *Vault) tidy(ctx context.Context) error {
+	orphans, err := v.rows.OrphanedFiles(ctx)
+	if err != nil {
+		return err
+	}
+	if err := v.forget(ctx, orphans); err != nil {
+		return err
+	}
+	folders, err := os.ReadDir(v.dir)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, folder := range folders {
+		if !folder.IsDir() || len(folder.Name()) != 2 {
+			continue // not ours
+		}
+		entries, err := os.ReadDir(filepath.Join(v.dir, folder.Name()))
+		failed = errors.Join(failed, err)
+		for _, e := range entries {
+			id := latchkey.FileID(e.Name())
+			if len(id) != len(latchkey.NewFileID()) || ctx.Err() != nil {
+				continue
+			}
+			f, err := v.rows.File(ctx, id)
+			if latchkey.Is(err, latchkey.KindNotFound) || err == nil && f.State == latchkey.FileFailed {
+				err = v.erase(id)
+			}
+			failed = errors.Join(failed, err)
+		}
+	}
+	return failed
+}
+
+// sweep erases files that are over.
+func (v *Vault) sweep(ctx context.Context) error {
+	for {
+		now := time.Now()
+		stale, err := v.rows.StaleFiles(ctx, now, now.Add(-v.opt.Quiet), sweepBatch)
+		if err != nil {
+			return err
+		}
+		over := stale[:0]
+		for _, f := range stale {
+			if f.State != latchkey.FileReceiving || !v.writing(f.ID) || !now.Before(f.Expires) {
+				over = append(over, f)
+			}
+		}
+		if err := v.forget(ctx, over); err != nil {
+			return err
+		}
+		if len(stale) < sweepBatch || len(over) == 0 {
+			return nil
+		}
+	}
+}
+
+// writing reports whether bytes of the file are coming.
+func (v *Vault) writing(id latchkey.FileID) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.writers[id] != nil
+}

@@ -1,0 +1,175 @@
+package guestclient
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// File is one file of a conversation, or what an event tells of it.
+type File struct {
+	ID      string    `json:"id"`
+	From    string    `json:"from,omitempty"`
+	To      string    `json:"to,omitempty"`
+	Name    string    `json:"name"`
+	Size    int64     `json:"size"`
+	Type    string    `json:"type"`
+	Preview bool      `json:"preview,omitempty"` // there is a small picture of it
+	State   string    `json:"state,omitempty"`   // receiving, accepted, sent, delivered, displayed, failed
+	Reason  string    `json:"reason,omitempty"`
+	SHA256  string    `json:"sha256,omitempty"` // hexadecimal
+	Time    time.Time `json:"time,omitzero"`
+	Expires time.Time `json:"expires,omitzero"`
+}
+
+const filePath = "/rcsgw/invitee/file"
+
+// SendFile hands the gateway a file for an inviter. Where the connection breaks it goes on behind what the gateway has
+// (draft-ietf-httpbis-resumable-upload (unverified)), until ctx ends; the inviter gets the file once. What becomes of it comes
+// as delivery events.
+func (c *Client) SendFile(ctx context.Context, to, name, contentType string, content io.ReadSeeker) (File, error) {
+	return c.SendFileAs(ctx, NewID(), to, name, contentType, content)
+}
+
+// SendFileAs is SendFile with an id of the caller's, so that a caller that died goes on where it was. One id stands for
+// one file.
+func (c *Client) SendFileAs(ctx context.Context, id, to, name, contentType string, content io.ReadSeeker) (File, error) {
+	size, err := content.Seek(0, io.SeekEnd)
+	if err != nil {
+		return File{}, err
+	}
+	var f File
+	err = c.persist(ctx, func() error {
+		f = File{}
+		// The name first, without a byte: the answer says where to go on, and from which byte. A repeat is told the same, or, where only
+		// the last answer was lost, all.
+		req, err := c.request(ctx, http.MethodPost, filePath+"?"+url.Values{"to": {to}, "id": {id}}.Encode(), nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", contentType)
+		req.Header.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
+		req.Header.Set("Upload-Complete", "?0")
+		req.Header.Set("Upload-Length", strconv.FormatInt(size, 10))
+		header, err := c.fileAnswer(req, &f)
+		if err != nil || f.ID != "" {
+			return err
+		}
+		offset, err := strconv.ParseInt(header.Get("Upload-Offset"), 10, 64)
+		if err != nil || offset < 0 || offset > size {
+			return fmt.Errorf("the gateway asks for the file from %.40q on", header.Get("Upload-Offset"))
+		}
+		return c.sendRest(ctx, header.Get("Location"), content, offset, size, &f)
+	})
+	return f, err
+}
+
+// sendRest sends the file from an offset to its end.
+func (c *Client) sendRest(ctx context.Context, location string, content io.ReadSeeker, offset, size int64, f *File) error {
+	base, err := url.Parse(c.base)
+	if err != nil {
+		return err
+	}
+	u, err := base.Parse(location)
+	// The password belongs to this gateway; no answer may send the client elsewhere.
+	if err != nil || location == "" || u.Scheme != base.Scheme || u.Host != base.Host {
+		return fmt.Errorf("the gateway names no place for the file: %.100q", location)
+	}
+	if _, err := content.Seek(offset, io.SeekStart); err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPatch, u.String(), io.NopCloser(io.LimitReader(content, size-offset)))
+	if err != nil {
+		return err
+	}
+	req.ContentLength = size - offset
+	if req.ContentLength == 0 {
+		req.Body = http.NoBody
+	}
+	req.SetBasicAuth(c.account, c.password)
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Content-Type", "application/partial-upload")
+	req.Header.Set("Upload-Offset", strconv.FormatInt(offset, 10))
+	req.Header.Set("Upload-Complete", "?1")
+	_, err = c.fileAnswer(req, f)
+	return err
+}
+
+// fileAnswer makes a request and reads a file from the answer, where there is one.
+func (c *Client) fileAnswer(req *http.Request, f *File) (http.Header, error) {
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	switch res.StatusCode {
+	case http.StatusOK, http.StatusAccepted:
+		err = json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(f)
+	case http.StatusCreated, http.StatusNoContent:
+		_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, maxAnswer)) // so that the connection is used again
+	default:
+		err = readProblem(res)
+	}
+	return res.Header, err
+}
+
+// Fetch writes a file to w, from the byte offset on, and says how many bytes it wrote. An error may come after some of
+// them: call again with the offset behind what is there.
+func (c *Client) Fetch(ctx context.Context, id string, offset int64, w io.Writer) (int64, error) {
+	return c.fetch(ctx, filePath+"/"+url.PathEscape(id), offset, w)
+}
+
+// FetchPreview writes the small picture of a file.
+func (c *Client) FetchPreview(ctx context.Context, id string, w io.Writer) error {
+	_, err := c.fetch(ctx, filePath+"/"+url.PathEscape(id)+"?preview=1", 0, w)
+	return err
+}
+
+func (c *Client) fetch(ctx context.Context, path string, offset int64, w io.Writer) (int64, error) {
+	req, err := c.request(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Accept", "*/*")
+	want := http.StatusOK
+	if offset > 0 {
+		req.Header.Set("Range", "bytes="+strconv.FormatInt(offset, 10)+"-")
+		want = http.StatusPartialContent
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != want {
+		return 0, readProblem(res)
+	}
+	return io.Copy(w, res.Body)
+}
+
+// Files lists the files exchanged with an inviter, as History does messages.
+func (c *Client) Files(ctx context.Context, with, before string, limit int) ([]File, error) {
+	q := url.Values{"with": {with}}
+	if before != "" {
+		q.Set("before", before)
+	}
+	if limit > 0 {
+		q.Set("limit", strconv.Itoa(limit))
+	}
+	var page struct {
+		Files []File `json:"files"`
+	}
+	err := c.call(ctx, http.MethodGet, filePath+"?"+q.Encode(), nil, &page)
+	return page.Files, err
+}
+
+// CancelFile takes back a file that is on its way to an inviter, and forgets any other.
+func (c *Client) CancelFile(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodDelete, filePath+"/"+url.PathEscape(id), nil, nil)
+}
