@@ -44,6 +44,8 @@ type Gateway struct {
 	hall      *conversation.Hall
 	desk      *guest.Desk
 	courier   *notify.Courier
+	sms       *smsChannel // nil: there is none
+	mms       *mmsChannel // nil: there is none
 	front     *front
 
 	stop    context.CancelFunc // ends what Run runs in the background
@@ -111,7 +113,13 @@ func (g *Gateway) wire() {
 		account: accounts{g.registrar.ServiceRoute, c.SIPAuth.Credentials}, log: log,
 	}
 	g.hall = conversation.New(g.db, w, g.registrar, g.board, conversation.Options{RequireOnline: c.RequireOnline, Log: log})
-	g.courier = newCourier(g.db, c, log)
+	if c.SMS != nil {
+		g.sms = newSMS(*c.SMS, g.db, onlyLogged{log}, log)
+	}
+	if c.MMS != nil {
+		g.mms = newMMS(*c.MMS, g.db, log)
+	}
+	g.courier = newCourier(g.db, c, g.sms, g.mms, log)
 	g.desk = guest.New(g.db, g.directory, g.registrar, g.hall, guest.Options{
 		Domain: c.Domain, PublicURL: c.BaseURL(g.front.guests.Addr().String()), Scheme: guest.Scheme(c.AccountScheme), LinkStyle: guest.LinkStyle(c.LinkStyle),
 		Policy: guest.Policy{Any: c.InvitePolicy.Any, Level: c.InvitePolicy.Level}, Lifetime: c.AccountLifetime, KeepAccount: c.KeepAccount,
@@ -179,7 +187,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	background("registrar", g.registrar.Run)
 	background("desk", g.desk.Run)
-	background("courier", g.courier.Run)
+	background("courier", g.deliver)
 	background("http", g.front.run)
 	background("admin", g.front.runAdmin)
 	g.front.ready.Store(true)

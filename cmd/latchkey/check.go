@@ -22,7 +22,7 @@ const checkUsage = `Usage: latchkey check [options]
 
 Takes the options of latchkey serve, validates them and tries each peer once: the directory is
 read, the data file can be written, the core and the interaction servers answer OPTIONS, the mail
-server greets. Nothing is changed. Exit code 0 if all is well, 1 if a peer is not, 2 if an option is wrong.`
+server greets, the SMS centres let it bind, the MMS centre answers. Nothing is changed. Exit code 0 if all is well, 1 if a peer is not, 2 if an option is wrong.`
 
 // patience is how long one peer may take to answer.
 const patience = 5 * time.Second
@@ -68,6 +68,12 @@ func check(ctx context.Context, w io.Writer, c gateway.Config) (well bool) {
 		fmt.Fprintln(w, "note  mail         not set: invitations can't be mailed")
 	} else {
 		try("mail", func(ctx context.Context) (string, error) { return checkMail(ctx, c.Mail) })
+	}
+	if c.SMS != nil {
+		try("sms", func(ctx context.Context) (string, error) { return checkSMS(ctx, c.SMS) })
+	}
+	if c.MMS != nil {
+		try("mms", func(ctx context.Context) (string, error) { return checkMMS(ctx, c.MMS) })
 	}
 	return well
 }
