@@ -5,9 +5,11 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"latchkey/gateway/gatewaytest"
 	"latchkey/imstest"
@@ -194,6 +196,41 @@ func TestStopIsUnderstood(t *testing.T) {
 	}
 	if strings.Contains(w.Log.String(), "Who is this") {
 		t.Error("the text of an SMS is in the log")
+	}
+}
+
+// R8: a thousand invitations of one inviter go out at the rate that the operator has set, each once, and the single one of another is
+// not behind them.
+func TestManyInvitationsGoOutAtTheRateAndInTurns(t *testing.T) {
+	const n, rate = 1000, 400
+	s, option := centre(t, fmt.Sprintf("rate=%d&window=20", rate))
+	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{option}})
+	w.Stop()
+	w.QueueSMS(gatewaytest.Carol, n)
+	begun := time.Now()
+	w.Start()
+	w.Do("POST", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, `{"tel":"+491711234567"}`).Wants(http.StatusCreated)
+	if _, err := s.Wait(w.Within(gatewaytest.Patience), "+491711234567", 1); err != nil {
+		t.Fatal(err)
+	}
+	// Eight workers take eight at a time, so it waits for what they have in hand.
+	at := slices.IndexFunc(s.Taken(), func(m imstest.SMS) bool { return m.To == "491711234567" })
+	asked := len(s.Taken())
+	if at < 0 || asked > n-50 {
+		t.Fatalf("the single one came as number %d of %d", at, asked)
+	}
+	imstest.Eventually(t, 3*gatewaytest.Patience, func() bool {
+		return len(s.Taken()) >= n+1 && w.Count("SELECT count(*) FROM outbox WHERE state = 'queued'") == 0
+	})
+	if took := time.Since(begun); took < n*time.Second/rate {
+		t.Errorf("%d messages took %v at %d a second", n, took, rate)
+	}
+	numbers := map[string]bool{}
+	for _, m := range s.Taken() {
+		numbers[m.To] = true
+	}
+	if len(numbers) != n+1 || len(s.Taken()) != n+1 {
+		t.Errorf("%d messages to %d numbers, want %d to as many", len(s.Taken()), len(numbers), n+1)
 	}
 }
 
