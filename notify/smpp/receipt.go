@@ -75,7 +75,7 @@ func (m *SM) Receipt() (r Receipt, ok bool) {
 // parseReceipt reads "id:… sub:001 dlvrd:001 submit date:… done date:… stat:DELIVRD err:000 text:…" (SMPP 3.4 appendix B).
 func parseReceipt(text string) Receipt {
 	r := Receipt{State: Unknown}
-	lower := strings.ToLower(text)
+	lower := lowered(text)
 	if at := strings.Index(lower, "text:"); at >= 0 && (at == 0 || lower[at-1] == ' ') {
 		// What the message itself said comes last; some put it elsewhere, and then nothing behind it is to be trusted.
 		if head := lower[:at]; strings.Contains(head, "id:") && strings.Contains(head, "stat:") {
@@ -94,13 +94,24 @@ func parseReceipt(text string) Receipt {
 	return r
 }
 
+// lowered is strings.ToLower for ASCII alone: its octets stay where they are.
+func lowered(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
 var longNames = [...]string{"SCHEDULED", "ENROUTE", "DELIVERED", "EXPIRED", "DELETED", "UNDELIVERABLE", "ACCEPTED", "UNKNOWN", "REJECTED", "SKIPPED"}
 
 // field is the word behind a key that begins the text or follows a space.
 func field(text, lower, key string) string {
 	for from := 0; ; {
 		at := strings.Index(lower[from:], key)
-		if at < 0 || len(lower) != len(text) {
+		if at < 0 {
 			return ""
 		}
 		at += from
