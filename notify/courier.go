@@ -1,7 +1,7 @@
 // Package notify brings invitations to guests. Its Courier takes notices out of the durable outbox, hands
 // them to the channel that each is for, tries again what failed for a while, and ticks off what is done.
-// It writes nothing into the outbox itself and decides nothing about relations. The channels
-// live in rooms of their own: notify/mail. Start with New.
+// It writes nothing into the outbox itself and decides nothing about relations. The wires of the channels
+// live in rooms of their own: notify/mail, notify/smpp, notify/mm7. Start with New.
 package notify
 
 import (
