@@ -147,10 +147,29 @@ func TestReceiptAfterARestartCounts(t *testing.T) {
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{option}})
 	w.Do("POST", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, byNumber).Wants(http.StatusCreated)
 	notified(t, w, gatewaytest.Alice, "sent")
+	s.Behave(imstest.SMSCManner{Decimal: true}) // in the base that the answer was not in
 	w.Stop()
 	w.Start()
 	imstest.Eventually(t, gatewaytest.Patience, func() bool { return s.Report(s.Taken()[0], "DELIVRD") == nil })
 	notified(t, w, gatewaytest.Alice, "delivered")
+}
+
+// F19: where one part of two was refused for now, only that one is sent again, with the reference of the other.
+func TestOnlyThePartThatIsMissingIsSentAgain(t *testing.T) {
+	s, option := centre(t, "")
+	s.Behave(imstest.SMSCManner{Receipt: "DELIVRD", Answer: func(nth int, _ imstest.SMS) uint32 {
+		if nth == 2 {
+			return 0x08 // ESME_RSYSERR
+		}
+		return 0
+	}})
+	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{option, "--public-url=https://chat.example.com/" + strings.Repeat("long/", 20)}})
+	w.Do("POST", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, byNumber).Wants(http.StatusCreated)
+	notified(t, w, gatewaytest.Alice, "delivered")
+	taken := s.Taken()
+	if len(taken) != 2 || s.Submissions() != 3 || taken[0].Part != 1 || taken[1].Part != 2 || taken[0].Ref != taken[1].Ref {
+		t.Errorf("%d parts taken of %d submissions, want 2 of 3: %+v", len(taken), s.Submissions(), taken)
+	}
 }
 
 // X4, R8: a process that is killed after the centre took the SMS and before that is written down repeats it once, with the same

@@ -335,6 +335,29 @@ func TestTimesAreKept(t *testing.T) {
 			}
 		})
 	})
+	t.Run("throttled", func(t *testing.T) {
+		inBubble(t, smpp.Options{FirstWait: 8 * time.Second}, func(ctx context.Context, c *smpp.Client, s *imstest.SMSC, _ func() int) {
+			s.Behave(imstest.SMSCManner{Answer: func(nth int, _ imstest.SMS) uint32 {
+				if nth == 1 {
+					return uint32(smpp.Throttled)
+				}
+				return 0
+			}})
+			var all sync.WaitGroup
+			defer all.Wait()
+			all.Go(func() {
+				if _, err := c.Submit(ctx, message("first")); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+			begun := time.Now()
+			_, err := c.Submit(ctx, message("second"))
+			if held := time.Since(begun); err != nil || held < 6*time.Second {
+				t.Errorf("Submit = %v after %v; a centre that is throttling is left alone for 6 to 10 s", err, held)
+			}
+		})
+	})
 	t.Run("enquire_link", func(t *testing.T) {
 		inBubble(t, smpp.Options{EnquireLink: 30 * time.Second, Response: 10 * time.Second, FirstWait: time.Second}, func(ctx context.Context, c *smpp.Client, s *imstest.SMSC, dials func() int) {
 			time.Sleep(5 * time.Minute)
