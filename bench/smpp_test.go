@@ -165,7 +165,7 @@ func BenchmarkDrain(b *testing.B) {
 	defer s.Close()
 	w := gatewaytest.New(b, gatewaytest.Plan{
 		Command: []string{program(b), "serve"},
-		Args:    []string{"--log-level=warn", fmt.Sprintf("--sms=smpp://me:secret@%s?window=%d&rate=%d", s.Addr(), smppWindow, rate)},
+		Args:    []string{"--log-level=info", fmt.Sprintf("--sms=smpp://me:secret@%s?window=%d&rate=%d", s.Addr(), smppWindow, rate)},
 	})
 	w.Stop()
 	w.QueueSMS(gatewaytest.Alice, n)

@@ -67,6 +67,9 @@ func (c SMS) Options() smpp.Options {
 	return smpp.Options{Pair: c.Pair, Version: c.Version, SystemType: c.SystemType, Window: c.Window, Rate: c.Rate}
 }
 
+// Width is how many invitations are under way at once: the window.
+func (s *smsChannel) Width() int { return s.config.Window }
+
 // Deliver submits the parts of an invitation that no centre has taken yet. A repeat has the same reference and the same
 // parts, so that a handset that got one already can tell.
 func (s *smsChannel) Deliver(ctx context.Context, n latchkey.Notice) error {

@@ -31,6 +31,11 @@ type Channel interface {
 	Deliver(ctx context.Context, n latchkey.Notice) error
 }
 
+// Width is an ability of a Channel that has room for another number of deliveries at once than Options.Workers.
+type Width interface {
+	Width() int
+}
+
 // Failure says why a notice was not delivered. Reason is in words for the inviter, without hosts or
 // secrets; Err is for the log. Whatever is not Permanent is tried again.
 type Failure struct {
@@ -82,7 +87,7 @@ type route struct {
 	name    latchkey.Channel
 	channel Channel
 	wake    chan struct{} // of one; never closed
-	slots   chan struct{} // of Workers, full: a worker each; never closed
+	slots   chan struct{} // a place for each worker, taken while it works; never closed
 
 	mu       sync.Mutex
 	underway map[string]bool // notices by id
@@ -110,8 +115,12 @@ func New(store Store, channels map[latchkey.Channel]Channel, opt Options) *Couri
 	}
 	c := &Courier{store: store, opt: opt, log: opt.Log}
 	for name, channel := range channels {
+		workers := opt.Workers
+		if w, ok := channel.(Width); ok {
+			workers = max(w.Width(), 1)
+		}
 		c.routes = append(c.routes, &route{
-			name: name, channel: channel, wake: make(chan struct{}, 1), slots: make(chan struct{}, opt.Workers), underway: map[string]bool{},
+			name: name, channel: channel, wake: make(chan struct{}, 1), slots: make(chan struct{}, workers), underway: map[string]bool{},
 		})
 	}
 	return c
