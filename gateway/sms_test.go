@@ -218,10 +218,10 @@ func TestStopIsUnderstood(t *testing.T) {
 	}
 }
 
-// R8: a thousand invitations of one inviter go out at the rate that the operator has set, each once, and the single one of another is
+// R8: three hundred invitations of one inviter go out at the rate that the operator has set, each once, and the single one of another is
 // not behind them.
 func TestManyInvitationsGoOutAtTheRateAndInTurns(t *testing.T) {
-	const n, rate = 1000, 400
+	const n, rate = 300, 100
 	s, option := centre(t, fmt.Sprintf("rate=%d&window=20", rate))
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{option}})
 	w.Stop()
