@@ -33,6 +33,8 @@ type Subscriber struct {
 	Name  string
 	Level int
 	State SubscriberState
+	// Language is a BCP 47 tag, or "". Invitations are written in it.
+	Language string
 }
 
 // ID is the subscriber as an inviter.

@@ -43,6 +43,29 @@ type Notice struct {
 	Created     time.Time
 	Expires     time.Time // of the relation; after that there is nothing to tell
 	Attempts    int       // that were begun, this one included
+	Language    string    // BCP 47 tag of the inviter's language, or ""
+}
+
+// Submission is a part of a notice that a server has taken and will report on: an SMS of several, or the one
+// MMS. IDs begin with the server's own id for it; what follows are other ways to write that.
+type Submission struct {
+	Notice      string
+	Channel     Channel
+	Part, Parts int // from 1
+	Recipient   string
+	IDs         []string
+	Time        time.Time
+}
+
+// Report is a server's last word on a submission: NotificationDelivered, or NotificationFailed with the reason
+// in words for the inviter.
+type Report struct {
+	Channel   Channel
+	IDs       []string // as those of Submission
+	Recipient string   // "" where the server doesn't say
+	State     NotificationState
+	Reason    string
+	Time      time.Time
 }
 
 // Quota is how many invitations one inviter may send, and how many one target may get from

@@ -1,18 +1,19 @@
 #!/bin/sh
 # Runs all tests, on a fresh Debian 12 with Go and root as well as on a developer's machine:
-# installs what is missing (Debian packages without starting services; Go tools at fixed
+# installs what is missing (Debian packages without starting services; Go tools and npm packages at fixed
 # versions), then checks form, imports and code, and tests everything with the race detector.
 #
 #   ./test.sh             everything; what can't be installed is skipped with a word
 #   CI=true ./test.sh     the same, but a missing peer is a failure
 #   ./test.sh ./msrp/...  everything for these packages only
 #
-# LATCHKEY_TOOLS says where the Go tools are kept; default ~/.cache/latchkey/tools.
+# LATCHKEY_TOOLS says where the Go tools and npm's packages are kept; default ~/.cache/latchkey/tools.
 set -u
 cd "$(dirname "$0")" || exit 1
 
 STATICCHECK=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK=golang.org/x/vuln/cmd/govulncheck@v1.9.0
+SMPP=smpp@0.6.0-rc.4 # an SMS centre for tests, from npm
 MAILPIT=github.com/axllent/mailpit@v1.27.11
 
 : "${LATCHKEY_TOOLS:=${XDG_CACHE_HOME:-$HOME/.cache}/latchkey/tools}"
@@ -61,6 +62,8 @@ gcc gcc
 libc6-dev /usr/include/stdlib.h
 git git
 ca-certificates /etc/ssl/certs/ca-certificates.crt
+nodejs node
+npm npm
 LIST
 	[ -n "$missing" ] || return 0
 	echo "missing:$missing"
@@ -98,6 +101,16 @@ tools() {
 	tool staticcheck "$STATICCHECK" && tool mailpit "$MAILPIT" && tool govulncheck "$GOVULNCHECK"
 }
 
+# package NAME@VERSION installs a package of npm, for tests, unless it is there in that version.
+package() {
+	stamp="$LATCHKEY_TOOLS/npm/.$1"
+	[ -e "$stamp" ] && return 0
+	echo "$1"
+	mkdir -p "$LATCHKEY_TOOLS/npm" && npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$LATCHKEY_TOOLS/npm" "$1" && : >"$stamp"
+}
+
+packages() { package "$SMPP"; }
+
 form() {
 	files=$(gofmt -l .)
 	[ -z "$files" ] && return 0
@@ -128,6 +141,7 @@ command -v go >/dev/null || {
 
 step "Debian packages" debian
 step "Go tools" tools
+step "npm packages" packages
 step "gofmt" form
 step "imports point down" arrows
 step "go vet" go vet "$@"

@@ -50,6 +50,7 @@ users:
     password: $2a$04$EuF0LjGHbAqgp7UkpOMEzuvUNCXZcJ5JpNJGeFLlV7q0dzCeZQ2Ga
     level: 3
     state: suspended
+    language: pt-BR
   - {uri: "sip:+8613800000002@cc.com;user=phone", uid: 10002}
   - {uri: "tel:+8613800000003", state: lost}
 `
@@ -57,7 +58,7 @@ users:
 // R2, R10: every field of the file comes out, and what is left out has its default.
 func TestUsersAreReadAsWritten(t *testing.T) {
 	f := openText(t, people)
-	want := latchkey.Subscriber{URI: latchkey.MustAddress("sip:a@cc.com"), UID: "10001", Tel: "+8613800000001", Email: "alice@cc.com", Name: "Alice", Level: 3, State: latchkey.Suspended}
+	want := latchkey.Subscriber{URI: latchkey.MustAddress("sip:a@cc.com"), UID: "10001", Tel: "+8613800000001", Email: "alice@cc.com", Name: "Alice", Level: 3, State: latchkey.Suspended, Language: "pt-BR"}
 	if got, err := f.FindURI(t.Context(), latchkey.MustAddress("sip:a@cc.com")); err != nil || got != want {
 		t.Errorf("FindURI = %+v, %v, want %+v", got, err, want)
 	}
@@ -130,6 +131,7 @@ func TestWrongFileNamesLineAndField(t *testing.T) {
 		{"users:\n  - uri: sip:a@cc.com\n    level: high\n", ":3: level: must be a whole number"},
 		{"users:\n  - uri: sip:a@cc.com\n    level: -1\n", ":3: level: must be a whole number"},
 		{"users:\n  - uri: sip:a@cc.com\n    state: Active\n", `:3: state: "Active" is not active, suspended or lost`},
+		{"users:\n  - uri: sip:a@cc.com\n    language: Deutsch!\n", `:3: language: "Deutsch!" is not a language tag`},
 		{"users:\n  - uri: sip:a@cc.com\n    password: secret\n", ":3: password: is not a bcrypt or argon2id hash"},
 		{a + "  - uri: sip:a@CC.com\n", ":6: uri: sip:a@cc.com is another user's, of line 2"},
 		{a + "  - uri: sip:b@cc.com\n    uid: 7\n", ":7: uid: 7 is another user's, of line 4"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,7 +116,7 @@ type reader struct {
 	stood map[string]*yaml.Node
 }
 
-var userFields = []string{"uri", "uid", "tel", "email", "name", "password", "level", "state"}
+var userFields = []string{"uri", "uid", "tel", "email", "name", "password", "level", "state", "language"}
 
 func (r *reader) user(n *yaml.Node) error {
 	e := entry{Subscriber: latchkey.Subscriber{State: latchkey.Active}}
@@ -211,6 +212,10 @@ func (e *entry) set(name, value string) (err error) {
 		if err != nil || e.Level < 0 {
 			err = errors.New("must be a whole number of 0 and up")
 		}
+	case "language":
+		if e.Language, err = plain(value); err == nil && !languageTag.MatchString(value) {
+			err = fmt.Errorf("%q is not a language tag, such as de or pt-BR", value)
+		}
 	case "state":
 		e.State = latchkey.SubscriberState(value)
 		if !slices.Contains([]latchkey.SubscriberState{latchkey.Active, latchkey.Suspended, latchkey.Lost}, e.State) {
@@ -223,6 +228,9 @@ func (e *entry) set(name, value string) (err error) {
 	}
 	return err
 }
+
+// languageTag is the form of RFC 5646 §2.1, as far as people use it.
+var languageTag = regexp.MustCompile(`^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$`)
 
 // plain is a line of text that people read.
 func plain(s string) (string, error) {

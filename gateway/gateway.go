@@ -50,6 +50,8 @@ type Gateway struct {
 	desk      *guest.Desk
 	files     *files.Vault
 	courier   *notify.Courier
+	sms       *smsChannel // nil: there is none
+	mms       *mmsChannel // nil: there is none
 	front     *front
 
 	stop    context.CancelFunc // ends what Run runs in the background
@@ -126,7 +128,13 @@ func (g *Gateway) wire() {
 	g.hall = conversation.New(g.db, w, g.keeper, g.board, conversation.Options{
 		RequireOnline: c.RequireOnline, Porter: &porter{w, g.files}, FileWays: c.FileWays, Log: log,
 	})
-	g.courier = newCourier(g.db, c, log)
+	if c.SMS != nil {
+		g.sms = newSMS(*c.SMS, g.db, onlyLogged{log}, log)
+	}
+	if c.MMS != nil {
+		g.mms = newMMS(*c.MMS, g.db, log)
+	}
+	g.courier = newCourier(g.db, c, g.sms, g.mms, log)
 	g.desk = guest.New(g.db, g.directory, g.keeper, hallway{talks{g.hall, g.files}, g.lookout}, guest.Options{
 		Domain: c.Domain, PublicURL: c.BaseURL(g.front.guests.Addr().String()), Scheme: c.AccountScheme, Allot: g.allotter(), LinkStyle: guest.LinkStyle(c.LinkStyle),
 		Policy: guest.Policy{Any: c.InvitePolicy.Any, Level: c.InvitePolicy.Level}, Lifetime: c.AccountLifetime, KeepAccount: c.KeepAccount,
@@ -196,7 +204,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	background("lookout", g.lookout.Run)
 	background("presence", g.passWords)
 	background("desk", g.desk.Run)
-	background("courier", g.courier.Run)
+	background("courier", g.deliver)
 	background("files", g.files.Run)
 	background("http", g.front.run)
 	background("admin", g.front.runAdmin)

@@ -64,6 +64,8 @@ type Config struct {
 	DirectoryHTTP *DirectoryHTTP // the directory over HTTP; nil: Directory
 	Mail          *Mail          // SMTP server; nil: invitations can't be mailed
 	MailFrom      string         // sender address
+	SMS           *SMS           // SMS centres; nil: invitations can't go by SMS
+	MMS           *MMS           // multimedia message centre; nil: invitations can't go by MMS
 	Log           Logging        // what is logged and how
 }
 
@@ -170,6 +172,8 @@ func Options() []Option {
 		{Name: "directory", Help: "who is a registered user: file:PATH, or the http:// or https:// base URL of a program that knows, with user:password@ (Basic) or :token@ (Bearer) before the host", Example: "file:users.yaml", Secret: true, set: setDirectory},
 		{Name: "mail", Help: "SMTP server that takes invitations: smtp:// (STARTTLS where offered) or smtps://", Example: "smtp://latchkey:@/etc/latchkey/mail-password@mail.example.com:587", Secret: true, set: setMail},
 		{Name: "mail-from", Help: "sender address of invitations", Example: "invitations@example.com", set: setMailFrom},
+		{Name: "sms", Help: "SMS centres for invitations, the one that is preferred first: smpp:// or smpps://, with settings behind a question mark; see docs/howto/sms.md", Example: "smpp://latchkey:@/etc/latchkey/smpp-password@smsc.example.com:2775?from=Latchkey", Secret: true, List: true, set: setSMS},
+		{Name: "mms", Help: "multimedia message centre for invitations: mm7+http:// or mm7+https://, with vasp, vas and from behind a question mark; its reports are taken at /mm7 on admin-listen", Example: "mm7+https://latchkey:@/etc/latchkey/mm7-password@mmsc.example.com/mm7?vasp=latchkey&vas=invitations", Secret: true, set: setMMS},
 		{Name: "log-level", Default: "info", Help: "least level that is logged: debug, info, warn or error", Example: "debug", set: setLogLevel},
 		{Name: "log-format", Default: "text", Help: "text or json", Example: "json", set: setLogFormat},
 	}
@@ -180,7 +184,5 @@ func Options() []Option {
 func missing() map[string]string {
 	return map[string]string{
 		"interaction-mode": "leave it out: chats are INVITE and MSRP",
-		"sms":              "invite by e-mail, for example mail: smtp://127.0.0.1:25",
-		"mms":              "invite by e-mail, for example mail: smtp://127.0.0.1:25",
 	}
 }

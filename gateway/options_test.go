@@ -102,7 +102,15 @@ func TestBadValuesAreNamedOnOneLine(t *testing.T) {
 		{[]string{"--directory", "https://cc.com/?x"}, []string{"--directory", "without query"}},
 		{[]string{"--mail", "mail.cc.com"}, []string{"--mail", "smtp://"}},
 		{[]string{"--mail", "smtp://127.0.0.1:25"}, []string{"mail-from", "is needed"}},
-		{[]string{"--sms", "smpp://x"}, []string{"--sms", "not supported", "mail"}},
+		{[]string{"--sms", "smpp://x"}, []string{"--sms", "needs a system-id", "smpp://"}},
+		{[]string{"--sms", "smsc.cc.com"}, []string{"--sms", "smpp:// or smpps://"}},
+		{[]string{"--sms", "smpp://me:hush@x?windows=5"}, []string{"--sms", "windows: is not a setting", "window"}},
+		{[]string{"--sms", "smpp://me:hush@x?window=0"}, []string{"--sms", "window", "from 1 to 1000"}},
+		{[]string{"--sms", "smpp://me:hush@x?from=twelve-chars"}, []string{"--sms", "from", "11 characters"}},
+		{[]string{"--sms", "smpp://me:hush@x?national=tr+xx"}, []string{"--sms", `"xx" has no alphabet`}},
+		{[]string{"--sms", "smpp://me:hush@x?region=XX"}, []string{"--sms", `"XX" is not a country`}},
+		{[]string{"--mms", "http://x"}, []string{"--mms", "mm7+http://"}},
+		{[]string{"--mms", "mm7+http://x?vsap=1"}, []string{"--mms", "vsap: is not a setting"}},
 		{[]string{"--interaction-mode=pager"}, []string{"--interaction-mode", "not supported"}},
 		{[]string{"--guest-mode", "ue"}, []string{"--guest-mode", `"ue" is not one of register, as`}},
 		{[]string{"--scscf", "scscf.example"}, []string{"--scscf", "not a SIP URI"}},
@@ -130,15 +138,15 @@ func TestBadValuesAreNamedOnOneLine(t *testing.T) {
 	if _, err := Load([]string{"--help"}, noEnv); !errors.Is(err, ErrHelp) {
 		t.Errorf("Load(--help) = %v, want ErrHelp", err)
 	}
-	if _, err := Load(nil, func(k string) string { return map[string]string{"LATCHKEY_MMS": "mm7+http://x"}[k] }); err == nil || !strings.Contains(err.Error(), "LATCHKEY_MMS") {
-		t.Errorf("Load(LATCHKEY_MMS) = %v, want it refused by name", err)
+	if _, err := Load(nil, func(k string) string { return map[string]string{"LATCHKEY_INTERACTION_MODE": "pager"}[k] }); err == nil || !strings.Contains(err.Error(), "LATCHKEY_INTERACTION_MODE") {
+		t.Errorf("Load(LATCHKEY_INTERACTION_MODE) = %v, want it refused by name", err)
 	}
 }
 
 func TestBadFilesAreNamedWithTheirLine(t *testing.T) {
 	for text, want := range map[string]string{
 		"data: x.db\nhttp-lisen: 127.0.0.1:1\n": "latchkey.yaml:2: http-lisen: is not an option; did you mean http-listen?",
-		"sms: smpp://x\n":                       "latchkey.yaml:1: sms: is unknown to this version",
+		"interaction-mode: pager\n":             "latchkey.yaml:1: interaction-mode: is unknown to this version",
 		"data: a\ndata: b\n":                    "latchkey.yaml:2: data: stands here a second time",
 		"\ndata: [a]\n":                         "latchkey.yaml:2: data: must be one plain value",
 		"data:\n":                               "latchkey.yaml:1: data: has no value",
@@ -242,5 +250,32 @@ func TestFileOptionsSayWhatTheyMean(t *testing.T) {
 	c, err = Load([]string{"--directory=file:u", "--msrp-peers=10.0.0.0/8", "--file-peers=127.0.0.0/8", "--file-scan=clamd:127.0.0.1:3310"}, noEnv)
 	if want := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}; err != nil || !slices.Equal(c.FilePeers, want) || c.FileScan != "127.0.0.1:3310" {
 		t.Errorf("file-peers is %v, file-scan %q, %v", c.FilePeers, c.FileScan, err)
+	}
+}
+
+// F02, F03: centres, their accounts and their settings.
+func TestCentresAreParsed(t *testing.T) {
+	password := write(t, "smpp", "hush\n")
+	c, err := Load([]string{"--directory=file:x",
+		"--sms=smpps://me:@" + password + "@smsc.cc.com,spare.cc.com:3551,smpp://you:h%40sh@[::1]?from=%2B8613800000000&window=50&rate=20.5&bind=pair&version=5.0&long=sar&national=tr+es&region=de&system-type=x&packed=true",
+		"--mms=mm7+https://me:@" + password + "@mmsc.cc.com:8443/a/b?vasp=v&vas=w&from=12345"}, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	centres := []Centre{{"smsc.cc.com:3550", true, "me", "hush"}, {"spare.cc.com:3551", true, "me", "hush"}, {"[::1]:2775", false, "you", "h@sh"}}
+	s := c.SMS
+	if !slices.Equal(s.Centres, centres) || s.From.String() != "+8613800000000" || s.Window != 50 || s.Rate != 20.5 || !s.Pair || s.Version != 0x50 || s.SystemType != "x" ||
+		s.Style.Long != "sar" || len(s.Style.National) != 3 || !s.Style.Packed || s.Region != "DE" {
+		t.Errorf("sms %+v", *s)
+	}
+	if want := (MMS{"https://mmsc.cc.com:8443/a/b", "me", "hush", "v", "w", "12345"}); *c.MMS != want {
+		t.Errorf("mms %+v, want %+v", *c.MMS, want)
+	}
+	if shown := fmt.Sprintf("%+v %+v", *c.SMS, *c.MMS); strings.Contains(shown, "hush") || strings.Contains(shown, "h@sh") {
+		t.Errorf("printing the configuration shows a password: %s", shown)
+	}
+	list, err := Load([]string{"--config", write(t, "latchkey.yaml", "directory: file:x\nsms:\n  - smpp://me:a@one.cc.com?window=3\n  - smpp://me:b@two.cc.com\n")}, noEnv)
+	if err != nil || len(list.SMS.Centres) != 2 || list.SMS.Centres[1].Password != "b" || list.SMS.Window != 3 {
+		t.Errorf("list = %+v, %v", list.SMS, err)
 	}
 }

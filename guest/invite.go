@@ -111,6 +111,9 @@ func (d *Desk) check(req InviteRequest) (InviteRequest, error) {
 	switch {
 	case req.Channel == "" && req.Identifier.Kind == latchkey.Tel:
 		req.Channel = latchkey.BySMS
+		if !slices.Contains(d.opt.Channels, latchkey.BySMS) && slices.Contains(d.opt.Channels, latchkey.ByMMS) {
+			req.Channel = latchkey.ByMMS
+		}
 	case req.Channel == "":
 		req.Channel = latchkey.ByMail
 	case (req.Channel == latchkey.ByMail) != (req.Identifier.Kind == latchkey.Mail):
@@ -268,7 +271,7 @@ func (d *Desk) notify(ctx context.Context, rel latchkey.Relation, req InviteRequ
 	n := latchkey.Notice{
 		ID: id, Relation: rel.ID, Channel: req.Channel, Recipient: req.Identifier.Value, GuestName: req.Name,
 		Account: rel.Account, Inviter: rel.Inviter, InviterName: rel.InviterName, Note: latchkey.Text(rel.Note),
-		Link: d.link(rel.Account, password), Created: time.Now(), Expires: rel.Expires,
+		Link: d.link(rel.Account, password), Created: time.Now(), Expires: rel.Expires, Language: req.Inviter.Language,
 	}
 	if err := d.store.Settle(ctx, rel, hash.Salt, hash.Sum, n); err != nil {
 		return queued{ID: id}, err

@@ -1,7 +1,7 @@
 // Package notify brings invitations to guests. Its Courier takes notices out of the durable outbox, hands
 // them to the channel that each is for, tries again what failed for a while, and ticks off what is done.
-// It writes nothing into the outbox itself and decides nothing about relations. The channels
-// live in rooms of their own: notify/mail. Start with New.
+// It writes nothing into the outbox itself and decides nothing about relations. The wires of the channels
+// live in rooms of their own: notify/mail, notify/smpp, notify/mm7. Start with New.
 package notify
 
 import (
@@ -29,6 +29,11 @@ type Channel interface {
 	// *Failure where the channel knows more than that it didn't work. A notice that comes a second time
 	// is to have the same id towards the world, made from Notice.ID.
 	Deliver(ctx context.Context, n latchkey.Notice) error
+}
+
+// Width is an ability of a Channel that has room for another number of deliveries at once than Options.Workers.
+type Width interface {
+	Width() int
 }
 
 // Failure says why a notice was not delivered. Reason is in words for the inviter, without hosts or
@@ -82,7 +87,7 @@ type route struct {
 	name    latchkey.Channel
 	channel Channel
 	wake    chan struct{} // of one; never closed
-	slots   chan struct{} // of Workers, full: a worker each; never closed
+	slots   chan struct{} // a place for each worker, taken while it works; never closed
 
 	mu       sync.Mutex
 	underway map[string]bool // notices by id
@@ -110,8 +115,12 @@ func New(store Store, channels map[latchkey.Channel]Channel, opt Options) *Couri
 	}
 	c := &Courier{store: store, opt: opt, log: opt.Log}
 	for name, channel := range channels {
+		workers := opt.Workers
+		if w, ok := channel.(Width); ok {
+			workers = max(w.Width(), 1)
+		}
 		c.routes = append(c.routes, &route{
-			name: name, channel: channel, wake: make(chan struct{}, 1), slots: make(chan struct{}, opt.Workers), underway: map[string]bool{},
+			name: name, channel: channel, wake: make(chan struct{}, 1), slots: make(chan struct{}, workers), underway: map[string]bool{},
 		})
 	}
 	return c

@@ -305,6 +305,26 @@ func TestLongQueueIsDrainedInOrder(t *testing.T) {
 	})
 }
 
+// wide is a channel with room for three.
+type wide struct{ *post }
+
+func (wide) Width() int { return 3 }
+
+// A channel that says how many deliveries it has room for gets so many at once.
+func TestChannelIsUsedToItsWidth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, p := newOutbox(), &post{answer: func(context.Context, latchkey.Notice) error { time.Sleep(time.Second); return nil }}
+		o.queue(latchkey.BySMS, 30)
+		_, stop := couriers(t, o, map[latchkey.Channel]notify.Channel{latchkey.BySMS: wide{p}}, notify.Options{})
+		defer stop()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if p.most != 3 || len(p.delivered()) != 30 {
+			t.Errorf("%d at once, %d in all, want 3 and 30", p.most, len(p.delivered()))
+		}
+	})
+}
+
 // What is under way when the process ends is finished and ticked off.
 func TestShutdownLetsDeliveryFinish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -132,6 +132,9 @@ func (db *DB) Purge(ctx context.Context, now time.Time, keep time.Duration) erro
 		if err := purgeEvents(tx, now); err != nil {
 			return err
 		}
+		if err := purgeReports(tx, now.Add(-keep)); err != nil {
+			return err
+		}
 		_, err := tx.Exec(`DELETE FROM secret WHERE created <= $1 AND NOT EXISTS (SELECT 1 FROM relation WHERE relation.id = secret.relation)`, before)
 		return err
 	})

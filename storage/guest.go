@@ -197,10 +197,10 @@ func (db *DB) Settle(ctx context.Context, r latchkey.Relation, salt, hash string
 		if _, err := tx.Exec(`UPDATE allowance SET settled = 1 WHERE id = $1`, n.ID); err != nil {
 			return err
 		}
-		_, err := tx.Exec(`INSERT INTO outbox (id, relation, channel, recipient, guest_name, account, inviter, inviter_name, note, link, created, expires, state, due)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $11)`,
+		_, err := tx.Exec(`INSERT INTO outbox (id, relation, channel, recipient, guest_name, account, inviter, inviter_name, note, link, created, expires, state, due, language)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $11, $14)`,
 			n.ID, n.Relation, n.Channel, n.Recipient, n.GuestName, n.Account, n.Inviter, n.InviterName, n.Note.Reveal(), n.Link.Reveal(),
-			micros(n.Created), micros(n.Expires), latchkey.NotificationQueued)
+			micros(n.Created), micros(n.Expires), latchkey.NotificationQueued, n.Language)
 		return err
 	})
 	if err != nil {

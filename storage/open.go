@@ -36,6 +36,7 @@ type DB struct {
 	read  *sql.DB
 	log   *slog.Logger
 	batch int
+	turns turns
 
 	jobs chan *job
 	done chan struct{} // closed by the writer when it has ended

@@ -67,6 +67,10 @@ func TestHotQueriesUseAnIndex(t *testing.T) {
 		last(db.Acknowledge(ctx, g.Account, 1)), last(db.Displayed(ctx, g.Account, in.ID)), db.ReceiptSent(ctx, latchkey.Receipt{Message: in.ID}), last(db.Events(ctx, g.Account, 0, 10)),
 		last(db.History(ctx, g.Account, r.Inviter, "m", 10)), last(db.ConversationID(ctx, r.ID)), last(db.Busy(ctx)),
 		last(db.ClaimNotices(ctx, latchkey.ByMail, time.Now(), time.Now(), 10)), last(db.NextNotice(ctx, latchkey.ByMail)), db.RetryNotice(ctx, "o", time.Now(), ""), db.EndNotice(ctx, "o", latchkey.NotificationSent, ""),
+		db.AddSubmission(ctx, latchkey.Submission{Notice: "o", Part: 1, Parts: 1, Channel: latchkey.BySMS, IDs: []string{"1"}}), last(db.Submissions(ctx, "o")),
+		last(db.AddReport(ctx, latchkey.Report{Channel: latchkey.BySMS, IDs: []string{"1"}, State: latchkey.NotificationDelivered})),
+		last(db.AddReport(ctx, latchkey.Report{Channel: latchkey.BySMS, IDs: []string{"2"}, State: latchkey.NotificationDelivered})),
+		db.AddSubmission(ctx, latchkey.Submission{Notice: "o", Part: 2, Parts: 2, Channel: latchkey.BySMS, IDs: []string{"2"}}),
 		last(db.Expired(ctx, time.Now(), 10)), last(db.NextExpiry(ctx)), last(db.UnsettledAccounts(ctx)), last3(db.Unsettled(ctx, g.Account)),
 		db.SaveSighting(ctx, latchkey.Sighting{Identity: r.Inviter}), last(db.Sighting(ctx, r.Inviter)), last(db.LeavingSightings(ctx)), last(db.LapsedSightings(ctx, time.Now(), 10)),
 		last(db.RelationsOf(ctx, r.Inviter, "+1")), db.PurgeSightings(ctx, time.Now()),
@@ -108,6 +112,8 @@ func TestHotQueriesUseAnIndex(t *testing.T) {
 			delete(unused, index)
 			// To walk along an index that holds just what is looked for (WHERE sent = 0) is no scan.
 			scan := strings.HasPrefix(step, "SCAN ") && !indexes[index] && step != "SCAN CONSTANT ROW"
+			// Nor is it to read what the query itself has put together.
+			scan = scan && !strings.Contains(query, " "+strings.TrimPrefix(step, "SCAN ")+" (inviter) AS")
 			if scan || strings.Contains(step, "(rowid<?)") || strings.Contains(step, "(rowid>?)") {
 				t.Errorf("%s\n\tin %s", step, query)
 			}

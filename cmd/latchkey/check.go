@@ -19,7 +19,8 @@ import (
 const checkUsage = `Usage: latchkey check [--json] [options]
 
 Takes the options of latchkey serve, validates them and tries each thing once: files, addresses to
-listen on, and the directory, the core, the interaction servers and the mail server. Nothing is
+listen on, and the directory, the core, the interaction servers, the mail server, the SMS centres and
+the MMS centre. Nothing is
 changed and nobody is written to. It may run beside a gateway. Exit code 0 if all is well (what is noted
 may be as meant), 1 if something is not, 2 if an option is wrong. --json prints a list of findings.`
 
@@ -47,7 +48,7 @@ type finding struct {
 
 // probes lists all that is tried, in the order in which people read it.
 func probes(c gateway.Config) []probe {
-	return slices.Concat(fileProbes(c), listenProbes(c), coreProbes(c), peerProbes(c))
+	return slices.Concat(fileProbes(c), listenProbes(c), coreProbes(c), peerProbes(c), messageProbes(c))
 }
 
 func runCheck(ctx context.Context, args []string) error {

@@ -2,6 +2,9 @@ package gatewaytest
 
 import (
 	"database/sql"
+	"fmt"
+	"os"
+	"time"
 )
 
 // Count reads a number from the gateway's database as it stands on disk.
@@ -51,4 +54,28 @@ func (w *World) Nothing(why string) {
 	if m := w.Mail.Mails(); len(m) != 0 {
 		w.t.Errorf("%s: %d mails were sent", why, len(m))
 	}
+}
+
+// QueueSMS puts n invitations by SMS of an inviter into the outbox, to +86139 and the numbers from 00000000 on. Stop the gateway first.
+func (w *World) QueueSMS(inviter string, n int) {
+	w.t.Helper()
+	w.Change(fmt.Sprintf(`WITH RECURSIVE c (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i + 1 < %d)
+		INSERT INTO outbox (id, relation, channel, recipient, guest_name, account, inviter, inviter_name, note, link, created, expires, state, due)
+		SELECT '%[2]s' || i, '%[2]s' || i, 'sms', printf('+86139%%08d', i), '', 'sip:g' || i || '@guest.example', '%[2]s', 'Alice', '',
+			'https://chat.example.com/rcsgw/invitee/session/sip:g' || i || '@guest.example?passwd=abcdefghijklmnopqrstuvwxyz', %[3]d, %[4]d, 'queued', %[3]d FROM c`,
+		n, inviter, time.Now().UnixMicro(), time.Now().Add(168*time.Hour).UnixMicro()))
+}
+
+// Memory is the resident size of the gateway's process in octets. It needs Plan.Command.
+func (w *World) Memory() int {
+	w.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", w.running.process.Pid))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var size, resident int
+	if _, err := fmt.Sscan(string(text), &size, &resident); err != nil {
+		w.t.Fatal(err)
+	}
+	return resident * os.Getpagesize()
 }

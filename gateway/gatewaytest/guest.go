@@ -99,13 +99,20 @@ func (w *World) Invited(nth int) *Guest {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	return w.LinkedBy(m.Links())
+}
+
+// LinkedBy is the guest whose invitation link is among links.
+func (w *World) LinkedBy(links []string) *Guest {
+	w.t.Helper()
 	const path = "/rcsgw/invitee/session/"
-	for _, l := range m.Links() {
-		if u, err := url.Parse(l); err == nil && strings.HasPrefix(u.Path, path) {
-			return &Guest{Account: strings.TrimPrefix(u.Path, path), Password: u.Query().Get("passwd"), Link: l, w: w}
+	for _, l := range links {
+		if u, err := url.Parse(l); err == nil && strings.Contains(u.Path, path) {
+			_, account, _ := strings.Cut(u.Path, path)
+			return &Guest{Account: account, Password: u.Query().Get("passwd"), Link: l, w: w}
 		}
 	}
-	w.t.Fatalf("mail without a link: %s", m.Text)
+	w.t.Fatalf("no invitation among the links %q", links)
 	return nil
 }
 

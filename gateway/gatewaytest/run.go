@@ -63,7 +63,11 @@ func (w *World) inside() *running {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- g.Run(context.Background()) }() // ends with Shutdown
-	return &running{url: g.URL(), admin: g.Addrs().Admin, stop: sync.OnceFunc(func() {
+	url := g.URL()
+	if config.PublicURL != "" { // that is for people out there
+		url = "http://" + g.Addrs().HTTP
+	}
+	return &running{url: url, admin: g.Addrs().Admin, stop: sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), Patience)
 		defer cancel()
 		if err := g.Shutdown(ctx); err != nil {

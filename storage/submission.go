@@ -1,0 +1,115 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"latchkey"
+)
+
+// Submissions lists the parts of a notice that a server has taken.
+func (db *DB) Submissions(ctx context.Context, notice string) ([]latchkey.Submission, error) {
+	return gather(ctx, db.read, func(s scanner) (latchkey.Submission, error) {
+		var v latchkey.Submission
+		var id string
+		var us int64
+		err := s.Scan(&v.Notice, &v.Part, &v.Parts, &v.Channel, &v.Recipient, &id, &us)
+		v.IDs, v.Time = []string{id}, moment(us)
+		return v, err
+	}, `SELECT notice, part, parts, channel, recipient, remote_id, time FROM submission WHERE notice = $1 ORDER BY part`, notice)
+}
+
+// AddSubmission writes down that a server took a part of a notice. A report that came before is
+// taken into account. A notice that is gone is no error: nobody asks for it any more.
+func (db *DB) AddSubmission(ctx context.Context, s latchkey.Submission) error {
+	err := db.Write(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.Exec(`INSERT INTO submission (notice, part, parts, channel, recipient, remote_id, state, time)
+			SELECT $1, $2, $3, $4, $5, $6, $7, $8 WHERE EXISTS (SELECT 1 FROM outbox WHERE id = $1)
+			ON CONFLICT (notice, part) DO UPDATE SET remote_id = excluded.remote_id, time = excluded.time`,
+			s.Notice, s.Part, s.Parts, s.Channel, s.Recipient, s.IDs[0], latchkey.NotificationSent, micros(s.Time)); err != nil {
+			return err
+		}
+		for i, id := range s.IDs {
+			var recipient, state, reason string
+			err := tx.QueryRow(`SELECT recipient, state, reason FROM early_report WHERE channel = $1 AND remote_id = $2`, s.Channel, id).Scan(&recipient, &state, &reason)
+			if errors.Is(err, sql.ErrNoRows) || err == nil && i > 0 && !sameNumber(recipient, s.Recipient) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if _, err := tx.Exec(`DELETE FROM early_report WHERE channel = $1 AND remote_id = $2`, s.Channel, id); err != nil {
+				return err
+			}
+			return reported(tx, s.Notice, s.Part, state, reason)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("submission of notice %s: %w", s.Notice, err)
+	}
+	return nil
+}
+
+// AddReport writes down what became of a submission, and moves its notice when all parts have come so far. found says
+// whether it was known yet; if not, the report waits for it.
+func (db *DB) AddReport(ctx context.Context, r latchkey.Report) (found bool, err error) {
+	err = db.Write(ctx, func(tx *sql.Tx) error {
+		found = false
+		for i, id := range r.IDs {
+			var notice, recipient string
+			var part int
+			err := tx.QueryRow(`SELECT notice, part, recipient FROM submission WHERE channel = $1 AND remote_id = $2 ORDER BY time DESC LIMIT 1`, r.Channel, id).Scan(&notice, &part, &recipient)
+			// Written in another way it may be somebody else's id.
+			if errors.Is(err, sql.ErrNoRows) || err == nil && i > 0 && !sameNumber(recipient, r.Recipient) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			found = true
+			return reported(tx, notice, part, string(r.State), r.Reason)
+		}
+		_, err := tx.Exec(`INSERT INTO early_report (channel, remote_id, recipient, state, reason, time) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (channel, remote_id) DO UPDATE SET recipient = excluded.recipient, state = excluded.state, reason = excluded.reason, time = excluded.time`,
+			r.Channel, r.IDs[0], r.Recipient, r.State, r.Reason, micros(r.Time))
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("report on %s: %w", r.IDs[0], err)
+	}
+	return found, nil
+}
+
+// sameNumber compares numbers with or without their plus.
+func sameNumber(a, b string) bool { return strings.TrimPrefix(a, "+") == strings.TrimPrefix(b, "+") }
+
+// reported notes the last word on a part.
+func reported(tx *sql.Tx, notice string, part int, state, reason string) error {
+	if _, err := tx.Exec(`UPDATE submission SET state = $3, reason = $4 WHERE notice = $1 AND part = $2 AND state = 'sent'`, notice, part, state, reason); err != nil {
+		return err
+	}
+	return conclude(tx, notice)
+}
+
+// conclude moves a notice that was sent to where its parts are: delivered when all are, failed when one did.
+func conclude(tx *sql.Tx, notice string) error {
+	_, err := tx.Exec(`UPDATE outbox SET state = 'failed', reason = (SELECT min(reason) FROM submission WHERE notice = $1 AND state = 'failed')
+		WHERE id = $1 AND state = 'sent' AND EXISTS (SELECT 1 FROM submission WHERE notice = $1 AND state = 'failed')`, notice)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(`UPDATE outbox SET state = 'delivered' WHERE id = $1 AND state = 'sent'
+		AND (SELECT count(*) FROM submission WHERE notice = $1 AND state = 'delivered') = (SELECT max(parts) FROM submission WHERE notice = $1)`, notice)
+	return err
+}
+
+// purgeReports forgets reports that nobody came for.
+func purgeReports(tx *sql.Tx, before time.Time) error {
+	_, err := tx.Exec(`DELETE FROM early_report WHERE time <= $1`, micros(before))
+	return err
+}
