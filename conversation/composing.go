@@ -130,6 +130,9 @@ func (r *room) sendComposing() {
 			r.hall.log.Debug("composing not sent", latchkey.LogRelation, r.rel.ID, latchkey.LogError, err)
 		}
 		_, refused := errors.AsType[*MSRPRefused](err)
+		if no, ok := errors.AsType[*CallRefused](err); ok {
+			_, refused = verdict(no.Code)
+		}
 		return func(r *room) {
 			r.guest.telling = false
 			// PROTOCOLS B3.11: who doesn't understand it is not told again.

@@ -24,6 +24,10 @@ type Options struct {
 	LeaveAfter    time.Duration // a loop with nothing to do ends after it; default 1 min
 	Retry         time.Duration // first wait after an inviter could not be reached; doubles to 64 times; default 5 s
 	Log           *slog.Logger
+
+	// Unwanted is told of a relation whose inviter, or their network, does not want to hear from the guest (607, 608). It must
+	// not wait for the hall; nil: only the message fails.
+	Unwanted func(latchkey.Relation)
 }
 
 // Hall is where all conversations take place.

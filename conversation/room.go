@@ -39,7 +39,7 @@ type room struct {
 	ending  bool                             // nothing new starts
 
 	retries  int
-	earliest time.Time   // no call of ours before it
+	earliest time.Time   // nothing goes out before it
 	retry    *time.Timer // next attempt to reach the inviter
 	idle     *time.Timer // the channel's
 	leave    *time.Timer
@@ -148,7 +148,7 @@ func (r *room) wake() {
 	case r.worker != nil:
 		r.again = true
 	case r.channel == nil && (r.dialing != nil || len(r.ringing) > 0): // the channel's opening will look
-	case r.channel == nil && time.Now().Before(r.earliest):
+	case time.Now().Before(r.earliest):
 		r.retry.Reset(time.Until(r.earliest))
 	default:
 		r.retry.Stop()
@@ -208,7 +208,7 @@ func (r *room) delivered(ch Channel, d delivery) {
 			r.later(0)
 		}
 	case d.err != nil:
-		r.later(0)
+		r.later(d.wait)
 	case d.needChannel && r.channel == nil:
 		if len(r.ringing) == 0 {
 			r.dial()
