@@ -110,17 +110,29 @@ func (g *Gateway) wire() {
 		engine: g.engine, ports: g.msrp, peers: newPeerPolicy(c.MSRPPeers, g.core),
 		account: accounts{g.registrar.ServiceRoute, c.SIPAuth.Credentials}, log: log,
 	}
-	g.hall = conversation.New(g.db, w, g.registrar, g.board, conversation.Options{RequireOnline: c.RequireOnline, Log: log})
+	g.hall = conversation.New(g.db, w.dialer(c.Pager), g.registrar, g.board, conversation.Options{
+		RequireOnline: c.RequireOnline, Unwanted: g.unwanted, Log: log,
+	})
 	g.courier = newCourier(g.db, c, log)
 	g.desk = guest.New(g.db, g.directory, g.registrar, g.hall, guest.Options{
 		Domain: c.Domain, PublicURL: c.BaseURL(g.front.guests.Addr().String()), Scheme: guest.Scheme(c.AccountScheme), LinkStyle: guest.LinkStyle(c.LinkStyle),
 		Policy: guest.Policy{Any: c.InvitePolicy.Any, Level: c.InvitePolicy.Level}, Lifetime: c.AccountLifetime, KeepAccount: c.KeepAccount,
 		Channels: channels(c), Online: g.hall.Online, Notify: g.courier.Wake, Log: log,
 	})
-	keeper := &doorkeeper{desk: g.desk, board: g.board, hall: g.hall, wire: w, log: log}
+	keeper := &doorkeeper{desk: g.desk, board: g.board, hall: g.hall, wire: w, inviteBySIP: c.InviteBySIP, log: log}
 	g.engine.Handle(keeper)
 	g.engine.On(sip.OPTIONS, keeper.ServeOptions)
+	g.engine.On(sip.MESSAGE, keeper.ServeMessage)
 	g.front.serve(g)
+}
+
+// unwanted ends the relation of a guest from whom the inviter wants to hear nothing (PROTOCOLS B2.16).
+func (g *Gateway) unwanted(rel latchkey.Relation) {
+	g.running.Go(func() { // ends with the Desk's patience
+		if err := g.desk.Farewell(g.ctx, rel.ID, latchkey.Unwanted); err != nil {
+			g.log.Warn("relation is not ended yet", latchkey.LogRelation, rel.ID, latchkey.LogError, err)
+		}
+	})
 }
 
 // coreAddr is the core's address, the zero Addr if it can't be found now.

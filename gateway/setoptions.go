@@ -137,13 +137,22 @@ func setInvitePolicy(c *Config, v string) error {
 	return nil
 }
 
-func setRequireOnline(c *Config, v string) error {
-	b, err := strconv.ParseBool(v)
-	if err != nil {
-		return fmt.Errorf("%q is not true or false", v)
+func flag(field func(*Config) *bool) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		b, err := strconv.ParseBool(v)
+		if err != nil {
+			return fmt.Errorf("%q is not true or false", v)
+		}
+		*field(c) = b
+		return nil
 	}
-	c.RequireOnline = b
-	return nil
+}
+
+func setInteractionMode(c *Config, v string) error {
+	var mode string
+	err := oneOf(v, &mode, "session", "pager")
+	c.Pager = mode == "pager"
+	return err
 }
 
 func setSIPListen(c *Config, v string) error {

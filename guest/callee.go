@@ -1,0 +1,75 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+
+	"latchkey"
+)
+
+// Callee tells whom a registered user means who calls somebody by SIP (R1). names are the URIs of who is called, most telling
+// first: a number as tel: or in a SIP URI (RFC 3261 §19.1.6), or a mailbox as sip:b_at_cc.com@… or sip:b%40cc.com@….
+//
+// A registered user is KindAlreadyRegistered, with the URI to call instead, or KindOffline where that was called already: such a call is
+// not the desk's. Nobody who can be told is KindNoRelation, and so is an account under its own URI: only those know it whom
+// a relation has told, so that who has none is a stranger (R31).
+func (d *Desk) Callee(ctx context.Context, names []string) (latchkey.Identifier, error) {
+	var found latchkey.Identifier
+	for _, name := range names {
+		a, err := latchkey.ParseAddress(name)
+		if err != nil {
+			continue
+		}
+		if s, registered, err := d.RegisteredURI(ctx, a); err != nil {
+			return found, err
+		} else if registered && s.URI.SameIdentity(a) {
+			return found, latchkey.Errorf(latchkey.KindOffline, "%s is a registered user", s.URI)
+		} else if registered {
+			e := latchkey.Errorf(latchkey.KindAlreadyRegistered, "%s is a registered user", s.URI)
+			e.URI = s.URI.String()
+			return found, e
+		}
+		if !isPhone(a) {
+			if _, err := d.store.Guest(ctx, latchkey.AccountID(a.Identity())); err == nil {
+				return latchkey.Identifier{}, latchkey.Wrap(latchkey.KindNoRelation, errors.New("an account under its own uri"), "")
+			} else if !latchkey.Is(err, latchkey.KindNotFound) {
+				return found, err
+			}
+		}
+		if id, ok := d.identify(a); ok && found.IsZero() {
+			found = id
+		}
+	}
+	if found.IsZero() {
+		return found, latchkey.Wrap(latchkey.KindNoRelation, errors.New("the uri names neither number nor mailbox"), "")
+	}
+	return found, nil
+}
+
+// isPhone reports whether the address says itself that it is a number.
+func isPhone(a latchkey.Address) bool {
+	return a.Scheme() == "tel" || strings.HasSuffix(a.String(), ";user=phone") || strings.Contains(a.String(), ";user=phone;")
+}
+
+// identify reads the identifier that a URI stands for, as nameFor writes it and as phones do.
+func (d *Desk) identify(a latchkey.Address) (latchkey.Identifier, bool) {
+	host := strings.Trim(a.Host(), "[]")
+	if _, err := netip.ParseAddr(host); err == nil {
+		return latchkey.Identifier{}, false // a contact, not a name
+	}
+	if number := a.Number(); number != "" {
+		id, err := latchkey.ParseTel(number)
+		return id, err == nil
+	}
+	user := a.User()
+	mailbox := user
+	if at := strings.LastIndex(user, "_at_"); at > 0 && !strings.Contains(user, "@") {
+		mailbox = user[:at] + "@" + user[at+len("_at_"):]
+	} else if d.opt.Scheme == Identical && !strings.Contains(user, "@") && host != d.domain() {
+		mailbox = user + "@" + host
+	}
+	id, err := latchkey.ParseMail(mailbox)
+	return id, err == nil && strings.Contains(mailbox, "@")
+}
