@@ -10,11 +10,11 @@ import (
 )
 
 // maxPage is the size of a MESSAGE in octets above which it may not leave without knowing every hop: RFC 3428 §8, "the
-// size of MESSAGE requests outside of a media session MUST NOT exceed 1300 bytes". viaSize and credentialsSize are what is still added.
+// size of MESSAGE requests outside of a media session MUST NOT exceed 1300 bytes". hopSize is what is still added: Via and
+// User-Agent. Credentials don't count: what they make too long goes over TCP to the proxy, which takes them out (RFC 3261 §22.3).
 const (
-	maxPage         = 1300
-	viaSize         = 140
-	credentialsSize = 330
+	maxPage = 1300
+	hopSize = 140
 )
 
 // ErrLongPage says that a Page is too long for a MESSAGE; nothing was sent.
@@ -49,11 +49,7 @@ func (g *Engine) Page(ctx context.Context, p Page) error {
 	// RFC 3428 §4: no Contact, since no dialog follows.
 	req.AppendHeader(sip.NewHeader("Content-Type", p.ContentType))
 	req.SetBody(p.Body)
-	size := len(req.String()) + viaSize
-	if p.Credentials.Username != "" {
-		size += credentialsSize
-	}
-	if size > maxPage && !p.AnyLength {
+	if len(req.String())+hopSize > maxPage && !p.AnyLength {
 		return ErrLongPage
 	}
 	if !g.begin() {

@@ -303,7 +303,7 @@ func TestNextMessageAfterABYEOpensANewCall(t *testing.T) {
 
 // F35: a refusal is an event with a reason, and never silence.
 func TestRefusalIsToldWithAReason(t *testing.T) {
-	for _, code := range []int{486, 603, 488} {
+	for _, code := range []int{486, 603, 488, 415, 404} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			t.Parallel()
 			w := gatewaytest.New(t, gatewaytest.Plan{})
@@ -321,6 +321,33 @@ func TestRefusalIsToldWithAReason(t *testing.T) {
 				t.Errorf("%d INVITEs, want %d", n, want)
 			}
 		})
+	}
+}
+
+// F36: both call at once. Alice's call lives and ours is cancelled; nothing is lost or doubled on the way.
+func TestCrossingCallsLeaveOneSession(t *testing.T) {
+	w := gatewaytest.New(t, gatewaytest.Plan{})
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{RingFor: gatewaytest.Patience})
+	b := w.Guest()
+	b.Login().Wants(200)
+	sent := b.Send(gatewaytest.Alice, "from the guest")
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(a.Invites()) == 1 })
+	if _, err := a.Send(w.Within(gatewaytest.Patience), b.Account, "from Alice"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1)
+	if err != nil || got[0].ID != sent.ID {
+		t.Fatalf("Alice got %+v, %v", got, err)
+	}
+	b.Message("from Alice")
+	b.Delivery(sent.ID, "delivered")
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(a.Requests("CANCEL")) == 1 })
+	b.Send(gatewaytest.Alice, "one more")
+	if got, err = a.Wait(w.Within(gatewaytest.Patience), "message", 2); err != nil || got[1].Text != "one more" {
+		t.Fatalf("Alice got %+v, %v", got, err)
+	}
+	if n := len(a.Invites()); n != 1 || len(a.Events("repeat")) != 0 || w.Dialogs() != 1 {
+		t.Errorf("%d INVITEs, repeats %+v, %d dialogs; want one, none, one", n, a.Events("repeat"), w.Dialogs())
 	}
 }
 

@@ -34,7 +34,7 @@ type doorkeeper struct {
 // ServeInvite answers an INVITE towards a temporary account, or to somebody who may get one.
 func (d *doorkeeper) ServeInvite(in *b2bua.Incoming) {
 	rel, word, err := d.meet(in.Context(), approach{
-		called: in.Called(), asserted: in.Asserted(), languages: in.Header("Accept-Language"), chat: asksToChat(in),
+		called: in.Called(), asserted: in.Asserted(), languages: in.Header("Accept-Language"), chat: asksToChat(in.Offer()),
 	})
 	if err != nil {
 		// KindAlreadyRegistered and KindOffline say that the call is between registered users, and none of ours.

@@ -61,9 +61,9 @@ func (d *doorkeeper) inviter(ctx context.Context, asserted []string) (latchkey.S
 	return latchkey.Subscriber{}, false, nil
 }
 
-// asksToChat reports whether an INVITE offers MSRP without a file: not every call is the beginning of a chat.
-func asksToChat(in *b2bua.Incoming) bool {
-	media, err := msrpsdp.Parse(in.Offer())
+// asksToChat reports whether an offer is for MSRP without a file: not every call is the beginning of a chat.
+func asksToChat(offer []byte) bool {
+	media, err := msrpsdp.Parse(offer)
 	return err == nil && media.File == nil
 }
 

@@ -41,6 +41,9 @@ type Plan struct {
 	Core func(*imstest.CoreOptions)
 	IM   func(*imstest.CoreOptions) // the interaction server
 	Args []string                   // options of the gateway
+	AS   bool                       // the core sends to the gateway what is for people whom it does not know
+	// Plain makes it the world of a plain IM system in mode pager: Core is its one server, and IM stands idle.
+	Plain bool
 	// Command gives the program and its first arguments, such as the path of latchkey and serve. Without it the gateway
 	// runs in this process.
 	Command []string
@@ -70,6 +73,10 @@ func New(t testing.TB, p Plan) *World {
 		Alice: {Password: Password}, Carol: {Password: Password}, Stranger: {Password: Password}, "sip:d@cc.com": {Password: Password},
 	}}
 	im := imstest.CoreOptions{Domains: opt.Domains, Open: true}
+	sip := freePort(t) // the same after a restart, or the core would send to where nobody is
+	if p.AS {
+		opt.Unregistered = sip
+	}
 	if p.Core != nil {
 		p.Core(&opt)
 	}
@@ -83,13 +90,15 @@ func New(t testing.TB, p Plan) *World {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Mail.Close)
-	sip := freePort(t) // the same after a restart, or the core would send to where nobody is
 	w.args = append([]string{
 		"--data=" + w.Data, "--http-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0",
 		"--sip-listen=udp:" + sip + ",tcp:" + sip, "--msrp-listen=tcp:127.0.0.1:0", "--domain=guest.example",
 		"--sip-core=" + w.Core.URI(), "--im-server=" + w.IM.URI(), "--directory=file:" + w.Users,
 		"--mail=smtp://" + w.Mail.Addr(), "--mail-from=invitations@latchkey.example", "--log-level=debug",
 	}, p.Args...)
+	if p.Plain {
+		w.args = append(w.args, "--interaction-mode=pager", "--im-server="+w.Core.URI())
+	}
 	w.Start()
 	t.Cleanup(func() {
 		w.Stop()
