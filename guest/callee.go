@@ -63,13 +63,14 @@ func (d *Desk) identify(a latchkey.Address) (latchkey.Identifier, bool) {
 		id, err := latchkey.ParseTel(number)
 		return id, err == nil
 	}
-	user := a.User()
-	mailbox := user
-	if at := strings.LastIndex(user, "_at_"); at > 0 && !strings.Contains(user, "@") {
-		mailbox = user[:at] + "@" + user[at+len("_at_"):]
-	} else if d.opt.Scheme == Identical && !strings.Contains(user, "@") && host != d.domain() {
-		mailbox = user + "@" + host
+	mailbox := a.User()
+	if at := strings.LastIndex(mailbox, "_at_"); strings.Contains(mailbox, "@") {
+		// as phones write it
+	} else if d.opt.Scheme == Identical && host != d.domain() {
+		mailbox += "@" + host
+	} else if at > 0 {
+		mailbox = mailbox[:at] + "@" + mailbox[at+len("_at_"):]
 	}
 	id, err := latchkey.ParseMail(mailbox)
-	return id, err == nil && strings.Contains(mailbox, "@")
+	return id, err == nil
 }
