@@ -42,8 +42,15 @@ type world struct {
 // newWorld starts all of it. auth is the gateway's sip-auth; defines are the Kamailios'.
 func newWorld(t *testing.T, auth string, defines ...string) *world {
 	t.Helper()
+	return newWorldWith(t, auth, nil, defines...)
+}
+
+// newWorldWith is newWorld with further options of the gateway. The core sends to it what is for people who aren't registered.
+func newWorldWith(t *testing.T, auth string, args []string, defines ...string) *world {
+	t.Helper()
 	need(t, "sipp", "apt-get install sip-tester") // before anything is started for nothing
-	w := &world{t: t, mail: startMailbox(t), core: startCore(t, defines...), im: startCore(t, defines...), sip: freePort(t), msrp: freePort(t)}
+	w := &world{t: t, mail: startMailbox(t), sip: freePort(t), msrp: freePort(t), im: startCore(t, defines...)}
+	w.core = startCore(t, append(defines, fmt.Sprintf(`UNREGISTERED="127.0.0.1:%d"`, w.sip))...)
 	dir := t.TempDir()
 	hash, err := directory.HashPassword("wonderland")
 	if err != nil {
@@ -61,6 +68,7 @@ func newWorld(t *testing.T, auth string, defines ...string) *world {
 		"--sip-listen", fmt.Sprintf("udp:127.0.0.1:%d,tcp:127.0.0.1:%d", w.sip, w.sip), "--msrp-listen", fmt.Sprintf("tcp:127.0.0.1:%d", w.msrp),
 		"--sip-core", w.core.uri(), "--im-server", w.im.uri(), "--sip-auth", auth,
 	}
+	w.args = append(w.args, args...)
 	w.open()
 	t.Cleanup(w.close)
 	return w
