@@ -42,7 +42,7 @@ func TestPagerModeThroughKamailio(t *testing.T) {
 			newPhone(t, w.core, "a").start("message-imdn.xml", "called", bobAOR, "message_id", id).wait()
 			b.delivery(id, "delivered")
 
-			newPhone(t, w.core, "a").start("message-uac.xml", "called", bobAOR, "message_id", "from-a", "text", "hijklmn").wait()
+			newPhone(t, w.core, "a").start("message-uac.xml", "called", bobAOR, "message_id", "from-a", "text", "hijklmn", "length", fmt.Sprint(len("hijklmn"))).wait()
 			e := b.message("hijklmn")
 			if status, text := b.do("POST", "/rcsgw/invitee/read", map[string]any{"id": e.Message.ID}, nil); status != http.StatusNoContent {
 				t.Errorf("POST read = %d %s", status, text)
@@ -66,10 +66,11 @@ func TestStockPhoneInvitesThroughKamailio(t *testing.T) {
 		a := newPhone(t, w.core, "a")
 		a.register()
 		atRest := a.rest("message-uas.xml")
-		newPhone(t, w.core, "a").start("message-uac.xml", "called", "b%40cc.com@guest.example", "message_id", "m1", "text", "by page").wait()
+		newPhone(t, w.core, "a").start("message-uac.xml", "called", "b%40cc.com@guest.example", "message_id", "m1", "text", "by page", "length", fmt.Sprint(len("by page"))).wait()
 		atRest.await("An invitation is on its way")
 		b := w.follow()
 		b.message("by page")
+		b.read(0) // acknowledges it
 		atRest.await("<message-id>m1</message-id>") // B5.07: the receipt comes by MESSAGE
 		atRest.end()
 	})
@@ -117,6 +118,7 @@ func TestServeWithAPlainIMServer(t *testing.T) {
 	need(t, "sipp", "apt-get install sip-tester")
 	mail := startMailbox(t)
 	server := newPhone(t, &core{t: t, port: freePort(t)}, "im")
+	server.more = []string{"-deadcall_wait", "0"} // REGISTERs of an account have one Call-ID
 	im := server.rest("im-server.xml")
 	dir := t.TempDir()
 	hash, err := directory.HashPassword("wonderland")
@@ -181,7 +183,7 @@ func TestServeWithAPlainIMServer(t *testing.T) {
 	gateway := &core{t: t, port: sip}
 	newPhone(t, gateway, "a").start("message-imdn.xml", "called", bobAOR, "message_id", id).wait()
 	b.delivery(id, "delivered")
-	newPhone(t, gateway, "a").start("message-uac.xml", "called", bobAOR, "message_id", "m1", "text", "hijklmn").wait()
+	newPhone(t, gateway, "a").start("message-uac.xml", "called", bobAOR, "message_id", "m1", "text", "hijklmn", "length", fmt.Sprint(len("hijklmn"))).wait()
 	b.message("hijklmn")
 	b.read(0)
 	im.await("<message-id>m1</message-id>")
