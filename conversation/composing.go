@@ -63,9 +63,10 @@ func (r *room) composes(active bool, hold time.Duration) {
 	r.tellComposing()
 }
 
-// heard ends the inviter's composing: a message came (RFC 3994 §3.2).
+// heard ends the inviter's composing: a message came (RFC 3994 §3.2). Whoever writes is there.
 func (r *room) heard() {
 	r.idleAgain()
+	r.returned()
 	r.composes(false, 0)
 }
 

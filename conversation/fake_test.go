@@ -54,7 +54,7 @@ type phone struct {
 	onSend func(ctx context.Context, s sent) error   // before a message counts as received
 	onPage func(n int) error                         // of each page; nil: take it
 	pages  int
-	types  []string                                  // wrapped types that it accepts; nil: all
+	types  []string // wrapped types that it accepts; nil: all
 	max    int64
 }
 

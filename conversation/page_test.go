@@ -329,3 +329,51 @@ func TestInviterIsTold(t *testing.T) {
 		}
 	})
 }
+
+// F34: who is seen to be back gets at once what waits, also before the time that the network named; who writes is back.
+func TestReturnedInviterGetsWhatWaits(t *testing.T) {
+	for name, back := range map[string]func(*world) error{
+		"seen": func(w *world) error { w.hall.Returned(alice.Address()); return nil },
+		"writes": func(w *world) error {
+			return w.hall.Arrived(w.t.Context(), w.rel, conversation.Arrival{ID: "x", ContentType: "text/plain", Body: []byte("here I am")})
+		},
+		"somebody else": func(w *world) error { w.hall.Returned(latchkey.MustAddress("sip:c@cc.com")); return nil },
+	} {
+		bubble(t, conversation.Options{}, func(t *testing.T, w *world) {
+			w.phone.answer = func(_ context.Context, n int) error {
+				if n == 1 {
+					return &conversation.CallRefused{Code: 480, RetryAfter: time.Hour}
+				}
+				return nil
+			}
+			w.send("hello")
+			synctest.Wait()
+			time.Sleep(time.Minute)
+			if err := back(w); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if got := len(w.phone.texts()); (name != "somebody else") != (got == 1) {
+				t.Errorf("%s: Alice has %d messages", name, got)
+			}
+		})
+	}
+}
+
+// F34: somebody who comes back while an attempt fails is tried again soon.
+func TestInviterReturnsDuringAnAttempt(t *testing.T) {
+	bubble(t, conversation.Options{}, func(t *testing.T, w *world) {
+		w.phone.answer = func(_ context.Context, n int) error {
+			if n == 1 {
+				w.hall.Returned(alice.Address())
+				time.Sleep(time.Second)
+				return &conversation.CallRefused{Code: 480, RetryAfter: time.Hour}
+			}
+			return nil
+		}
+		w.send("hello")
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		equal(t, "texts", w.phone.texts(), "hello")
+	})
+}

@@ -39,6 +39,7 @@ type room struct {
 	ending  bool                             // nothing new starts
 
 	retries  int
+	seen     bool        // the inviter came online while an attempt was under way
 	earliest time.Time   // nothing goes out before it
 	retry    *time.Timer // next attempt to reach the inviter
 	idle     *time.Timer // the channel's
@@ -223,6 +224,9 @@ func (r *room) delivered(ch Channel, d delivery) {
 // later sets the next attempt: doubling waits, or what the peer asked for if that is longer. A new message shortens
 // our own wait, but not below the first one, and never the peer's.
 func (r *room) later(atLeast time.Duration) {
+	if r.seen {
+		r.seen, atLeast = false, 0 // what the peer asked for is out of date
+	}
 	wait := max(r.hall.opt.Retry<<min(r.retries, 6), atLeast)
 	r.retries++
 	r.earliest = time.Now().Add(max(r.hall.opt.Retry, atLeast))

@@ -372,6 +372,30 @@ func TestMessageWaitsForTheInviterOverARestart(t *testing.T) {
 	}
 }
 
+// F34: the guest is connected and so Alice is watched; when she is seen to be back, what waits goes out, whatever time the network
+// had named.
+func TestMessageGoesOutWhenTheInviterIsSeen(t *testing.T) {
+	w := gatewaytest.New(t, gatewaytest.Plan{})
+	b := w.Guest()
+	b.Login().Wants(200)
+	b.Stream() // while it is open, Alice is asked about
+	b.Events(func(e gatewaytest.Event) bool { return e.Type == "status" && e.Status == "offline" })
+	w.Core.Fault("INVITE", &imstest.Fault{Code: 480, Times: 1, Fields: []imstest.Field{{Name: "Retry-After", Value: "600"}}})
+	b.Send(gatewaytest.Alice, "when you are back")
+	if _, err := w.Core.WaitRequests(w.Within(gatewaytest.Patience), "INVITE", 1); err != nil {
+		t.Fatal(err)
+	}
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { // asking tells all who watch
+		var is struct{ Status string }
+		b.Do("GET", "/rcsgw/invitee/status/"+gatewaytest.Alice, "").Wants(200).Into(&is)
+		return is.Status == "online"
+	})
+	if got, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1); err != nil || got[0].Text != "when you are back" {
+		t.Errorf("Alice got %+v, %v", got, err)
+	}
+}
+
 // R25.
 func TestOnlinePolicyRefusesMessagesToWhoIsOffline(t *testing.T) {
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--require-online"}})

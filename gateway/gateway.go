@@ -104,6 +104,7 @@ func (g *Gateway) wire() {
 	})
 	g.board = presence.New(g.sip, presence.Options{
 		Core: c.SIPCore, Credentials: c.SIPAuth.Credentials, ServiceRoute: g.registrar.ServiceRoute, Log: log,
+		Returned: func(who latchkey.Address) { g.hall.Returned(who) },
 	})
 	g.engine = b2bua.New(g.sip, b2bua.Options{Core: c.SIPCore, Trusted: c.SIPTrusted, Log: log})
 	w := &wire{

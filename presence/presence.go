@@ -43,6 +43,9 @@ type Options struct {
 	// ServiceRoute is the account's route behind the core (RFC 3608 §6.1); nil: none.
 	ServiceRoute func(context.Context, latchkey.AccountID) ([]string, error)
 
+	// Returned is told of a watched person who comes online. It must not wait for the Board; nil: nobody is told.
+	Returned func(latchkey.Address)
+
 	Log *slog.Logger
 }
 
@@ -150,7 +153,9 @@ func (b *Board) probe(from latchkey.AccountID, of latchkey.Address) (*probe, err
 		delete(b.probes, name)
 		b.keep(name, p.status)
 		if w := b.watches[name]; w != nil {
-			w.tell(p.status)
+			if w.tell(p.status) && p.status.State == latchkey.StatusOnline && b.opt.Returned != nil {
+				b.opt.Returned(of)
+			}
 		}
 		b.mu.Unlock()
 		close(p.done)
