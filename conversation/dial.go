@@ -65,8 +65,8 @@ func (r *room) dialed(ch Channel, err error) {
 	r.later(latchkey.RetryAfter(err))
 }
 
-// judge is verdict, with what follows for the relation: RFC 8197 §4 and RFC 8688 §3, the inviter does not want to hear from this guest
-// (PROTOCOLS B2.16).
+// judge is verdict, with what follows for the relation: 607 and 608 say that the inviter, or their network, does not want to hear from this
+// guest (RFC 8197 §4, RFC 8688 §3 (unverified); PROTOCOLS B2.16).
 func (r *room) judge(refused *CallRefused) (reason string, final bool) {
 	if unwanted := refused.Code == 607 || refused.Code == 608; unwanted && r.hall.opt.Unwanted != nil {
 		r.hall.opt.Unwanted(r.rel)

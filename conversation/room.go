@@ -217,7 +217,7 @@ func (r *room) delivered(ch Channel, d delivery) {
 	case d.needChannel || r.again:
 		r.wake()
 	default:
-		r.retries = 0
+		r.retries, r.seen = 0, false
 	}
 }
 
@@ -243,7 +243,7 @@ func (r *room) adopt(ch Channel) {
 		r.interrupt()
 		r.closeAside(old, "", r.worker)
 	}
-	r.channel, r.earliest = ch, time.Time{}
+	r.channel, r.earliest, r.seen = ch, time.Time{}, false
 	r.guest.rest()
 	r.guest.mute = false
 	r.idleAgain()
