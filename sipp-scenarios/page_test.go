@@ -70,7 +70,7 @@ func TestStockPhoneInvitesThroughKamailio(t *testing.T) {
 		atRest.await("An invitation is on its way")
 		b := w.follow()
 		b.message("by page")
-		b.read(0) // acknowledges it
+		b.read(0)                                   // acknowledges it
 		atRest.await("<message-id>m1</message-id>") // B5.07: the receipt comes by MESSAGE
 		atRest.end()
 	})
