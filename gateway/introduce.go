@@ -31,7 +31,7 @@ func (d *doorkeeper) meet(ctx context.Context, a approach) (rel latchkey.Relatio
 	if failed != nil || !ok {
 		return rel, "", errors.Join(failed, err)
 	}
-	identifier, refused := d.desk.Callee(ctx, a.called)
+	identifier, refused := d.desk.Callee(ctx, inviter.ID(), a.called)
 	if refused != nil {
 		return rel, "", refused
 	}

@@ -4,18 +4,19 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"latchkey"
 )
 
-// Callee tells whom a registered user means who calls somebody by SIP (R1). names are the URIs of who is called, most telling
+// Callee tells whom an inviter means who calls somebody by SIP (R1). names are the URIs of who is called, most telling
 // first: a number as tel: or in a SIP URI (RFC 3261 §19.1.6), or a mailbox as sip:b_at_cc.com@… or sip:b%40cc.com@….
 //
 // A registered user is KindAlreadyRegistered, with the URI to call instead, or KindOffline where that was called already: such a call is
-// not the desk's. Nobody who can be told is KindNoRelation, and so is an account under its own URI: only those know it whom
-// a relation has told, so that who has none is a stranger (R31).
-func (d *Desk) Callee(ctx context.Context, names []string) (latchkey.Identifier, error) {
+// not the desk's. KindNoRelation: the names tell nobody, or an account of others under its own URI. Only those know it whom a
+// relation has told, so that who has none is a stranger (R31).
+func (d *Desk) Callee(ctx context.Context, inviter latchkey.InviterID, names []string) (latchkey.Identifier, error) {
 	var found latchkey.Identifier
 	for _, name := range names {
 		a, err := latchkey.ParseAddress(name)
@@ -32,10 +33,13 @@ func (d *Desk) Callee(ctx context.Context, names []string) (latchkey.Identifier,
 			return found, e
 		}
 		if !isPhone(a) {
-			if _, err := d.store.Guest(ctx, latchkey.AccountID(a.Identity())); err == nil {
-				return latchkey.Identifier{}, latchkey.Wrap(latchkey.KindNoRelation, errors.New("an account under its own uri"), "")
-			} else if !latchkey.Is(err, latchkey.KindNotFound) {
+			others, err := d.store.Relations(ctx, latchkey.AccountID(a.Identity()))
+			if err != nil {
 				return found, err
+			}
+			related := func(r latchkey.Relation) bool { return r.Inviter == inviter } // since the caller looked
+			if len(others) > 0 && !slices.ContainsFunc(others, related) {
+				return latchkey.Identifier{}, latchkey.Wrap(latchkey.KindNoRelation, errors.New("an account of others under its own uri"), "")
 			}
 		}
 		if id, ok := d.identify(a); ok && found.IsZero() {

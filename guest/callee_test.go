@@ -8,21 +8,23 @@ import (
 	"latchkey"
 )
 
-// accounts is a store of which only the accounts are used.
-type accounts struct {
+// related is a store of which only the live relations are used: who has invited each account.
+type related struct {
 	Store
-	known map[latchkey.AccountID]bool
+	by map[latchkey.AccountID]latchkey.InviterID
 }
 
-func (s accounts) Guest(_ context.Context, id latchkey.AccountID) (latchkey.Guest, error) {
-	if s.known[id] {
-		return latchkey.Guest{Account: id}, nil
+func (s related) Relations(_ context.Context, id latchkey.AccountID) ([]latchkey.Relation, error) {
+	if inviter := s.by[id]; inviter != "" {
+		return []latchkey.Relation{{Account: id, Inviter: inviter}}, nil
 	}
-	return latchkey.Guest{}, latchkey.Errorf(latchkey.KindNotFound, "")
+	return nil, nil
 }
 
 func calledDesk(scheme Scheme) *Desk {
-	s := accounts{known: map[latchkey.AccountID]bool{"sip:known_at_cc.com@guest.example": true, "sip:+8613900000002@guest.example": true}}
+	s := related{by: map[latchkey.AccountID]latchkey.InviterID{
+		"sip:known_at_cc.com@guest.example": "sip:c@cc.com", "sip:+8613900000002@guest.example": "sip:c@cc.com", "sip:mine_at_cc.com@guest.example": "sip:a@cc.com",
+	}}
 	return New(s, subscribers{"sip:d@cc.com": true}, nil, nil, Options{Domain: "guest.example", PublicURL: "http://x", Scheme: scheme})
 }
 
@@ -50,15 +52,16 @@ func TestCalleeOfEachForm(t *testing.T) {
 		{names: "sip:b\r\nX@y nonsense", kind: latchkey.KindNoRelation},
 		{names: "", kind: latchkey.KindNoRelation},
 		{names: "sip:d@cc.com", kind: latchkey.KindOffline},
-		// Known under its own URI: who calls it without a relation is a stranger, whatever else the request says. As a number it is a
+		// Others' under its own URI: who calls it without a relation is a stranger, whatever else the request says. As a number it is a
 		// person whom anybody may invite.
 		{names: "sip:known_at_cc.com@guest.example tel:+8613900000001", kind: latchkey.KindNoRelation},
 		{names: "sip:known_at_cc.com@127.0.0.1:5080 sip:known_at_cc.com@guest.example", kind: latchkey.KindNoRelation},
+		{names: "sip:mine_at_cc.com@guest.example", want: "mine@cc.com"}, // the relation was made since
 		{names: "sip:known%40cc.com@guest.example", want: "known@cc.com"},
 		{names: "sip:+8613900000002@guest.example", kind: latchkey.KindNoRelation},
 		{names: "sip:+8613900000002@guest.example;user=phone", want: "+8613900000002"},
 	} {
-		id, err := calledDesk(c.scheme).Callee(t.Context(), strings.Split(c.names, " "))
+		id, err := calledDesk(c.scheme).Callee(t.Context(), "sip:a@cc.com", strings.Split(c.names, " "))
 		if c.want != id.Value || c.want == "" && !latchkey.Is(err, c.kind) || c.want != "" && err != nil {
 			t.Errorf("%s Callee(%q) = %q, %v, want %q, %v", c.scheme, c.names, id, err, c.want, c.kind)
 		}
@@ -80,7 +83,7 @@ func FuzzCallee(f *testing.F) {
 					}
 				}
 			}
-			if id, err := d.Callee(t.Context(), []string{s}); err == nil {
+			if id, err := d.Callee(t.Context(), "sip:a@cc.com", []string{s}); err == nil {
 				if again, err := latchkey.ParseIdentifier(id.Value); err != nil || again != id {
 					t.Errorf("Callee(%q) = %v, read again: %v, %v", s, id, again, err)
 				}
