@@ -134,6 +134,30 @@ func TestLongTextGoesInACallOfItsOwn(t *testing.T) {
 	}
 }
 
+// B2.13: in mode session, too, Alice's phone may call for one large message; the chat that is open stays, and carries on.
+func TestLargeMessageLeavesTheChatAlone(t *testing.T) {
+	w := gatewaytest.New(t, gatewaytest.Plan{})
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
+	b := w.Guest()
+	b.Login().Wants(200)
+	b.Send(gatewaytest.Alice, "one")
+	if _, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1); err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("large ", 2000)
+	if _, err := a.SendLarge(w.Within(gatewaytest.Patience), b.Account, long); err != nil {
+		t.Fatal(err)
+	}
+	b.Message(long)
+	b.Send(gatewaytest.Alice, "two")
+	if got, err := a.Wait(w.Within(gatewaytest.Patience), "message", 2); err != nil || got[1].Text != "two" {
+		t.Fatalf("Alice got %+v, %v", got, err)
+	}
+	if n := len(a.Invites()); n != 1 || len(a.Events("hangup")) != 0 {
+		t.Errorf("%d INVITEs, and %d BYEs; want the first call to stand", n, len(a.Events("hangup")))
+	}
+}
+
 // F35, F34 in pager mode: a refusal for good is told with its reason and concerns that message; who is away gets it later, under the same id.
 func TestRefusedPageIsToldOrRepeated(t *testing.T) {
 	w := gatewaytest.New(t, gatewaytest.Plan{Plain: true})
