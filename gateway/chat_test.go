@@ -339,8 +339,12 @@ func TestCrossingCallsLeaveOneSession(t *testing.T) {
 	if err != nil || got[0].ID != sent.ID {
 		t.Fatalf("Alice got %+v, %v", got, err)
 	}
-	b.Message("from Alice")
-	b.Delivery(sent.ID, "delivered")
+	came, delivered := false, false
+	b.Events(func(e gatewaytest.Event) bool { // in either order
+		came = came || e.Type == "message" && e.Message.Text == "from Alice"
+		delivered = delivered || e.Type == "delivery" && e.Message.ID == sent.ID && e.Message.State == "delivered"
+		return came && delivered
+	})
 	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(a.Requests("CANCEL")) == 1 })
 	b.Send(gatewaytest.Alice, "one more")
 	if got, err = a.Wait(w.Within(gatewaytest.Patience), "message", 2); err != nil || got[1].Text != "one more" {
