@@ -55,7 +55,10 @@ func check(ctx context.Context, w io.Writer, c gateway.Config) (well bool) {
 	try("directory", func(context.Context) (string, error) { return checkDirectory(c.Directory) })
 	try("data", func(context.Context) (string, error) { return checkData(c.Data) })
 	if c.HTTPS() {
-		try("http-tls", func(context.Context) (string, error) { return checkCertificate(c) })
+		try("http-tls", func(context.Context) (string, error) { return checkCertificate(c.HTTPTLSCert, c.HTTPTLSKey) })
+	}
+	if c.SIPTLSCert != "" {
+		try("sip-tls", func(context.Context) (string, error) { return checkCertificate(c.SIPTLSCert, c.SIPTLSKey) })
 	}
 	asked := map[string]bool{}
 	for _, hop := range []struct{ option, uri string }{{"sip-core", c.SIPCore}, {"im-server", c.IMServer}, {"file-server", c.FileServer}} {
@@ -99,14 +102,14 @@ func checkData(path string) (string, error) {
 	return path + " can be created", nil
 }
 
-func checkCertificate(c gateway.Config) (string, error) {
-	pair, err := tls.LoadX509KeyPair(c.HTTPTLSCert, c.HTTPTLSKey)
+func checkCertificate(cert, key string) (string, error) {
+	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		return "", err
 	}
 	left := time.Until(pair.Leaf.NotAfter)
 	if left <= 0 {
-		return "", fmt.Errorf("%s ran out on %s", c.HTTPTLSCert, pair.Leaf.NotAfter.Format(time.DateOnly))
+		return "", fmt.Errorf("%s ran out on %s", cert, pair.Leaf.NotAfter.Format(time.DateOnly))
 	}
 	return fmt.Sprintf("certificate is good until %s", pair.Leaf.NotAfter.Format(time.DateOnly)), nil
 }
@@ -114,7 +117,11 @@ func checkCertificate(c gateway.Config) (string, error) {
 // checkHop asks the hop for its abilities from a port of its own, beside a running
 // gateway. Any answer shows that somebody speaks SIP there (RFC 3261 §11).
 func checkHop(ctx context.Context, c gateway.Config, uri string) (string, error) {
-	e, err := sipua.Listen(sipua.Options{Listen: anyPorts(c.SIPListen), UserAgent: "latchkey-check"})
+	secure, err := c.SIPTLS()
+	if err != nil {
+		return "", err
+	}
+	e, err := sipua.Listen(sipua.Options{Listen: anyPorts(c.SIPListen), UserAgent: "latchkey-check", TLS: secure})
 	if err != nil {
 		return "", err
 	}
@@ -128,7 +135,8 @@ func checkHop(ctx context.Context, c gateway.Config, uri string) (string, error)
 	if err != nil {
 		return "", fmt.Errorf("%s does not answer OPTIONS: %w", uri, err)
 	}
-	return fmt.Sprintf("%s answers OPTIONS with %d %s in %s", uri, res.StatusCode, res.Reason, time.Since(start).Round(time.Millisecond)), nil
+	return fmt.Sprintf("%s answers OPTIONS with %d %s in %s, by %s from %s",
+		uri, res.StatusCode, res.Reason, time.Since(start).Round(time.Millisecond), res.Transport(), res.Source()), nil
 }
 
 // anyPorts are the listeners' addresses with ports that are free.

@@ -32,6 +32,8 @@ type Outgoing struct {
 
 	responses chan *sip.Response // nil: those of tx, which is the only one
 	done      chan struct{}      // with responses; closed by follow
+	unwanted  chan struct{}      // with responses; closed by Terminate
+	leave     sync.Once
 }
 
 // Start sends a request and returns its transaction. The request is sipgo's then.
@@ -50,7 +52,7 @@ func (e *Endpoint) Start(ctx context.Context, req *sip.Request) (*Outgoing, erro
 		return nil, err
 	}
 	if len(o.left) > 0 && e.begin() {
-		o.responses, o.done = make(chan *sip.Response), make(chan struct{})
+		o.responses, o.done, o.unwanted = make(chan *sip.Response), make(chan struct{}), make(chan struct{})
 		go o.follow() // ends with the last transaction
 	}
 	return o, nil
@@ -206,9 +208,12 @@ func (o *Outgoing) wait(tx *sip.ClientTx, at target) (again bool) {
 				e.shunned.back(at)
 			}
 			final = final || !res.IsProvisional()
-			select {
+			select { // sipgo's transaction may be over by now, but this one not before its response was taken
 			case o.responses <- res:
-			case <-tx.Done():
+			case <-o.unwanted:
+				return false
+			case <-e.stopped.Done():
+				return false
 			}
 		case <-silent.C:
 			if more() {
@@ -277,10 +282,13 @@ func (o *Outgoing) Sent() *sip.Request {
 
 // Terminate ends the transaction without waiting for more.
 func (o *Outgoing) Terminate() {
-	o.Settle()
 	o.mu.Lock()
+	o.settled = true
 	tx := o.tx
 	o.mu.Unlock()
+	if o.unwanted != nil {
+		o.leave.Do(func() { close(o.unwanted) })
+	}
 	tx.Terminate()
 }
 
