@@ -20,6 +20,8 @@ type phone struct {
 	core *core
 	user string // of cc.com
 	port int
+
+	transport string // SIPp's -t; "": UDP, as t1: TCP
 }
 
 func newPhone(t *testing.T, c *core, user string) *phone {
@@ -75,6 +77,9 @@ func (p *phone) sipp(scenario string, calls int, limit time.Duration, keys []str
 		"-timeout", fmt.Sprint(int(limit.Seconds()), "s"), "-timeout_error",
 		"-trace_msg", "-message_file", "messages", "-trace_err", "-error_file", "errors", "-key", "user", p.user, "-key", "domain", "cc.com",
 	}
+	if p.transport != "" {
+		args = append(args, "-t", p.transport)
+	}
 	for i := 0; i < len(keys); i += 2 {
 		args = append(args, "-key", keys[i], keys[i+1])
 	}
@@ -96,7 +101,7 @@ func (p *phone) sipp(scenario string, calls int, limit time.Duration, keys []str
 		case <-r.finished:
 			return true
 		default:
-			return bound(p.t, p.port)
+			return bound(p.t, p.port, p.transport)
 		}
 	})
 	return r
@@ -168,9 +173,13 @@ func (r *run) stop() {
 	}
 }
 
-// bound reports whether somebody has the UDP port.
-func bound(t *testing.T, port int) bool {
-	table, err := os.ReadFile("/proc/net/udp")
+// bound reports whether somebody has the port of the transport.
+func bound(t *testing.T, port int, transport string) bool {
+	kind := "udp"
+	if transport == "t1" {
+		kind = "tcp"
+	}
+	table, err := os.ReadFile("/proc/net/" + kind)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,13 @@ type world struct {
 func newWorld(t *testing.T, auth string, defines ...string) *world {
 	t.Helper()
 	need(t, "sipp", "apt-get install sip-tester") // before anything is started for nothing
-	w := &world{t: t, mail: startMailbox(t), core: startCore(t, defines...), im: startCore(t, defines...), sip: freePort(t), msrp: freePort(t)}
+	return newWorldAround(t, auth, startCore(t, defines...), defines...)
+}
+
+// newWorldAround starts all but the core.
+func newWorldAround(t *testing.T, auth string, c *core, defines ...string) *world {
+	t.Helper()
+	w := &world{t: t, mail: startMailbox(t), core: c, im: startCore(t, defines...), sip: freePort(t), msrp: freePort(t)}
 	dir := t.TempDir()
 	hash, err := directory.HashPassword("wonderland")
 	if err != nil {
