@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"latchkey/imstest"
 )
 
 // X1, X2, F61, B1.08, B1.11, B1.13: Kamailio, as an S-CSCF, has the gateway as application server of two SIPp phones. It knows its
@@ -42,6 +44,11 @@ func TestKamailioHasTheGatewayInItsPath(t *testing.T) {
 	}
 	if got, err := phone.Wait(bounded(t), "message", 1); err != nil || got[0].Text != "and back" {
 		t.Fatalf("A has %+v, %v", got, err)
+	}
+	for _, m := range []*imstest.Media{phone, other} { // so that nothing is on its way when the gateway leaves
+		if _, err := m.Wait(bounded(t), "receipt", 1); err != nil {
+			t.Fatalf("no receipt: %v", err)
+		}
 	}
 	if strings.Contains(called.messages(), fmt.Sprintf("msrp://127.0.0.1:%s/", phone.Port())) {
 		t.Error("A's own path is in what C got")
