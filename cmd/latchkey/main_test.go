@@ -230,8 +230,12 @@ func TestCheckTriesEachPeer(t *testing.T) {
 	w := serves(t, gatewaytest.Plan{})
 	args := append([]string{"check"}, w.Args()...)
 	code, stdout, stderr := runLatchkey(t, "", args...)
-	if code != 0 || strings.Contains(stdout, "FAIL") {
+	if code != 0 || strings.Contains(stdout, "FAIL") || !strings.Contains(stdout, ", by UDP from "+w.Core.Addr()) {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	overTCP := append(args, "--sip-core="+w.Core.URI()+";transport=tcp")
+	if code, stdout, stderr = runLatchkey(t, "", overTCP...); code != 0 || !strings.Contains(stdout, ", by TCP from "+w.Core.Addr()) {
+		t.Errorf("over TCP: exit %d\n%s%s", code, stdout, stderr)
 	}
 	w.Mail.Close()
 	code, stdout, _ = runLatchkey(t, "", args...)
