@@ -20,7 +20,7 @@ import (
 // Times and bounds of connections.
 const (
 	dialTime    = 5 * time.Second        // to be connected, handshakes included
-	stagger     = 250 * time.Millisecond // before the next address is tried beside (RFC 8305 §5)
+	stagger     = 250 * time.Millisecond // before the next address is tried beside (RFC 8305 §5, unverified)
 	messageTime = 30 * time.Second       // for a message that has begun to be whole
 	writeTime   = 10 * time.Second       // a peer that doesn't read is gone
 	pongTime    = 10 * time.Second       // RFC 5626 §4.4.1
@@ -51,7 +51,7 @@ type stream struct {
 }
 
 // streamKey is how a connection is found: by network, address and, for TLS, whom we take the peer for. Names are
-// addresses that only the connection leads to (RFC 7118 §5).
+// addresses that only the connection leads to (RFC 7118 §5, unverified).
 type streamKey struct{ network, addr, domain string }
 
 // WriteMsg sends a message.
@@ -165,13 +165,13 @@ func (e *Endpoint) named(u sip.Uri) *stream {
 	return e.known[streamKey{"", strings.ToLower(u.Host) + ":" + strconv.Itoa(u.Port), ""}]
 }
 
-// madeUp reports whether a host is one that nobody can connect to (RFC 7118 §5, RFC 2606 §2).
+// madeUp reports whether a host is one that nobody can connect to (RFC 7118 §5, RFC 2606 §2; unverified).
 func madeUp(host string) bool {
 	return strings.HasSuffix(strings.TrimSuffix(strings.ToLower(host), "."), ".invalid")
 }
 
 // note takes from a message what it says of the way back: an alias in the Via of a peer that wants its connection
-// used (RFC 5923 §8), and made-up names in Contact. The first that claims a name has it as long as it lives.
+// used (RFC 5923 §8, unverified; it is about TLS, and for TCP Kamailio does the same), and made-up names in Contact. The first that claims a name has it as long as it lives.
 func (e *Endpoint) note(s *stream, m sip.Message) {
 	if s.domain != "" {
 		return
@@ -442,7 +442,7 @@ func (s *stream) pong() {
 }
 
 // connect finds or opens a connection to the first of several addresses of one host that can be reached. A later address is tried
-// beside an earlier one that takes its time (RFC 8305 §5).
+// beside an earlier one that takes its time (RFC 8305 §5, unverified).
 func (e *Endpoint) connect(ctx context.Context, all []target) (*stream, target, error) {
 	for _, t := range all {
 		if s := e.streamTo(t); s != nil {

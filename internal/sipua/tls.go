@@ -81,7 +81,7 @@ func (c TLS) client(domain string) *tls.Config {
 	return t
 }
 
-// sipDomain is the extended key usage of RFC 5924 §4.
+// sipDomain is the extended key usage of RFC 5924 §4 (unverified).
 var sipDomain = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 20}
 
 // vouched checks a peer's chain up to an authority (RFC 5280 §6) and what its certificate is for.

@@ -17,7 +17,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// subprotocol of SIP over WebSocket (RFC 7118 §4.1, which both sides must name).
+// subprotocol of SIP over WebSocket (RFC 7118 §4.1, unverified; both sides must name it).
 const subprotocol = "sip"
 
 // acceptWS serves a listener of WebSockets until it is closed.
@@ -44,7 +44,7 @@ func (e *Endpoint) upgrade(w http.ResponseWriter, r *http.Request, network strin
 		http.Error(w, "SIP over WebSocket needs the subprotocol sip (RFC 7118)", http.StatusBadRequest)
 		return
 	}
-	// A page of another site may not speak from within a browser that is trusted (RFC 6455 §10.2): Accept refuses its Origin.
+	// A page of another site may not speak from within a browser that is trusted (RFC 6455 §10.2, unverified): Accept refuses its Origin.
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
 	if err != nil {
 		return // answered
@@ -66,7 +66,7 @@ func (e *Endpoint) upgrade(w http.ResponseWriter, r *http.Request, network strin
 	}
 }
 
-// overWS makes a connection of a WebSocket: each message of it is one of SIP (RFC 7118 §5).
+// overWS makes a connection of a WebSocket: each message of it is one of SIP (RFC 7118 §5, unverified).
 func (e *Endpoint) overWS(ws *websocket.Conn, network string, conn net.Conn) *stream {
 	s := &stream{endpoint: e, network: network, conn: conn, shut: func() { _ = ws.CloseNow() }}
 	ws.SetReadLimit(maxMessage)
@@ -90,7 +90,7 @@ func (e *Endpoint) overWS(ws *websocket.Conn, network string, conn net.Conn) *st
 			}
 			switch {
 			case len(data) == 0:
-			case string(data) == "\r\n\r\n": // RFC 7118 §6, RFC 5626 §3.5.1
+			case string(data) == "\r\n\r\n": // RFC 7118 §6 (unverified), RFC 5626 §3.5.1
 				if s.put([]byte("\r\n")) != nil {
 					return
 				}
