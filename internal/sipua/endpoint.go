@@ -80,8 +80,8 @@ type Endpoint struct {
 	mu      sync.Mutex // guards what follows; running grows under it and not after closed
 	names   map[string][]net.IP
 	sockets []*socket
-	streams map[*stream]struct{}
-	known   map[streamKey]*stream
+	streams map[*link]struct{}
+	known   map[streamKey]*link
 	running sync.WaitGroup // all who read, and those who open something
 	closed  atomic.Bool
 	stopped context.Context // ends by stop, in Close
@@ -104,7 +104,7 @@ func Listen(opt Options) (*Endpoint, error) {
 	}
 	e := &Endpoint{
 		log: opt.Log, parser: newParser(), agent: opt.UserAgent, tls: opt.TLS, keepAlive: opt.KeepAlive, listenPacket: opt.ListenPacket,
-		table: newTable(), streams: map[*stream]struct{}{}, known: map[streamKey]*stream{},
+		table: newTable(), streams: map[*link]struct{}{}, known: map[streamKey]*link{},
 	}
 	e.resolver.server = opt.DNS
 	e.stopped, e.stop = context.WithCancel(context.Background())

@@ -66,7 +66,7 @@ func callID(req *sip.Request) string {
 }
 
 // over sends the request on a connection that is there.
-func (o *Outgoing) over(s *stream, req *sip.Request) error {
+func (o *Outgoing) over(s *link, req *sip.Request) error {
 	t := target{network: s.network, addr: s.remote, domain: s.domain}
 	o.endpoint.address(req, t, false)
 	return o.began(t, req, s)

@@ -147,8 +147,8 @@ func (e *Endpoint) take(data []byte, network string, from netip.AddrPort, back s
 	}
 	m.SetTransport(network)
 	m.SetSource(from.String())
-	if s, ok := back.(*stream); ok {
-		e.note(s, m)
+	if s, ok := back.(*link); ok {
+		e.learnWay(s, m)
 	}
 	switch m := m.(type) {
 	case *sip.Request:
@@ -164,7 +164,7 @@ func (e *Endpoint) take(data []byte, network string, from netip.AddrPort, back s
 func (e *Endpoint) takeRequest(req *sip.Request, from netip.AddrPort, back sip.Connection) {
 	back = found(req, from, back)
 	choose(req)
-	if s, ok := back.(*stream); ok {
+	if s, ok := back.(*link); ok {
 		req.Laddr.Zone = strings.Join(s.peers, " ")
 	}
 	if req.IsCancel() {

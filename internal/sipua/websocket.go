@@ -67,9 +67,9 @@ func (e *Endpoint) upgrade(w http.ResponseWriter, r *http.Request, network strin
 }
 
 // overWS makes a connection of a WebSocket: each message of it is one of SIP (RFC 7118 §5, unverified).
-func (e *Endpoint) overWS(ws *websocket.Conn, network string, conn net.Conn) *stream {
-	s := &stream{endpoint: e, network: network, conn: conn, shut: func() { _ = ws.CloseNow() }}
-	ws.SetReadLimit(maxMessage)
+func (e *Endpoint) overWS(ws *websocket.Conn, network string, conn net.Conn) *link {
+	s := &link{endpoint: e, network: network, conn: conn, shut: func() { _ = ws.CloseNow() }}
+	ws.SetReadLimit(maxLength)
 	s.put = func(b []byte) error {
 		ctx, cancel := context.WithTimeout(e.stopped, writeTime)
 		defer cancel()
@@ -107,7 +107,7 @@ func (e *Endpoint) overWS(ws *websocket.Conn, network string, conn net.Conn) *st
 }
 
 // dialWS opens a WebSocket to a target.
-func (e *Endpoint) dialWS(ctx context.Context, t target) (*stream, error) {
+func (e *Endpoint) dialWS(ctx context.Context, t target) (*link, error) {
 	var conn net.Conn
 	var peers []string
 	open := func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -238,7 +238,7 @@ func TestNothingOutlivesClose(t *testing.T) {
 }
 
 // Whatever a stream brings, framing takes what is whole and stays within its bounds, and cutting the bytes anywhere changes nothing.
-func FuzzFrame(f *testing.F) {
+func FuzzBorder(f *testing.F) {
 	for _, seed := range []string{
 		"", "\r\n", "\r\n\r\n", "\r\n\r", "\r\n\r\n\r\nOPTIONS sip:a SIP/2.0\r\nl: 2\r\n\r\nab", "A\r\nContent-Length: 3\r\n\r\nabcNEXT", "A\r\nContent-Length:\r\n 3\r\n\r\nabc",
 		"A\r\nl: 1\r\nl: 2\r\n\r\n", "A\r\n\r\n", "A\r\nl: 99999999999\r\n\r\n", "A\r\nl:0\r\n\r\n\r\n\r\nB\r\nl:0\r\n\r\n",
@@ -247,10 +247,10 @@ func FuzzFrame(f *testing.F) {
 	}
 	cut := func(b []byte) (messages []string, rest []byte, pings int, err error) {
 		for {
-			p, start, end, err := frame(b)
+			p, start, end, err := border(b)
 			pings += p
-			if start < 0 || start > len(b) || end != 0 && (end <= start || end > len(b) || end-start > maxMessage) || p < 0 || 4*p > start {
-				panic(fmt.Sprintf("frame(%q) = %d, %d, %d, %v", b, p, start, end, err))
+			if start < 0 || start > len(b) || end != 0 && (end <= start || end > len(b) || end-start > maxLength) || p < 0 || 4*p > start {
+				panic(fmt.Sprintf("border(%q) = %d, %d, %d, %v", b, p, start, end, err))
 			}
 			if err != nil || end == 0 {
 				return messages, b[start:], pings, err

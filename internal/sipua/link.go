@@ -21,18 +21,18 @@ import (
 const (
 	dialTime    = 5 * time.Second        // to be connected, handshakes included
 	stagger     = 250 * time.Millisecond // before the next address is tried beside (RFC 8305 §5, unverified)
-	messageTime = 30 * time.Second       // for a message that has begun to be whole
+	wholeTime   = 30 * time.Second       // for a message that has begun to be whole
 	writeTime   = 10 * time.Second       // a peer that doesn't read is gone
 	pongTime    = 10 * time.Second       // RFC 5626 §4.4.1
 	maxAccepted = 10000                  // connections that others opened
-	maxMessage  = 65535                  // bytes of a message
+	maxLength   = 65535                  // bytes of a message
 	maxAliases  = 8                      // addresses by which a connection is known beside its own
 )
 
 var errTooLong = errors.New("message too long")
 
-// stream is a connection over which messages flow one after the other: TCP, TLS or WebSocket.
-type stream struct {
+// link is a connection over which messages flow one after the other: TCP, TLS or WebSocket.
+type link struct {
 	endpoint *Endpoint
 	network  string // tcp, tls, ws or wss
 	conn     net.Conn
@@ -55,7 +55,7 @@ type stream struct {
 type streamKey struct{ network, addr, domain string }
 
 // WriteMsg sends a message.
-func (s *stream) WriteMsg(m sip.Message) error {
+func (s *link) WriteMsg(m sip.Message) error {
 	text := texts.Get().(*bytes.Buffer)
 	defer texts.Put(text)
 	text.Reset()
@@ -68,13 +68,13 @@ func (s *stream) WriteMsg(m sip.Message) error {
 }
 
 // LocalAddr, Ref, TryClose and Close make it a sip.Connection; it stays open when a transaction ends.
-func (s *stream) LocalAddr() net.Addr    { return s.conn.LocalAddr() }
-func (s *stream) Ref(int) int            { return 1 }
-func (s *stream) TryClose() (int, error) { return 1, nil }
-func (s *stream) Close() error           { s.end(); return nil }
+func (s *link) LocalAddr() net.Addr    { return s.conn.LocalAddr() }
+func (s *link) Ref(int) int            { return 1 }
+func (s *link) TryClose() (int, error) { return 1, nil }
+func (s *link) Close() error           { s.end(); return nil }
 
 // end closes the connection and all that goes over it.
-func (s *stream) end() {
+func (s *link) end() {
 	s.ended.Do(func() {
 		s.shut()
 		e := s.endpoint
@@ -94,7 +94,7 @@ func (s *stream) end() {
 }
 
 // newStream makes a connection known. Its read is for the caller to run.
-func (e *Endpoint) newStream(s *stream) error {
+func (e *Endpoint) newStream(s *link) error {
 	s.endpoint = e
 	s.remote = remoteOf(s.conn)
 	e.mu.Lock()
@@ -123,7 +123,7 @@ func remoteOf(c net.Conn) netip.AddrPort {
 }
 
 // learn notes an address that leads to a connection, for all that its peer has proved to be. e.mu is held.
-func (e *Endpoint) learn(s *stream, addr string) {
+func (e *Endpoint) learn(s *link, addr string) {
 	domains := []string{s.domain}
 	switch s.network {
 	case "tls", "wss":
@@ -142,7 +142,7 @@ func (e *Endpoint) learn(s *stream, addr string) {
 }
 
 // streamTo finds a connection to a target.
-func (e *Endpoint) streamTo(t target) *stream {
+func (e *Endpoint) streamTo(t target) *link {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	k := streamKey{t.network, t.addr.String(), ""}
@@ -156,7 +156,7 @@ func (e *Endpoint) streamTo(t target) *stream {
 }
 
 // named finds the connection that a name without an address stands for: what WebSocket clients put into Contact and Via.
-func (e *Endpoint) named(u sip.Uri) *stream {
+func (e *Endpoint) named(u sip.Uri) *link {
 	if !madeUp(u.Host) {
 		return nil
 	}
@@ -170,9 +170,9 @@ func madeUp(host string) bool {
 	return strings.HasSuffix(strings.TrimSuffix(strings.ToLower(host), "."), ".invalid")
 }
 
-// note takes from a message what it says of the way back: an alias in the Via of a peer that wants its connection
+// learnWay takes from a message what it says of the way back: an alias in the Via of a peer that wants its connection
 // used (RFC 5923 §8, unverified; it is about TLS, and for TCP Kamailio does the same), and made-up names in Contact. The first that claims a name has it as long as it lives.
-func (e *Endpoint) note(s *stream, m sip.Message) {
+func (e *Endpoint) learnWay(s *link, m sip.Message) {
 	if s.domain != "" {
 		return
 	}
@@ -192,7 +192,7 @@ func (e *Endpoint) note(s *stream, m sip.Message) {
 	}
 }
 
-func (e *Endpoint) alias(s *stream, addr, name string) {
+func (e *Endpoint) alias(s *link, addr, name string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if _, alive := e.streams[s]; !alive || len(s.keys) >= maxAliases*(1+len(s.peers)) {
@@ -239,7 +239,7 @@ func (e *Endpoint) accept(ln net.Listener, network string, config *tls.Config) e
 		}
 		go func() { // ends with the connection, which Close closes
 			defer e.running.Done()
-			s := &stream{network: network, conn: conn, shut: func() { _ = conn.Close() }}
+			s := &link{network: network, conn: conn, shut: func() { _ = conn.Close() }}
 			if config != nil {
 				secured, err := e.handshake(tls.Server(conn, config))
 				if err != nil {
@@ -265,14 +265,14 @@ func (e *Endpoint) handshake(c *tls.Conn) (*tls.Conn, error) {
 }
 
 // secure goes on over TLS. What the peer's certificate speaks for is known then.
-func (s *stream) secure(c *tls.Conn) {
+func (s *link) secure(c *tls.Conn) {
 	s.conn, s.shut = c, func() { _ = c.NetConn().Close() } // tls.Conn.Close may wait for a peer that doesn't read
 	if certs := c.ConnectionState().PeerCertificates; len(certs) > 0 {
 		s.peers = identities(certs[0])
 	}
 }
 
-func (s *stream) write(b []byte) error {
+func (s *link) write(b []byte) error {
 	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return err
 	}
@@ -281,7 +281,7 @@ func (s *stream) write(b []byte) error {
 }
 
 // serve reads messages until the connection ends.
-func (s *stream) serve() {
+func (s *link) serve() {
 	defer s.end()
 	e := s.endpoint
 	props := sip.TransportReadProps{Transport: sip.NetworkToUpper(s.network), LocalAddr: s.conn.LocalAddr(), RemoteAddr: s.conn.RemoteAddr()}
@@ -303,7 +303,7 @@ func (s *stream) serve() {
 			view = pending
 		}
 		for whole := true; whole; {
-			pings, start, end, err := frame(view)
+			pings, start, end, err := border(view)
 			for range pings {
 				if s.put([]byte("\r\n")) != nil {
 					return
@@ -329,7 +329,7 @@ func (s *stream) serve() {
 		case len(pending) == 0:
 			pending, due = nil, time.Time{}
 		case due.IsZero():
-			due = time.Now().Add(messageTime)
+			due = time.Now().Add(wholeTime)
 		}
 		if s.conn.SetReadDeadline(due) != nil {
 			return
@@ -337,10 +337,10 @@ func (s *stream) serve() {
 	}
 }
 
-// frame finds the first message of a stream: how many keep-alives come before it (RFC 5626 §3.5.1: double line ends; a single one
+// border finds the first message of a stream: how many keep-alives come before it (RFC 5626 §3.5.1: double line ends; a single one
 // is the answer to ours), where it starts, and where it ends, which Content-Length tells (RFC 3261 §18.3); end is 0 as long as it
 // isn't whole. Bytes before start are done with.
-func frame(b []byte) (pings, start, end int, err error) {
+func border(b []byte) (pings, start, end int, err error) {
 	for bytes.HasPrefix(b[start:], []byte("\r\n")) {
 		switch rest := b[start:]; {
 		case bytes.HasPrefix(rest, []byte("\r\n\r\n")):
@@ -355,7 +355,7 @@ func frame(b []byte) (pings, start, end int, err error) {
 	rest := b[start:]
 	head := bytes.Index(rest, []byte("\r\n\r\n"))
 	if head < 0 {
-		if len(rest) > maxMessage {
+		if len(rest) > maxLength {
 			return pings, start, 0, errTooLong
 		}
 		return pings, start, 0, nil
@@ -364,7 +364,7 @@ func frame(b []byte) (pings, start, end int, err error) {
 	switch {
 	case err != nil:
 		return pings, start, 0, err
-	case head+4+length > maxMessage:
+	case head+4+length > maxLength:
 		return pings, start, 0, errTooLong
 	case len(rest) < head+4+length:
 		return pings, start, 0, nil
@@ -410,7 +410,7 @@ func (e *Endpoint) nextPing() time.Duration {
 
 // ping asks a peer that we connected to whether it is there (RFC 5626 §3.5.1). One that has answered before and doesn't now is gone; one
 // that never did doesn't know keep-alives, and firewalls on the way see a byte all the same.
-func (s *stream) ping() {
+func (s *link) ping() {
 	e := s.endpoint
 	s.waiting.Store(true)
 	if s.put([]byte("\r\n\r\n")) != nil {
@@ -435,7 +435,7 @@ func (s *stream) ping() {
 }
 
 // pong takes the answer to a keep-alive.
-func (s *stream) pong() {
+func (s *link) pong() {
 	if s.waiting.Swap(false) {
 		s.ponged.Store(true)
 	}
@@ -443,14 +443,14 @@ func (s *stream) pong() {
 
 // connect finds or opens a connection to the first of several addresses of one host that can be reached. A later address is tried
 // beside an earlier one that takes its time (RFC 8305 §5, unverified).
-func (e *Endpoint) connect(ctx context.Context, all []target) (*stream, target, error) {
+func (e *Endpoint) connect(ctx context.Context, all []target) (*link, target, error) {
 	for _, t := range all {
 		if s := e.streamTo(t); s != nil {
 			return s, t, nil
 		}
 	}
 	type result struct {
-		s   *stream
+		s   *link
 		t   target
 		err error
 	}
@@ -491,7 +491,7 @@ func (e *Endpoint) connect(ctx context.Context, all []target) (*stream, target, 
 }
 
 // dialOnce lets those who want one connection at the same time share it.
-func (e *Endpoint) dialOnce(ctx context.Context, t target) (*stream, error) {
+func (e *Endpoint) dialOnce(ctx context.Context, t target) (*link, error) {
 	ch := e.dialing.DoChan(t.network+" "+t.addr.String()+" "+t.domain, func() (any, error) {
 		if s := e.streamTo(t); s != nil {
 			return s, nil
@@ -512,7 +512,7 @@ func (e *Endpoint) dialOnce(ctx context.Context, t target) (*stream, error) {
 	})
 	select {
 	case r := <-ch:
-		s, _ := r.Val.(*stream)
+		s, _ := r.Val.(*link)
 		return s, r.Err
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -520,7 +520,7 @@ func (e *Endpoint) dialOnce(ctx context.Context, t target) (*stream, error) {
 }
 
 // dial opens a connection. It goes on when the one who asked has left: the next one will want it.
-func (e *Endpoint) dial(t target) (*stream, error) {
+func (e *Endpoint) dial(t target) (*link, error) {
 	ctx, cancel := context.WithTimeout(e.stopped, dialTime)
 	defer cancel()
 	if t.network == "ws" || t.network == "wss" {
@@ -530,7 +530,7 @@ func (e *Endpoint) dial(t target) (*stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stream{network: t.network, conn: conn, domain: canonicalDomain(t.domain), shut: func() { _ = conn.Close() }}
+	s := &link{network: t.network, conn: conn, domain: canonicalDomain(t.domain), shut: func() { _ = conn.Close() }}
 	if t.network == "tls" {
 		secured, err := e.handshake(tls.Client(conn, e.tls.client(t.domain)))
 		if err != nil {
