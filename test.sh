@@ -52,6 +52,7 @@ debian() {
 	done <<LIST
 kamailio kamailio
 kamailio-autheph-modules /usr/lib/$(uname -m)-linux-gnu/kamailio/modules/auth_ephemeral.so
+kamailio-tls-modules /usr/lib/$(uname -m)-linux-gnu/kamailio/modules/tls.so
 kamailio-extra-modules /usr/lib/$(uname -m)-linux-gnu/kamailio/modules/uuid.so
 sip-tester sipp
 chromium chromium

@@ -5,12 +5,14 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
 
 	"latchkey/internal/dialog"
+	"latchkey/internal/sipua"
 )
 
 // ISCOptions are what a border on ISC knows of the network around it.
@@ -61,7 +63,9 @@ func (b *ISC) Open(in *sip.Request, fromTrusted bool) (*Crossing, *Refusal) {
 	}
 	c := &Crossing{isc: b, Served: servedBy(in, fromTrusted), first: in}
 	c.trusted[SideA] = fromTrusted
-	c.trusted[SideB] = b.opt.Trusted(hopAfter(restRoutes(in, b.opt.Own), b.opt.Core))
+	next := hopAfter(restRoutes(in, b.opt.Own), b.opt.Core)
+	// The neighbour may also be sent back to by another of the names that its certificate is for (RFC 5922 §7.1).
+	c.trusted[SideB] = b.opt.Trusted(next) || fromTrusted && slices.Contains(sipua.Identities(in), canonicalHost(next))
 	if v := first(in, "P-Charging-Vector"); v != "" && fromTrusted {
 		c.charging, c.charged = readVector(v), true
 	}

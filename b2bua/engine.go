@@ -108,12 +108,12 @@ func New(e *sipua.Endpoint, opt Options) *Engine {
 		taken: map[string]bool{}, bridged: map[string]pairEnd{}, methods: map[sip.RequestMethod]func(*sipua.Transaction){},
 	}
 	g.stopped, g.stop = context.WithCancel(context.Background())
+	ctx, cancel := context.WithTimeout(g.stopped, lookupTime)
+	defer cancel()
 	for _, h := range opt.Trusted {
 		g.trusted[canonicalHost(h)] = true
-		if ips, err := net.LookupHost(h); err == nil {
-			for _, ip := range ips {
-				g.trusted[canonicalHost(ip)] = true
-			}
+		for _, ip := range e.Lookup(ctx, "sip:"+hostInURI(h)) {
+			g.trusted[canonicalHost(ip.String())] = true
 		}
 	}
 	e.Handle(g.serve)
@@ -134,10 +134,22 @@ func (g *Engine) On(method sip.RequestMethod, f func(*sipua.Transaction)) {
 	g.methods[method] = f
 }
 
-// Trusts reports whether the request came from a host whose assertions are believed.
+// Trusts reports whether the request came from a host whose assertions are believed: from its address, or from who has shown a
+// certificate of its name.
 func (g *Engine) Trusts(req *sip.Request) bool {
 	host, _, err := net.SplitHostPort(req.Source())
-	return err == nil && g.trusted[canonicalHost(host)]
+	return err == nil && g.trusted[canonicalHost(host)] || slices.ContainsFunc(sipua.Identities(req), func(d string) bool { return g.trusted[canonicalHost(d)] })
+}
+
+// lookupTime bounds the search for the servers of trusted names.
+const lookupTime = 5 * time.Second
+
+// hostInURI writes a host as it stands in a URI.
+func hostInURI(host string) string {
+	if a, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil && a.Is6() {
+		return "[" + a.String() + "]"
+	}
+	return host
 }
 
 // canonicalHost writes an address in one way only; names in lower case.

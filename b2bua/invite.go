@@ -34,7 +34,7 @@ func (v *invitation) send(ctx context.Context) error {
 	return nil
 }
 
-func (v *invitation) read(tx *sip.ClientTx) {
+func (v *invitation) read(tx *sipua.Outgoing) {
 	// sipgo hands 2xx after the first to a hook, on a goroutine of its own.
 	again, left := make(chan *sip.Response), make(chan struct{})
 	defer close(left)
@@ -79,6 +79,7 @@ func (v *invitation) read(tx *sip.ClientTx) {
 			}
 		case <-gone:
 			gone, dead = nil, true
+			tx.Settle()
 			giveUp = time.After(v.engine.h()) // RFC 3261 §9.1: then the INVITE counts as cancelled
 		case <-giveUp:
 			if !finished {
@@ -93,7 +94,7 @@ func (v *invitation) read(tx *sip.ClientTx) {
 		// CANCEL may go only after a 1xx (RFC 3261 §9.1), and helps only before a final response.
 		if dead && provisional && !finished && !cancelled {
 			cancelled = true
-			v.cancel()
+			v.cancel(tx.Sent())
 		}
 		if finished && v.brief {
 			return
@@ -101,9 +102,9 @@ func (v *invitation) read(tx *sip.ClientTx) {
 	}
 }
 
-func (v *invitation) cancel() {
+func (v *invitation) cancel(sent *sip.Request) {
 	ctx, done := context.WithTimeout(context.Background(), v.engine.h())
-	cancel := dialog.Cancel(v.req)
+	cancel := dialog.Cancel(sent)
 	if v.reason != nil {
 		for _, h := range v.reason() {
 			cancel.AppendHeader(h)

@@ -10,12 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/emiago/sipgo/sip"
 
 	"latchkey"
 	"latchkey/b2bua"
@@ -39,6 +36,7 @@ type Gateway struct {
 	directory userCentre
 	remote    *directory.HTTP // the directory, where it is one over HTTP
 	sip       *sipua.Endpoint
+	sipTLS    *sipTLS
 	engine    *b2bua.Engine
 	msrp      *msrpPorts
 	registrar *registrar.Registrar
@@ -93,13 +91,16 @@ func (g *Gateway) open() (err error) {
 	if g.files, err = g.openFiles(); err != nil {
 		return fmt.Errorf("file-store: %w", err)
 	}
-	if g.sip, err = sipua.Listen(sipua.Options{Listen: c.SIPListen, UserAgent: userAgent, Log: g.log}); err != nil {
+	if g.sipTLS, err = newSIPTLS(c); err != nil {
+		return err
+	}
+	if g.sip, err = sipua.Listen(sipua.Options{Listen: c.SIPListen, UserAgent: userAgent, TLS: g.sipTLS.options(), Log: g.log}); err != nil {
 		return fmt.Errorf("sip-listen: %w", err)
 	}
 	if g.front, err = newFront(c); err != nil {
 		return err
 	}
-	g.core = coreAddr(c.SIPCore)
+	g.core = g.coreAddr()
 	if g.msrp, err = openMSRP(c.MSRPListen, g.front.certificate(), g.core, g.log); err != nil {
 		return fmt.Errorf("msrp-listen: %w", err)
 	}
@@ -156,18 +157,11 @@ func (g *Gateway) unwanted(rel latchkey.Relation) {
 }
 
 // coreAddr is the core's address, the zero Addr if it can't be found now.
-func coreAddr(core string) netip.Addr {
-	var u sip.Uri
-	if err := sip.ParseUri(core, &u); err != nil {
-		return netip.Addr{}
-	}
-	if a, err := netip.ParseAddr(u.Host); err == nil {
-		return a
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+func (g *Gateway) coreAddr() netip.Addr {
+	ctx, cancel := context.WithTimeout(g.ctx, 5*time.Second)
 	defer cancel()
-	if addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Host); err == nil && len(addrs) > 0 {
-		return addrs[0]
+	if all := g.sip.Lookup(ctx, g.config.SIPCore); len(all) > 0 {
+		return all[0]
 	}
 	return netip.Addr{}
 }
@@ -280,11 +274,11 @@ func (g *Gateway) close() {
 	}
 }
 
-// Reload takes what can change while running: the directory (the file, or what was kept of an HTTP one's answers) and the TLS certificate. Another
+// Reload takes what can change while running: the directory (the file, or what was kept of an HTTP one's answers) and the TLS files. Another
 // option that differs is named in the error, and nothing is changed then.
 func (g *Gateway) Reload(c Config) error {
 	if err := g.config.sameButFiles(c); err != nil {
 		return err
 	}
-	return errors.Join(g.directory.Reload(), g.front.reloadCertificate())
+	return errors.Join(g.directory.Reload(), g.front.reloadCertificate(), g.sipTLS.reload())
 }

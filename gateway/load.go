@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -181,6 +182,16 @@ func build(given map[string]value) (Config, error) {
 func (c *Config) complete() error {
 	if (c.HTTPTLSCert == "") != (c.HTTPTLSKey == "") {
 		return errors.New("http-tls-cert: needs http-tls-key too, and the other way round; for example --http-tls-cert tls.crt --http-tls-key tls.key")
+	}
+	if (c.SIPTLSCert == "") != (c.SIPTLSKey == "") {
+		return errors.New("sip-tls-cert: needs sip-tls-key too, and the other way round; for example --sip-tls-cert sip.crt --sip-tls-key sip.key")
+	}
+	secure := slices.ContainsFunc(c.SIPListen, func(l string) bool { return strings.HasPrefix(l, "tls:") || strings.HasPrefix(l, "wss:") })
+	switch {
+	case secure && c.SIPTLSCert == "":
+		return errors.New("sip-listen: tls: and wss: need a certificate; for example --sip-tls-cert sip.crt --sip-tls-key sip.key")
+	case c.SIPTLSClientAuth && !secure:
+		return errors.New("sip-tls-client-auth: asks nobody as long as sip-listen has no tls: or wss:; for example --sip-listen tls:192.0.2.10:5061")
 	}
 	if c.Directory == "" && c.DirectoryHTTP == nil {
 		return errors.New("directory: must say who the registered users are; for example --directory file:users.yaml")

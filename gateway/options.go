@@ -32,7 +32,11 @@ type Config struct {
 	InviteBySIP     bool            // who calls somebody unregistered by SIP invites them (R1)
 	RequireOnline   bool            // guests may send only while the inviter is online (R25)
 
-	SIPListen          []string // "udp:host:port" or "tcp:host:port", as sipua.Options takes them
+	SIPListen          []string // "udp:host:port", also tcp:, tls:, ws: and wss:, as sipua.Options takes them
+	SIPTLSCert         string   // path of a PEM file; "" with SIPTLSKey: no certificate to show
+	SIPTLSKey          string   // path of a PEM file
+	SIPTLSCA           string   // path of a PEM file with those who vouch for peers; "": the system's
+	SIPTLSClientAuth   bool     // who connects by TLS must show a certificate
 	SIPCore            string   // SIP URI of the first hop into the core
 	SIPTrusted         []string // hosts whose P-Asserted-Identity is believed
 	SIPIOI             string   // our network's name in P-Charging-Vector; "": none is put in
@@ -145,9 +149,13 @@ func Options() []Option {
 		{Name: "invite-policy", Default: "valid", Help: "who may invite: any subscriber, valid (active) ones, or level:N (active ones of level N and up)", Example: "level:3", set: setInvitePolicy},
 		{Name: "invite-by-sip", Default: "true", Help: "whether a registered user's SIP INVITE for a chat, or MESSAGE, to somebody who is not registered is an invitation; it must come from a host of sip-trusted", Example: "false", Bool: true, set: boolean(func(c *Config) *bool { return &c.InviteBySIP })},
 		{Name: "require-online", Default: "false", Help: "guests may send only while the inviter is online", Example: "true", Bool: true, set: boolean(func(c *Config) *bool { return &c.RequireOnline })},
-		{Name: "sip-listen", Default: "udp:127.0.0.1:5080,tcp:127.0.0.1:5080", Help: "list of SIP listeners, udp: or tcp: and an address", Example: "udp:192.0.2.10:5060,tcp:192.0.2.10:5060", List: true, set: setSIPListen},
-		{Name: "sip-core", Default: "sip:127.0.0.1:5060", Help: "first hop into the core", Example: "sip:core.example.com:5060;transport=tcp", set: setSIPCore},
-		{Name: "sip-trusted", Meaning: "host of sip-core", Help: "list of hosts whose P-Asserted-Identity is believed", Example: "192.0.2.1,192.0.2.2", List: true, set: setSIPTrusted},
+		{Name: "sip-listen", Default: "udp:127.0.0.1:5080,tcp:127.0.0.1:5080", Help: "list of SIP listeners, udp:, tcp:, tls:, ws: or wss: and an address", Example: "udp:192.0.2.10:5060,tls:192.0.2.10:5061", List: true, set: setSIPListen},
+		{Name: "sip-tls-cert", Help: "PEM file with the certificate chain of SIP over TLS, shown to who connects and to whom we connect; for tls: and wss: of sip-listen it must be there", Example: "/etc/latchkey/sip.crt", set: text(func(c *Config) *string { return &c.SIPTLSCert })},
+		{Name: "sip-tls-key", Help: "PEM file with the private key", Example: "/etc/latchkey/sip.key", set: text(func(c *Config) *string { return &c.SIPTLSKey })},
+		{Name: "sip-tls-ca", Meaning: "those of the system", Help: "PEM file with the authorities that vouch for SIP peers", Example: "/etc/latchkey/sip-ca.crt", set: text(func(c *Config) *string { return &c.SIPTLSCA })},
+		{Name: "sip-tls-client-auth", Default: "false", Help: "who connects by TLS must show a certificate of these authorities; where its name is in sip-trusted, the peer is believed", Example: "true", Bool: true, set: setSIPTLSClientAuth},
+		{Name: "sip-core", Default: "sip:127.0.0.1:5060", Help: "first hop into the core; without port and transport, NAPTR and SRV records tell them and the servers (RFC 3263)", Example: "sips:core.example.com", set: setSIPCore},
+		{Name: "sip-trusted", Meaning: "host of sip-core", Help: "list of hosts whose P-Asserted-Identity is believed: addresses, and names, which stand for the addresses of their servers and for certificates", Example: "192.0.2.1,core.example.com", List: true, set: setSIPTrusted},
 		{Name: "sip-ioi", Help: "name of this network in the type 3 orig-ioi and term-ioi of P-Charging-Vector; without it those of the core stay", Example: "as.example.com", set: token(func(c *Config) *string { return &c.SIPIOI })},
 		{Name: "sip-response-source", Help: "value of Response-Source in refusals of this server; without it there is none", Example: "<urn:3gpp:fe:as>", set: token(func(c *Config) *string { return &c.SIPResponseSource })},
 		{Name: "sip-auth", Default: "none", Help: "how accounts authenticate in the core: none, shared:SECRET (every account has this password), ephemeral:SECRET (time-limited names) or directory (the password that came with the account)", Example: "shared:@/etc/latchkey/sip-secret", Secret: true, set: setSIPAuth},

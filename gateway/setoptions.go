@@ -196,11 +196,9 @@ func setSIPListen(c *Config, v string) error {
 	for _, l := range list(v) {
 		network, addr, _ := strings.Cut(l, ":")
 		switch network {
-		case "udp", "tcp":
-		case "tls", "ws", "wss":
-			return fmt.Errorf("%s is not supported by this version; use udp or tcp", network)
+		case "udp", "tcp", "tls", "ws", "wss":
 		default:
-			return fmt.Errorf("%q begins with neither udp: nor tcp: as it must", l)
+			return fmt.Errorf("%q begins with none of udp:, tcp:, tls:, ws: and wss: as it must", l)
 		}
 		if err := checkHostPort(addr); err != nil {
 			return err
@@ -208,6 +206,15 @@ func setSIPListen(c *Config, v string) error {
 		c.SIPListen = append(c.SIPListen, l)
 	}
 	return notEmpty(c.SIPListen)
+}
+
+func setSIPTLSClientAuth(c *Config, v string) error {
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		return fmt.Errorf("%q is not true or false", v)
+	}
+	c.SIPTLSClientAuth = b
+	return nil
 }
 
 func setMSRPListen(c *Config, v string) error {
@@ -473,20 +480,27 @@ func checkHostPort(v string) error {
 	return nil
 }
 
-// checkHop reads the SIP URI of a next hop: no user needed, and transport udp or tcp.
+// checkHop reads the SIP URI of a next hop: no user needed, and a transport that we have.
 func checkHop(v string) error {
 	a, err := latchkey.ParseAddress(v)
-	if err != nil || a.Scheme() != "sip" {
+	if err != nil || a.Scheme() != "sip" && a.Scheme() != "sips" {
 		return fmt.Errorf("%q is not a SIP URI (sip:host:port)", v)
 	}
 	var u sip.Uri
 	if err := sip.ParseUri(v, &u); err != nil {
 		return fmt.Errorf("%q is not a SIP URI (sip:host:port)", v)
 	}
-	if t, ok := u.UriParams.Get("transport"); ok && !strings.EqualFold(t, "udp") && !strings.EqualFold(t, "tcp") {
-		return fmt.Errorf("transport %s is not supported by this version; use udp or tcp", t)
+	switch t, _ := u.UriParams.Get("transport"); strings.ToLower(t) {
+	case "", "tcp", "tls", "ws", "wss":
+		return nil
+	case "udp":
+		if u.Scheme == "sip" {
+			return nil
+		}
+		return errors.New("sips: can't go by udp; leave transport out")
+	default:
+		return fmt.Errorf("transport %s is not supported; use udp, tcp, tls or ws", t)
 	}
-	return nil
 }
 
 // hopHost is the host of a hop that checkHop has passed, without the brackets of IPv6.

@@ -85,6 +85,11 @@ func TestKamailioHasTheGatewayInItsPath(t *testing.T) {
 	if got, err := phone.Wait(bounded(t), "message", 1); err != nil || got[0].Text != "and back" {
 		t.Fatalf("A has %+v, %v", got, err)
 	}
+	for _, m := range []*imstest.Media{phone, other} { // so that nothing is on its way when the gateway leaves
+		if _, err := m.Wait(bounded(t), "receipt", 1); err != nil {
+			t.Fatalf("no receipt: %v", err)
+		}
+	}
 	if strings.Contains(called.messages(), fmt.Sprintf("msrp://127.0.0.1:%s/", phone.Port())) {
 		t.Error("A's own path is in what C got")
 	}

@@ -30,6 +30,8 @@ type core struct {
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process is gone
 	log    *output
+	papers *papers // nil: no TLS
+	secure int     // port for TLS
 }
 
 // startCore runs Kamailio with deploy/kamailio/kamailio.cfg until the test ends. Each define is a

@@ -38,7 +38,11 @@ type options struct {
 
 func newSide(t *testing.T, c *core, opt options) *side {
 	t.Helper()
-	e, err := sipua.Listen(sipua.Options{Listen: []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0"}, UserAgent: "Latchkey"})
+	own := sipua.Options{Listen: []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0"}, UserAgent: "Latchkey"}
+	if c.papers != nil {
+		own.Listen, own.TLS = append(own.Listen, "tls:127.0.0.1:0"), c.papers.tls()
+	}
+	e, err := sipua.Listen(own)
 	if err != nil {
 		t.Fatalf("Listen = %v", err)
 	}
@@ -53,7 +57,11 @@ func newSide(t *testing.T, c *core, opt options) *side {
 		t.Fatalf("ParseAuth = %v", err)
 	}
 	hop := c.uri()
-	if opt.transport != "" {
+	switch opt.transport {
+	case "":
+	case "tls":
+		hop = c.secureURI()
+	default:
 		hop += ";transport=" + opt.transport
 	}
 	r := registrar.New(db, e, registrar.Options{Core: hop, Auth: auth, Expires: opt.expires, Tags: presence.OwnTags().Params()})
@@ -69,7 +77,7 @@ func (s *side) keep(t *testing.T) {
 	}
 }
 
-// F01, F14, F20, R5, R21, R29, B1.21, B1.23: the life of an account in a real registrar.
+// F01, F14, F20, R5, R21, R29, B1.21, B1.23, B2.09: the life of an account in a real registrar.
 func TestAccountLivesInARealCore(t *testing.T) {
 	for _, c := range []struct {
 		name, transport, auth string
@@ -81,16 +89,22 @@ func TestAccountLivesInARealCore(t *testing.T) {
 		{"shared password by TCP", "tcp", "shared:s3cret", []string{`AUTH_SHARED="s3cret"`}},
 		{"shared password with SHA-256", "udp", "shared:s3cret", []string{`AUTH_SHARED="s3cret"`, "AUTH_SHA256"}},
 		{"ephemeral name", "udp", "ephemeral:t0p", []string{`AUTH_EPHEMERAL="t0p"`}},
+		{"shared password by TLS with certificates both ways", "tls", "shared:s3cret", []string{`AUTH_SHARED="s3cret"`}}, // B2.10, S17
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			k := startCore(t, c.defines...)
+			start := startCore
+			if c.transport == "tls" {
+				start = startSecureCore
+			}
+			k := start(t, c.defines...)
 			us := newSide(t, k, options{transport: c.transport, auth: c.auth})
 			us.keep(t)
 			first := k.registered(bobAOR)
 			if len(first) != 1 || !strings.HasPrefix(first[0].Address, "sip:b_at_cc.com@127.0.0.1:") || first[0].Expires < 599000 || first[0].UserAgent != "Latchkey" {
 				t.Fatalf("the core has %+v, want our contact for 600000 s", first)
 			}
-			if got := strings.HasSuffix(first[0].Address, ";transport=tcp"); got != (c.transport == "tcp") {
+			_, named, _ := strings.Cut(first[0].Address, ";transport=")
+			if named != strings.TrimPrefix(c.transport, "udp") {
 				t.Errorf("contact %s", first[0].Address)
 			}
 			if err := us.registrar.Confirm(t.Context(), bob); err != nil {

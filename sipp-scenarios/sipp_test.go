@@ -16,11 +16,12 @@ import (
 
 // phone is SIPp in the part of A: one address, on which scenarios run one after another.
 type phone struct {
-	t    *testing.T
-	core *core
-	user string // of cc.com
-	port int
-	more []string // options of SIPp
+	t         *testing.T
+	core      *core
+	user      string // of cc.com
+	port      int
+	more      []string // options of SIPp
+	transport string   // SIPp's -t; "": UDP, as t1: TCP
 }
 
 func newPhone(t *testing.T, c *core, user string) *phone {
@@ -77,6 +78,9 @@ func (p *phone) sipp(scenario string, calls int, limit time.Duration, keys []str
 		"-trace_msg", "-message_file", "messages", "-trace_err", "-error_file", "errors", "-key", "user", p.user, "-key", "domain", "cc.com",
 	}
 	args = append(args, p.more...)
+	if p.transport != "" {
+		args = append(args, "-t", p.transport)
+	}
 	for i := 0; i < len(keys); i += 2 {
 		args = append(args, "-key", keys[i], keys[i+1])
 	}
@@ -98,7 +102,7 @@ func (p *phone) sipp(scenario string, calls int, limit time.Duration, keys []str
 		case <-r.finished:
 			return true
 		default:
-			return bound(p.t, p.port)
+			return bound(p.t, p.port, p.transport)
 		}
 	})
 	return r
@@ -170,9 +174,13 @@ func (r *run) stop() {
 	}
 }
 
-// bound reports whether somebody has the UDP port.
-func bound(t *testing.T, port int) bool {
-	table, err := os.ReadFile("/proc/net/udp")
+// bound reports whether somebody has the port of the transport.
+func bound(t *testing.T, port int, transport string) bool {
+	kind := "udp"
+	if transport == "t1" {
+		kind = "tcp"
+	}
+	table, err := os.ReadFile("/proc/net/" + kind)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,8 +55,14 @@ func newWorldWith(t *testing.T, auth string, args []string, defines ...string) *
 func newWorldAt(t *testing.T, sip int, args []string, auth string, defines ...string) *world {
 	t.Helper()
 	need(t, "sipp", "apt-get install sip-tester") // before anything is started for nothing
-	w := &world{t: t, mail: startMailbox(t), im: startCore(t, defines...), sip: sip, msrp: freePort(t)}
-	w.core = startCore(t, append(defines, fmt.Sprintf(`UNREGISTERED="127.0.0.1:%d"`, w.sip))...)
+	c := startCore(t, append(defines, fmt.Sprintf(`UNREGISTERED="127.0.0.1:%d"`, sip))...)
+	return newWorldAround(t, sip, c, args, auth, defines...)
+}
+
+// newWorldAround starts all but the core.
+func newWorldAround(t *testing.T, sip int, c *core, args []string, auth string, defines ...string) *world {
+	t.Helper()
+	w := &world{t: t, mail: startMailbox(t), core: c, im: startCore(t, defines...), sip: sip, msrp: freePort(t)}
 	dir := t.TempDir()
 	hash, err := directory.HashPassword("wonderland")
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
@@ -24,7 +25,13 @@ func fileProbes(c gateway.Config) []probe {
 		all = append(all, probe{"directory", func(context.Context) (string, error) { return checkDirectory(c.Directory) }})
 	}
 	if c.HTTPS() {
-		all = append(all, probe{"http-tls", func(context.Context) (string, error) { return checkCertificate(c, time.Now()) }})
+		all = append(all, probe{"http-tls", func(context.Context) (string, error) { return checkLinkCertificate(c, time.Now()) }})
+	}
+	if c.SIPTLSCert != "" {
+		all = append(all, probe{"sip-tls", func(context.Context) (string, error) {
+			_, text, err := checkCertificate(c.SIPTLSCert, c.SIPTLSKey, time.Now())
+			return text, err
+		}})
 	}
 	return all
 }
@@ -56,26 +63,32 @@ func checkData(path string) (string, error) {
 	return path + " can be created", nil
 }
 
-// checkCertificate wants certificate and key to belong together, to be valid now, and to be for the host of the links.
-func checkCertificate(c gateway.Config, now time.Time) (string, error) {
-	pair, err := tls.LoadX509KeyPair(c.HTTPTLSCert, c.HTTPTLSKey)
-	if err != nil {
-		return "", fmt.Errorf("%s and %s: %w", c.HTTPTLSCert, c.HTTPTLSKey, err)
-	}
-	leaf := pair.Leaf
-	until := leaf.NotAfter.Format(time.DateOnly)
-	switch left := leaf.NotAfter.Sub(now); {
-	case left <= 0:
-		return "", fmt.Errorf("%s ran out on %s; renew it, and send the gateway SIGHUP", c.HTTPTLSCert, until)
-	case now.Before(leaf.NotBefore):
-		return "", fmt.Errorf("%s is not valid before %s; is the clock right?", c.HTTPTLSCert, leaf.NotBefore.Format(time.DateTime))
-	case left < expiresSoon:
-		err = remark(fmt.Sprintf("%s runs out on %s; renew it, and send the gateway SIGHUP", c.HTTPTLSCert, until))
-	}
-	if u, parseErr := url.Parse(c.PublicURL); parseErr == nil && u.Scheme == "https" {
+// checkLinkCertificate wants the certificate to be for the host of the links, too.
+func checkLinkCertificate(c gateway.Config, now time.Time) (string, error) {
+	leaf, text, err := checkCertificate(c.HTTPTLSCert, c.HTTPTLSKey, now)
+	if u, parseErr := url.Parse(c.PublicURL); leaf != nil && parseErr == nil && u.Scheme == "https" {
 		if wrong := leaf.VerifyHostname(u.Hostname()); wrong != nil {
 			err = remark(fmt.Sprintf("%s is not for %s, where links lead; that is right only where a proxy in front speaks TLS for it", c.HTTPTLSCert, u.Hostname()))
 		}
 	}
-	return "certificate and key belong together, good until " + until, err
+	return text, err
+}
+
+// checkCertificate wants certificate and key to belong together and to be valid now. leaf is nil where it is of no use.
+func checkCertificate(cert, key string, now time.Time) (leaf *x509.Certificate, text string, err error) {
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s and %s: %w", cert, key, err)
+	}
+	leaf = pair.Leaf
+	until := leaf.NotAfter.Format(time.DateOnly)
+	switch left := leaf.NotAfter.Sub(now); {
+	case left <= 0:
+		return nil, "", fmt.Errorf("%s ran out on %s; renew it, and send the gateway SIGHUP", cert, until)
+	case now.Before(leaf.NotBefore):
+		return nil, "", fmt.Errorf("%s is not valid before %s; is the clock right?", cert, leaf.NotBefore.Format(time.DateTime))
+	case left < expiresSoon:
+		err = remark(fmt.Sprintf("%s runs out on %s; renew it, and send the gateway SIGHUP", cert, until))
+	}
+	return leaf, "certificate and key belong together, good until " + until, err
 }

@@ -133,12 +133,17 @@ func leads(ctx context.Context, base string) error {
 type answered struct {
 	code          int
 	reason, agent string
+	network, from string // transport, host:port
 	took          time.Duration
 }
 
 // askOptions asks from ports of its own, beside a running gateway.
 func askOptions(ctx context.Context, c gateway.Config, uri string) (answered, error) {
-	e, err := sipua.Listen(sipua.Options{Listen: anyPorts(c.SIPListen), UserAgent: "latchkey-check"})
+	secure, err := c.SIPTLS()
+	if err != nil {
+		return answered{}, err
+	}
+	e, err := sipua.Listen(sipua.Options{Listen: anyPorts(c.SIPListen), UserAgent: "latchkey-check", TLS: secure})
 	if err != nil {
 		return answered{}, err
 	}
@@ -152,7 +157,7 @@ func askOptions(ctx context.Context, c gateway.Config, uri string) (answered, er
 	if err != nil {
 		return answered{}, err
 	}
-	a := answered{code: res.StatusCode, reason: res.Reason, took: time.Since(start).Round(time.Millisecond)}
+	a := answered{code: res.StatusCode, reason: res.Reason, network: res.Transport(), from: res.Source(), took: time.Since(start).Round(time.Millisecond)}
 	if h := res.GetHeader("Server"); h != nil {
 		a.agent = h.Value()
 	}
@@ -165,7 +170,7 @@ func anyPorts(listen []string) []string {
 	for _, l := range listen {
 		network, addr, _ := strings.Cut(l, ":")
 		host, _, err := net.SplitHostPort(addr)
-		if err == nil && (network == "udp" || network == "tcp") {
+		if err == nil {
 			free = append(free, network+":"+net.JoinHostPort(host, "0"))
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/emiago/sipgo/sip"
+
 	"latchkey"
 	"latchkey/directory"
 	"latchkey/gateway"
@@ -30,10 +32,10 @@ func coreProbes(c gateway.Config) []probe {
 	return all
 }
 
-// checkHop tries each transport that the gateway may use towards the hop.
+// checkHop tries each transport that the gateway may use towards the hop. Where DNS says which that is (RFC 3263 §4.1), it is asked.
 func checkHop(ctx context.Context, c gateway.Config, uri string) (string, error) {
 	uris := []string{uri}
-	if !strings.Contains(strings.ToLower(uri), "transport=") {
+	if lower := strings.ToLower(uri); !strings.HasPrefix(lower, "sips:") && !strings.Contains(lower, "transport=") && !byName(uri) {
 		uris = nil
 		for _, network := range []string{"udp", "tcp"} {
 			if slices.ContainsFunc(c.SIPListen, func(l string) bool { return strings.HasPrefix(l, network+":") }) {
@@ -48,8 +50,11 @@ func checkHop(ctx context.Context, c gateway.Config, uri string) (string, error)
 		a, err := askOptions(ctx, c, u)
 		cancel()
 		by := strings.TrimPrefix(strings.TrimPrefix(u, uri), ";transport=")
-		if by != "" {
+		switch {
+		case by != "":
 			by = " by " + by
+		case err == nil:
+			by = " by " + strings.ToLower(a.network) + " from " + a.from
 		}
 		if err != nil {
 			failure = err
@@ -66,6 +71,16 @@ func checkHop(ctx context.Context, c gateway.Config, uri string) (string, error)
 		return "", remark(fmt.Sprintf("%s, but not%s; long requests need TCP, all others UDP where the URI names no transport", text, strings.Join(ill, " nor")))
 	}
 	return text, nil
+}
+
+// byName reports whether the URI names a domain, and no port that would tell its server.
+func byName(uri string) bool {
+	var u sip.Uri
+	if err := sip.ParseUri(uri, &u); err != nil {
+		return false
+	}
+	_, err := netip.ParseAddr(strings.Trim(u.Host, "[]"))
+	return err != nil && u.Port == 0
 }
 
 // peerProbes try the other servers that the gateway needs.

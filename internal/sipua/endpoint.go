@@ -1,17 +1,23 @@
-// Package sipua is a thin layer over sipgo: listeners, transactions, digest and a strict
-// check of what arrives (RFC 3261 §8, §17, §18, §22; RFC 8760).
+// Package sipua is the SIP wire: transports (UDP, TCP, TLS, WebSocket; RFC 3261 §18, RFC 3581, RFC 5626 §4.4.1, RFC 5922,
+// RFC 5923, RFC 7118), the next hop (RFC 3263), transactions, digest and a strict check of what arrives (RFC 3261 §8, §17, §22;
+// RFC 8760).
 //
-// It owns sockets and transactions. It knows nothing of dialogs, which are b2bua's, nor
-// of what a request is for. At its border stand sipgo's message types.
+// It owns sockets, connections and which transaction a message belongs to; sipgo's state machines drive those. It knows nothing of
+// dialogs, which are b2bua's, nor of what a request is for. At its border stand sipgo's message types. See docs/decisions/0006.
 package sipua
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,14 +25,10 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+	"golang.org/x/sync/singleflight"
 )
 
-func init() {
-	// sipgo refuses datagrams above this less 200, responses too. But a response goes the way its request came
-	// (RFC 3261 §18.2.2), however long it is, and so does a request to a peer without TCP. IP fragments them.
-	sip.UDPMTUSize = 65507 + 200
-	sip.SetDefaultLogger(quiet)
-}
+func init() { sip.SetDefaultLogger(quiet) }
 
 // quiet is for sipgo, which logs whole messages, with what people write.
 var quiet = slog.New(slog.DiscardHandler)
@@ -41,41 +43,53 @@ var (
 
 // Options of an Endpoint.
 type Options struct {
-	Listen    []string // "udp:127.0.0.1:5080", "tcp:127.0.0.1:5080"; port 0: any free one
+	Listen    []string // "udp:127.0.0.1:5080", also tcp:, tls:, ws: and wss:; port 0: any free one
 	UserAgent string   // value of User-Agent and Server; "" sends none
+	TLS       TLS      // for tls: and wss:, both ways
 	Log       *slog.Logger
 
-	ListenPacket func(network, address string) (net.PacketConn, error) // nil: net.ListenPacket; tests with a clock of their own bring a network
+	KeepAlive time.Duration // between keep-alives on connections that we opened; 0: two minutes (RFC 5626 §4.4.1); negative: none
+	DNS       string        // host:port of a name server; "": as this machine does
+	// ListenPacket opens UDP ports; nil: net.ListenPacket. Tests with a clock of their own bring a network.
+	ListenPacket func(network, address string) (net.PacketConn, error)
 }
 
 // Addr is an address that the endpoint listens on.
 type Addr struct {
-	Network  string // udp or tcp
+	Network  string // udp, tcp, tls, ws or wss
 	HostPort string
 }
 
 // Endpoint is a set of SIP listeners with one transaction layer.
 type Endpoint struct {
-	log     *slog.Logger
-	sockets *sip.TransportLayer
-	layer   *sip.TransactionLayer
-	agent   string
-	addrs   []Addr
-	closers []func() error
-	handler atomic.Pointer[func(*Transaction)]
+	log       *slog.Logger
+	parser    *sip.Parser
+	agent     string
+	tls       TLS
+	keepAlive time.Duration
+	addrs     []Addr
+	listeners []net.Listener
+	handler   atomic.Pointer[func(*Transaction)]
 
 	listenPacket func(network, address string) (net.PacketConn, error)
-	running      sync.WaitGroup // readers of the listeners
+	resolver     resolver
+	shunned      shunned
+	table        table
+	dialing      singleflight.Group // of streams
 
-	heard atomic.Int64 // when something came in, in Unix nanoseconds
-
-	mu      sync.Mutex          // guards names; sending grows under it and not after closed
-	names   map[string][]net.IP // hosts that Owns was asked for
-	sending sync.WaitGroup
+	mu      sync.Mutex // guards what follows; running grows under it and not after closed
+	names   map[string][]net.IP
+	sockets []*socket
+	streams map[*link]struct{}
+	known   map[streamKey]*link
+	running sync.WaitGroup // all who read, and those who open something
 	closed  atomic.Bool
 	stopped context.Context // ends by stop, in Close
 	stop    context.CancelFunc
 }
+
+// keepAliveEvery is the upper bound of RFC 5626 §4.4.1 for streams.
+const keepAliveEvery = 2 * time.Minute
 
 // Listen binds all addresses and begins to serve. Requests that arrive before Handle was called get 503.
 func Listen(opt Options) (*Endpoint, error) {
@@ -85,17 +99,19 @@ func Listen(opt Options) (*Endpoint, error) {
 	if opt.ListenPacket == nil {
 		opt.ListenPacket = net.ListenPacket
 	}
-	e := &Endpoint{log: opt.Log, agent: opt.UserAgent, listenPacket: opt.ListenPacket}
+	if opt.KeepAlive == 0 {
+		opt.KeepAlive = keepAliveEvery
+	}
+	e := &Endpoint{
+		log: opt.Log, parser: newParser(), agent: opt.UserAgent, tls: opt.TLS, keepAlive: opt.KeepAlive, listenPacket: opt.ListenPacket,
+		table: newTable(), streams: map[*link]struct{}{}, known: map[streamKey]*link{},
+	}
+	e.resolver.server = opt.DNS
 	e.stopped, e.stop = context.WithCancel(context.Background())
-	e.sockets = sip.NewTransportLayer(net.DefaultResolver, newParser(), nil, sip.WithTransportLayerLogger(quiet), sip.WithTransportLayerReadFilter(e.filter))
-	e.sockets.OnMessage(choose) // before the transaction layer, which hands each message to a goroutine
-	e.layer = sip.NewTransactionLayer(e.sockets, sip.WithTransactionLayerLogger(quiet), sip.WithTransactionLayerTerminateOnConnClose(),
-		sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {}))
-	e.layer.OnRequest(e.serve)
 	for _, l := range opt.Listen {
 		if err := e.bind(l); err != nil {
 			_ = e.Close()
-			return nil, err
+			return nil, fmt.Errorf("listen %s: %w", l, err)
 		}
 	}
 	return e, nil
@@ -103,41 +119,56 @@ func Listen(opt Options) (*Endpoint, error) {
 
 func (e *Endpoint) bind(listen string) error {
 	network, hostport, _ := strings.Cut(listen, ":")
-	serve := func(run func() error) {
-		e.running.Go(func() { // ends when Close closes the socket
-			if err := run(); err != nil && !e.closed.Load() {
-				e.log.Error("sip listener stopped", "listen", listen, "error", err)
-			}
-		})
-	}
 	switch network {
 	case "udp":
-		conn, err := e.listenPacket("udp", hostport)
+		s, err := e.openSocket(hostport)
 		if err != nil {
-			return fmt.Errorf("listen %s: %w", listen, err)
+			return err
 		}
-		if udp, ok := conn.(*net.UDPConn); ok {
-			_ = udp.SetReadBuffer(4 << 20) // as far as net.core.rmem_max allows: a burst of calls must not be lost
+		e.addrs = append(e.addrs, Addr{network, s.conn.LocalAddr().String()})
+		return nil
+	case "tcp", "ws":
+	case "tls", "wss":
+		if e.tls.certificate() == nil {
+			return errors.New("needs a certificate")
 		}
-		e.addrs = append(e.addrs, Addr{network, conn.LocalAddr().String()})
-		e.closers = append(e.closers, conn.Close)
-		serve(func() error { return e.sockets.ServeUDP(conn) })
-		// Until sipgo knows the socket a request would want one of its own on the same address.
-		for known := (sip.Connection)(nil); known == nil; time.Sleep(50 * time.Microsecond) {
-			known, _ = e.sockets.GetConnection("udp", conn.LocalAddr().String())
-		}
-	case "tcp":
-		ln, err := net.Listen("tcp", hostport)
-		if err != nil {
-			return fmt.Errorf("listen %s: %w", listen, err)
-		}
-		e.addrs = append(e.addrs, Addr{network, ln.Addr().String()})
-		e.closers = append(e.closers, ln.Close)
-		serve(func() error { return e.sockets.ServeTCP(ln) })
 	default:
-		return fmt.Errorf("listen %q: the network must be udp or tcp, as in udp:127.0.0.1:5080", listen)
+		return errors.New("the network must be udp, tcp, tls, ws or wss, as in udp:127.0.0.1:5080")
 	}
+	ln, err := net.Listen("tcp", hostport)
+	if err != nil {
+		return err
+	}
+	e.addrs = append(e.addrs, Addr{network, ln.Addr().String()})
+	e.listeners = append(e.listeners, ln)
+	e.running.Go(func() { // ends when Close closes the listener
+		var err error
+		switch network {
+		case "tcp":
+			err = e.accept(ln, network, nil)
+		case "tls":
+			err = e.accept(ln, network, e.tls.server())
+		case "ws":
+			err = e.acceptWS(ln, network)
+		case "wss":
+			err = e.acceptWS(tls.NewListener(ln, e.tls.server("http/1.1")), network)
+		}
+		if !e.closed.Load() {
+			e.log.Error("sip listener stopped", "listen", listen, "error", err)
+		}
+	})
 	return nil
+}
+
+// begin counts one more who reads or opens something, who calls running.Done in the end. false: Close has begun.
+func (e *Endpoint) begin() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed.Load() {
+		return false
+	}
+	e.running.Add(1)
+	return true
 }
 
 // Addrs lists the bound addresses in the order of Options.Listen.
@@ -177,48 +208,42 @@ func (e *Endpoint) serve(req *sip.Request, tx *sip.ServerTx) {
 	(*h)(t)
 }
 
-// settle is how long Close waits after the last message that came in. sipgo serves each on a goroutine which
-// opens a socket to answer where it finds none; those of goroutines that were slower are swept up later.
-const settle = 50 * time.Millisecond
-
 // filter sees all that comes in, and lets nothing through once Close has begun.
 func (e *Endpoint) filter(_ sip.TransportReadProps, data []byte) ([]byte, error) {
 	if e.closed.Load() {
-		return nil, nil
+		return nil, errClosed
 	}
-	e.heard.Store(time.Now().UnixNano())
 	return data, nil
 }
 
-// Close stops the listeners and drops all transactions. It is idempotent.
+// Close stops the listeners, drops all transactions and closes all connections; none is open when it returns. It is idempotent.
 func (e *Endpoint) Close() error {
 	e.mu.Lock()
-	again := e.closed.Swap(true)
-	e.mu.Unlock()
-	if again {
+	if e.closed.Swap(true) {
+		e.mu.Unlock()
 		return nil
 	}
+	// From here on nothing is opened: begin, openSocket and newStream look at closed under the lock.
+	sockets, streams := slices.Clone(e.sockets), slices.Collect(maps.Keys(e.streams))
+	e.mu.Unlock()
 	e.stop()
-	time.Sleep(time.Until(time.Unix(0, e.heard.Load()).Add(settle)))
 	var err error
-	for _, c := range e.closers {
-		if cerr := c(); cerr != nil && !errors.Is(cerr, net.ErrClosed) {
+	for _, ln := range e.listeners {
+		if cerr := ln.Close(); !errors.Is(cerr, net.ErrClosed) {
 			err = errors.Join(err, cerr)
 		}
 	}
-	e.running.Wait() // now no connection comes in behind the next line's back
-	err = errors.Join(err, e.drop())
-	e.sending.Wait() // and now none goes out
-	for _, later := range []time.Duration{settle, 10 * settle, 40 * settle} {
-		time.AfterFunc(later, func() { _ = e.drop() })
+	e.table.close()
+	for _, s := range streams {
+		s.end()
 	}
-	return errors.Join(err, e.drop())
-}
-
-// drop ends all transactions and connections.
-func (e *Endpoint) drop() error {
-	e.layer.Close()
-	return e.sockets.Close()
+	for _, s := range sockets {
+		if cerr := s.conn.Close(); !errors.Is(cerr, net.ErrClosed) {
+			err = errors.Join(err, cerr)
+		}
+	}
+	e.running.Wait()
+	return err
 }
 
 // choose gives an INVITE that opens a dialog its To tag, so that all responses have the same one, sipgo's own
@@ -236,62 +261,86 @@ func choose(m sip.Message) {
 // Contact is the URI under which the endpoint is reached by way of hop: the listener of hop's
 // transport, the first one if there is none. user may be empty.
 func (e *Endpoint) Contact(user string, hop sip.Uri) sip.Uri {
-	a := e.listener(transportOf(hop))
-	host, port := e.reachable(a, hop)
+	network, to := transportOf(hop), netip.Addr{}
+	if ip, err := netip.ParseAddr(unbracket(hop.Host)); err == nil {
+		to = ip.Unmap()
+	} else if hop.Host != "" && !madeUp(hop.Host) {
+		ctx, cancel := context.WithTimeout(context.Background(), dnsPatience)
+		defer cancel()
+		if all, err := e.targets(ctx, hop, ""); err == nil {
+			network, to = all[0].network, all[0].addr.Addr()
+		}
+	}
+	a := e.listener(network, to)
+	host, port := e.reachable(a, to)
 	u := sip.Uri{Scheme: "sip", User: user, Host: bracket(host), Port: port, UriParams: sip.NewParams()}
-	if a.Network != "udp" {
+	switch {
+	case hop.Scheme == "sips" && (a.Network == "tls" || a.Network == "wss"):
+		u.Scheme = "sips" // RFC 3261 §8.1.1.8
+		if a.Network == "wss" {
+			u.UriParams.Add("transport", "ws")
+		}
+	case a.Network == "wss":
+		u.UriParams.Add("transport", "ws") // RFC 7118 (unverified) knows no other
+	case a.Network != "udp":
 		u.UriParams.Add("transport", a.Network)
 	}
 	return u
 }
 
-// reachable is a listener's host and port for peers in hop's direction. A listener on all addresses
-// has none of its own to tell; the one that leads to hop stands for it.
-func (e *Endpoint) reachable(a Addr, hop sip.Uri) (host string, port int) {
+// reachable is a listener's host and port for peers in the direction of an address. A listener on all addresses
+// has none of its own to tell; the one that leads there stands for it.
+func (e *Endpoint) reachable(a Addr, to netip.Addr) (host string, port int) {
 	host, port = splitHostPort(a.HostPort)
-	if ip := net.ParseIP(host); ip == nil || !ip.IsUnspecified() || hop.Host == "" {
+	if ip, err := netip.ParseAddr(host); err != nil || !ip.IsUnspecified() || !to.IsValid() {
 		return host, port
 	}
-	route, err := net.Dial("udp", net.JoinHostPort(unbracket(hop.Host), "5060")) // sends nothing
-	if err != nil {
-		return host, port
+	if from := sourceTo(to); from.IsValid() {
+		host = from.String()
 	}
-	defer route.Close()
-	host, _ = splitHostPort(route.LocalAddr().String())
 	return host, port
 }
 
-// listener is the bound address for a transport, or the first one.
-func (e *Endpoint) listener(network string) Addr {
+// listener is the bound address for a transport in the direction of an address, or the first one.
+func (e *Endpoint) listener(network string, to netip.Addr) Addr {
+	var fit []Addr
 	for _, a := range e.addrs {
-		if a.Network == network {
-			return a
+		if a.Network != network {
+			continue
+		}
+		host, _ := splitHostPort(a.HostPort)
+		ip, err := netip.ParseAddr(host)
+		if err == nil && (!to.IsValid() || ip.Is4() == to.Is4() || ip == netip.IPv6Unspecified()) {
+			fit = append(fit, a)
 		}
 	}
-	if len(e.addrs) == 0 {
+	switch {
+	case len(fit) == 1 || len(fit) > 1 && !to.IsValid():
+		return fit[0]
+	case len(fit) > 1:
+		from := sourceTo(to)
+		for _, a := range fit {
+			if host, _ := splitHostPort(a.HostPort); host == from.String() {
+				return a
+			}
+		}
+		return fit[0]
+	case to.IsValid():
+		return e.listener(network, netip.Addr{})
+	case len(e.addrs) == 0:
 		return Addr{"udp", "127.0.0.1:5060"}
 	}
 	return e.addrs[0]
 }
 
 func (e *Endpoint) has(network string) bool {
-	for _, a := range e.addrs {
-		if a.Network == network {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(e.addrs, func(a Addr) bool { return a.Network == network })
 }
 
-// transportOf is the URI's transport parameter, udp by default, tls for sips (RFC 3263 §4.1).
+// transportOf is the URI's transport, udp by default, tls for sips (RFC 3263 §4.1).
 func transportOf(u sip.Uri) string {
-	if u.Scheme == "sips" {
-		return "tls"
-	}
-	if t, ok := u.UriParams.Get("transport"); ok && t != "" {
-		return strings.ToLower(t)
-	}
-	return "udp"
+	network, _ := transport(u)
+	return cmp.Or(network, "udp")
 }
 
 func splitHostPort(hostport string) (string, int) {
@@ -315,6 +364,8 @@ func asError(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, ErrTimeout):
+		return err
 	case errors.Is(err, sip.ErrTransactionTimeout), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w: %w", ErrTimeout, err)
 	case errors.Is(err, context.Canceled), errors.Is(err, ErrTransport):

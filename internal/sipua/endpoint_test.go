@@ -297,9 +297,9 @@ func TestNoAnswer(t *testing.T) {
 		{"deadline", short, func() *sip.Request { return request(t, p, "") }, ErrTimeout},
 		{"cancelled", gone, func() *sip.Request { return request(t, p, "") }, context.Canceled},
 		{"nobody listens", bounded(t), func() *sip.Request { return request(t, deaf, ";transport=tcp") }, ErrTransport},
-		{"TLS", bounded(t), func() *sip.Request { return request(t, p, ";transport=tls") }, ErrTransport},
+		{"TLS", bounded(t), func() *sip.Request { return request(t, deaf, ";transport=tls") }, ErrTransport},
 		{"sips", bounded(t), func() *sip.Request {
-			req, _ := NewRequest(sip.OPTIONS, "sips:a@"+p.addr, "sip:b@guest.example", "sip:a@cc.com")
+			req, _ := NewRequest(sip.OPTIONS, "sips:a@"+deaf.addr, "sip:b@guest.example", "sip:a@cc.com")
 			return req
 		}, ErrTransport},
 		{"tel without route", bounded(t), func() *sip.Request {
@@ -377,7 +377,7 @@ func TestCloseEndsWhatWaits(t *testing.T) {
 func TestListenFails(t *testing.T) {
 	t.Parallel()
 	e := listen(t, nil)
-	for _, l := range [][]string{{"tls:127.0.0.1:0"}, {"127.0.0.1:0"}, {"udp:127.0.0.1:99999"}, {"udp:127.0.0.1:0", "tcp:" + e.at("tcp")}, {"udp:" + e.at("udp")}} {
+	for _, l := range [][]string{{"tls:127.0.0.1:0"}, {"wss:127.0.0.1:0"}, {"sctp:127.0.0.1:0"}, {"127.0.0.1:0"}, {"udp:127.0.0.1:99999"}, {"udp:127.0.0.1:0", "tcp:" + e.at("tcp")}, {"udp:" + e.at("udp")}} {
 		if f, err := Listen(Options{Listen: l}); err == nil {
 			t.Errorf("Listen(%q) is fine", l)
 			f.Close()

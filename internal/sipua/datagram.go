@@ -1,0 +1,156 @@
+package sipua
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// socket is a UDP port. What is read there goes to the endpoint, and requests leave from it, so that responses find it through
+// any firewall.
+type socket struct {
+	endpoint *Endpoint
+	conn     net.PacketConn
+	local    netip.AddrPort
+}
+
+// openSocket binds a port and begins to read it; Close ends that.
+func (e *Endpoint) openSocket(hostport string) (*socket, error) {
+	conn, err := e.listenPacket("udp", hostport)
+	if err != nil {
+		return nil, err
+	}
+	if udp, ok := conn.(*net.UDPConn); ok {
+		_ = udp.SetReadBuffer(4 << 20) // as far as net.core.rmem_max allows: a burst of calls must not be lost
+	}
+	s := &socket{endpoint: e, conn: conn}
+	s.local, _ = netip.ParseAddrPort(conn.LocalAddr().String())
+	s.local = netip.AddrPortFrom(s.local.Addr().Unmap(), s.local.Port())
+	e.mu.Lock()
+	if e.closed.Load() {
+		e.mu.Unlock()
+		_ = conn.Close()
+		return nil, errClosed
+	}
+	e.sockets = append(e.sockets, s)
+	e.running.Add(1)
+	e.mu.Unlock()
+	go func() { // ends when Close closes the socket
+		defer e.running.Done()
+		s.read()
+	}()
+	return s, nil
+}
+
+func (s *socket) read() {
+	e := s.endpoint
+	buf := make([]byte, 65536)
+	for {
+		n, from, err := s.receive(buf)
+		if err != nil {
+			if e.closed.Load() || errors.Is(err, net.ErrClosed) {
+				if !e.closed.Load() {
+					e.log.Error("sip listener stopped", "listen", "udp:"+s.local.String(), "error", err)
+				}
+				return
+			}
+			continue // an ICMP error of something sent before
+		}
+		props := sip.TransportReadProps{Transport: "UDP", LocalAddr: s.conn.LocalAddr(), RemoteAddr: net.UDPAddrFromAddrPort(from)}
+		data, err := e.filter(props, buf[:n])
+		if err != nil || len(bytes.Trim(data, "\r\n\x00")) == 0 {
+			continue // also a keep-alive (RFC 5626 §3.5.1 has none for UDP, but they come)
+		}
+		e.take(data, "UDP", from, &way{s, from})
+	}
+}
+
+// receive reads a datagram. IPv4 addresses are IPv4, also where the socket is for both families.
+func (s *socket) receive(buf []byte) (int, netip.AddrPort, error) {
+	if udp, ok := s.conn.(*net.UDPConn); ok {
+		n, from, err := udp.ReadFromUDPAddrPort(buf)
+		return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), err
+	}
+	n, addr, err := s.conn.ReadFrom(buf)
+	if err != nil {
+		return 0, netip.AddrPort{}, err
+	}
+	from, err := netip.ParseAddrPort(addr.String())
+	return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), err
+}
+
+// way is what a transaction over UDP writes to. It is never closed.
+type way struct {
+	*socket
+	to netip.AddrPort
+}
+
+var texts = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// WriteMsg sends one datagram, however long: IP fragments it. A response goes the way its request came (RFC 3261 §18.2.2), and so does
+// a request to a peer without TCP.
+func (w *way) WriteMsg(m sip.Message) error {
+	text := texts.Get().(*bytes.Buffer)
+	defer texts.Put(text)
+	text.Reset()
+	m.StringWrite(text)
+	var err error
+	if udp, ok := w.conn.(*net.UDPConn); ok {
+		_, err = udp.WriteToUDPAddrPort(text.Bytes(), w.to)
+	} else {
+		_, err = w.conn.WriteTo(text.Bytes(), net.UDPAddrFromAddrPort(w.to))
+	}
+	if err != nil {
+		return fmt.Errorf("send to udp %s: %w", w.to, err)
+	}
+	return nil
+}
+
+// LocalAddr, Ref, TryClose and Close make it a sip.Connection.
+func (w *way) LocalAddr() net.Addr    { return w.conn.LocalAddr() }
+func (w *way) Ref(int) int            { return 1 }
+func (w *way) TryClose() (int, error) { return 1, nil }
+func (w *way) Close() error           { return nil }
+
+// socketTo is the socket from which an address is reached: a listener of its family, one that listens where the kernel would send from
+// if there are several, and one that is opened for the purpose if there is none.
+func (e *Endpoint) socketTo(to netip.Addr) (*socket, error) {
+	e.mu.Lock()
+	var fit []*socket
+	for _, s := range e.sockets {
+		if a := s.local.Addr(); a.Is4() == to.Is4() || a == netip.IPv6Unspecified() {
+			fit = append(fit, s)
+		}
+	}
+	e.mu.Unlock()
+	switch {
+	case len(fit) == 1:
+		return fit[0], nil
+	case len(fit) > 1:
+		from := sourceTo(to)
+		for _, s := range fit {
+			if s.local.Addr() == from {
+				return s, nil
+			}
+		}
+		return fit[0], nil
+	case to.Is4():
+		return e.openSocket("0.0.0.0:0")
+	}
+	return e.openSocket("[::]:0")
+}
+
+// sourceTo is the address from which the kernel sends to another one; the zero Addr if it can't.
+func sourceTo(to netip.Addr) netip.Addr {
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, 5060))) // sends nothing
+	if err != nil {
+		return netip.Addr{}
+	}
+	defer c.Close()
+	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+}

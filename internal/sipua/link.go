@@ -1,0 +1,544 @@
+package sipua
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// Times and bounds of connections.
+const (
+	dialTime    = 5 * time.Second        // to be connected, handshakes included
+	stagger     = 250 * time.Millisecond // before the next address is tried beside (RFC 8305 §5, unverified)
+	wholeTime   = 30 * time.Second       // for a message that has begun to be whole
+	writeTime   = 10 * time.Second       // a peer that doesn't read is gone
+	pongTime    = 10 * time.Second       // RFC 5626 §4.4.1
+	maxAccepted = 10000                  // connections that others opened
+	maxLength   = 65535                  // bytes of a message
+	maxAliases  = 8                      // addresses by which a connection is known beside its own
+)
+
+var errTooLong = errors.New("message too long")
+
+// link is a connection over which messages flow one after the other: TCP, TLS or WebSocket.
+type link struct {
+	endpoint *Endpoint
+	network  string // tcp, tls, ws or wss
+	conn     net.Conn
+	remote   netip.AddrPort
+	domain   string             // whom we connected to; "": it was accepted
+	peers    []string           // domains of the peer's certificate (RFC 5922 §7.1)
+	put      func([]byte) error // writes one message or keep-alive
+	read     func()             // hands over what comes until the connection ends
+	shut     func()
+	ended    sync.Once
+
+	ponged  atomic.Bool // the peer answers keep-alives
+	waiting atomic.Bool // for a pong
+	timer   *time.Timer // next keep-alive; guarded by Endpoint.mu
+	keys    []streamKey // guarded by Endpoint.mu
+}
+
+// streamKey is how a connection is found: by network, address and, for TLS, whom we take the peer for. Names are
+// addresses that only the connection leads to (RFC 7118 §5, unverified).
+type streamKey struct{ network, addr, domain string }
+
+// WriteMsg sends a message.
+func (s *link) WriteMsg(m sip.Message) error {
+	text := texts.Get().(*bytes.Buffer)
+	defer texts.Put(text)
+	text.Reset()
+	m.StringWrite(text)
+	if err := s.put(text.Bytes()); err != nil {
+		s.end()
+		return fmt.Errorf("send to %s %s: %w", s.network, s.remote, err)
+	}
+	return nil
+}
+
+// LocalAddr, Ref, TryClose and Close make it a sip.Connection; it stays open when a transaction ends.
+func (s *link) LocalAddr() net.Addr    { return s.conn.LocalAddr() }
+func (s *link) Ref(int) int            { return 1 }
+func (s *link) TryClose() (int, error) { return 1, nil }
+func (s *link) Close() error           { s.end(); return nil }
+
+// end closes the connection and all that goes over it.
+func (s *link) end() {
+	s.ended.Do(func() {
+		s.shut()
+		e := s.endpoint
+		e.mu.Lock()
+		delete(e.streams, s)
+		for _, k := range s.keys {
+			if e.known[k] == s {
+				delete(e.known, k)
+			}
+		}
+		if s.timer != nil {
+			s.timer.Stop()
+		}
+		e.mu.Unlock()
+		e.table.lost(s)
+	})
+}
+
+// newStream makes a connection known. Its read is for the caller to run.
+func (e *Endpoint) newStream(s *link) error {
+	s.endpoint = e
+	s.remote = remoteOf(s.conn)
+	e.mu.Lock()
+	switch {
+	case e.closed.Load():
+		e.mu.Unlock()
+		s.shut()
+		return errClosed
+	case s.domain == "" && len(e.streams) >= maxAccepted:
+		e.mu.Unlock()
+		s.shut()
+		return errors.New("too many connections")
+	}
+	e.streams[s] = struct{}{}
+	e.learn(s, s.remote.String())
+	if s.domain != "" && e.keepAlive > 0 {
+		s.timer = time.AfterFunc(e.nextPing(), s.ping)
+	}
+	e.mu.Unlock()
+	return nil
+}
+
+func remoteOf(c net.Conn) netip.AddrPort {
+	a, _ := netip.ParseAddrPort(c.RemoteAddr().String())
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// learn notes an address that leads to a connection, for all that its peer has proved to be. e.mu is held.
+func (e *Endpoint) learn(s *link, addr string) {
+	domains := []string{s.domain}
+	switch s.network {
+	case "tls", "wss":
+		domains = append(domains, s.peers...)
+	default:
+		domains[0] = ""
+	}
+	for _, d := range domains {
+		k := streamKey{s.network, addr, d}
+		if old := e.known[k]; old != nil && old != s && old.domain != "" {
+			continue // one that we opened is not taken over by another that claims its address
+		}
+		e.known[k] = s
+		s.keys = append(s.keys, k)
+	}
+}
+
+// streamTo finds a connection to a target.
+func (e *Endpoint) streamTo(t target) *link {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	k := streamKey{t.network, t.addr.String(), ""}
+	if t.network == "tls" || t.network == "wss" {
+		if s := e.known[streamKey{k.network, k.addr, canonicalDomain(t.domain)}]; s != nil {
+			return s
+		}
+		// A peer without a certificate came from this very address, where nobody else listens.
+	}
+	return e.known[k]
+}
+
+// named finds the connection that a name without an address stands for: what WebSocket clients put into Contact and Via.
+func (e *Endpoint) named(u sip.Uri) *link {
+	if !madeUp(u.Host) {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.known[streamKey{"", strings.ToLower(u.Host) + ":" + strconv.Itoa(u.Port), ""}]
+}
+
+// madeUp reports whether a host is one that nobody can connect to (RFC 7118 §5, RFC 2606 §2; unverified).
+func madeUp(host string) bool {
+	return strings.HasSuffix(strings.TrimSuffix(strings.ToLower(host), "."), ".invalid")
+}
+
+// learnWay takes from a message what it says of the way back: an alias in the Via of a peer that wants its connection
+// used (RFC 5923 §8, unverified; it is about TLS, and for TCP Kamailio does the same), and made-up names in Contact. The first that claims a name has it as long as it lives.
+func (e *Endpoint) learnWay(s *link, m sip.Message) {
+	if s.domain != "" {
+		return
+	}
+	if via := m.Via(); via != nil {
+		if _, ok := m.(*sip.Request); ok && via.Params.Has("alias") && (s.network == "tcp" || s.network == "tls" && len(s.peers) > 0) {
+			port := via.Port
+			if port == 0 {
+				port = sip.DefaultPort(s.network)
+			}
+			e.alias(s, netip.AddrPortFrom(s.remote.Addr(), uint16(port)).String(), "")
+		}
+	}
+	for _, h := range m.GetHeaders("Contact") {
+		if c, ok := h.(*sip.ContactHeader); ok && madeUp(c.Address.Host) {
+			e.alias(s, "", strings.ToLower(c.Address.Host)+":"+strconv.Itoa(c.Address.Port))
+		}
+	}
+}
+
+func (e *Endpoint) alias(s *link, addr, name string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, alive := e.streams[s]; !alive || len(s.keys) >= maxAliases*(1+len(s.peers)) {
+		return
+	}
+	if name == "" {
+		if e.known[streamKey{s.network, addr, ""}] != s {
+			e.learn(s, addr)
+		}
+		return
+	}
+	k := streamKey{"", name, ""}
+	if e.known[k] == nil {
+		e.known[k] = s
+		s.keys = append(s.keys, k)
+	}
+}
+
+// Identities are the domains for which the certificate of the connection speaks by which a request came (RFC 5922 §7.1).
+func Identities(req *sip.Request) []string { return strings.Fields(req.Laddr.Zone) }
+
+// accept serves a listener of TCP or TLS until it is closed.
+func (e *Endpoint) accept(ln net.Listener, network string, config *tls.Config) error {
+	for pause := 5 * time.Millisecond; ; {
+		conn, err := ln.Accept()
+		if err != nil {
+			if e.closed.Load() || errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			// As when there are no file descriptors left; those who are connected must not suffer.
+			e.log.Error("sip connection not accepted", "listen", network+":"+ln.Addr().String(), "error", err)
+			select {
+			case <-time.After(pause):
+			case <-e.stopped.Done():
+				return err
+			}
+			pause = min(2*pause, time.Second)
+			continue
+		}
+		pause = 5 * time.Millisecond
+		if !e.begin() {
+			_ = conn.Close()
+			return errClosed
+		}
+		go func() { // ends with the connection, which Close closes
+			defer e.running.Done()
+			s := &link{network: network, conn: conn, shut: func() { _ = conn.Close() }}
+			if config != nil {
+				secured, err := e.handshake(tls.Server(conn, config))
+				if err != nil {
+					_ = conn.Close()
+					e.log.Info("sip peer not accepted", "network", network, "source", conn.RemoteAddr().String(), "error", err)
+					return
+				}
+				s.secure(secured)
+			}
+			s.put = s.write
+			if e.newStream(s) == nil {
+				s.serve()
+			}
+		}()
+	}
+}
+
+// handshake bounds a TLS handshake in time; Close ends it, too.
+func (e *Endpoint) handshake(c *tls.Conn) (*tls.Conn, error) {
+	ctx, cancel := context.WithTimeout(e.stopped, dialTime)
+	defer cancel()
+	return c, c.HandshakeContext(ctx)
+}
+
+// secure goes on over TLS. What the peer's certificate speaks for is known then.
+func (s *link) secure(c *tls.Conn) {
+	s.conn, s.shut = c, func() { _ = c.NetConn().Close() } // tls.Conn.Close may wait for a peer that doesn't read
+	if certs := c.ConnectionState().PeerCertificates; len(certs) > 0 {
+		s.peers = identities(certs[0])
+	}
+}
+
+func (s *link) write(b []byte) error {
+	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+		return err
+	}
+	_, err := s.conn.Write(b)
+	return err
+}
+
+// serve reads messages until the connection ends.
+func (s *link) serve() {
+	defer s.end()
+	e := s.endpoint
+	props := sip.TransportReadProps{Transport: sip.NetworkToUpper(s.network), LocalAddr: s.conn.LocalAddr(), RemoteAddr: s.conn.RemoteAddr()}
+	chunk := make([]byte, 16<<10)
+	var pending []byte // of a message that isn't whole
+	var due time.Time  // when it must be
+	fine := false      // a message has come
+	for {
+		n, err := s.conn.Read(chunk)
+		if err != nil {
+			return
+		}
+		view, err := e.filter(props, chunk[:n])
+		if err != nil {
+			return
+		}
+		if len(pending) > 0 {
+			pending = append(pending, view...)
+			view = pending
+		}
+		for whole := true; whole; {
+			pings, start, end, err := border(view)
+			for range pings {
+				if s.put([]byte("\r\n")) != nil {
+					return
+				}
+			}
+			if start > 4*pings {
+				s.pong()
+			}
+			if err != nil {
+				e.log.Info("sip connection given up", "network", s.network, "source", s.remote.String(), "error", err)
+				return
+			}
+			if whole = end > 0; whole {
+				if fine = e.take(view[start:end], props.Transport, s.remote, s) || fine; !fine {
+					return // whoever that is, it doesn't speak SIP
+				}
+				start, due = end, time.Time{}
+			}
+			view = view[start:]
+		}
+		pending = append(pending[:0], view...)
+		switch {
+		case len(pending) == 0:
+			pending, due = nil, time.Time{}
+		case due.IsZero():
+			due = time.Now().Add(wholeTime)
+		}
+		if s.conn.SetReadDeadline(due) != nil {
+			return
+		}
+	}
+}
+
+// border finds the first message of a stream: how many keep-alives come before it (RFC 5626 §3.5.1: double line ends; a single one
+// is the answer to ours), where it starts, and where it ends, which Content-Length tells (RFC 3261 §18.3); end is 0 as long as it
+// isn't whole. Bytes before start are done with.
+func border(b []byte) (pings, start, end int, err error) {
+	for bytes.HasPrefix(b[start:], []byte("\r\n")) {
+		switch rest := b[start:]; {
+		case bytes.HasPrefix(rest, []byte("\r\n\r\n")):
+			pings++
+			start += 4
+		case string(rest) == "\r\n\r":
+			return pings, start, 0, nil
+		default:
+			start += 2
+		}
+	}
+	rest := b[start:]
+	head := bytes.Index(rest, []byte("\r\n\r\n"))
+	if head < 0 {
+		if len(rest) > maxLength {
+			return pings, start, 0, errTooLong
+		}
+		return pings, start, 0, nil
+	}
+	length, err := contentLength(rest[:head+2])
+	switch {
+	case err != nil:
+		return pings, start, 0, err
+	case head+4+length > maxLength:
+		return pings, start, 0, errTooLong
+	case len(rest) < head+4+length:
+		return pings, start, 0, nil
+	}
+	return pings, start, start + head + 4 + length, nil
+}
+
+var errNoLength = errors.New("no Content-Length, or no single one, on a stream")
+
+// contentLength reads the field from a head; it must be there on a stream (RFC 3261 §20.14), and two that differ would let one message
+// hide in another.
+func contentLength(head []byte) (int, error) {
+	length := -1
+	for len(head) > 0 {
+		line, rest, _ := bytes.Cut(head, []byte("\r\n"))
+		for len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') { // folded (§7.3.1)
+			var more []byte
+			more, rest, _ = bytes.Cut(rest, []byte("\r\n"))
+			line = append(append(bytes.Clone(line), ' '), more...)
+		}
+		head = rest
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		name = bytes.TrimRight(name, " \t")
+		if !bytes.EqualFold(name, []byte("Content-Length")) && !bytes.EqualFold(name, []byte("l")) {
+			continue
+		}
+		n, err := strconv.ParseUint(string(bytes.TrimSpace(value)), 10, 31)
+		if err != nil || length >= 0 && length != int(n) {
+			return 0, errNoLength
+		}
+		length = int(n)
+	}
+	if length < 0 {
+		return 0, errNoLength
+	}
+	return length, nil
+}
+
+// nextPing is when the next keep-alive is due: 80 to 100 % of the interval (RFC 5626 §4.4.1).
+func (e *Endpoint) nextPing() time.Duration {
+	return e.keepAlive - time.Duration(int64(e.keepAlive)/5*int64(time.Now().UnixNano()&1023)/1024)
+}
+
+// ping asks a peer that we connected to whether it is there (RFC 5626 §3.5.1). One that has answered before and doesn't now is gone; one
+// that never did doesn't know keep-alives, and firewalls on the way see a byte all the same.
+func (s *link) ping() {
+	e := s.endpoint
+	s.waiting.Store(true)
+	if s.put([]byte("\r\n\r\n")) != nil {
+		s.end()
+		return
+	}
+	again := func(d time.Duration, f func()) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if _, alive := e.streams[s]; alive {
+			s.timer = time.AfterFunc(d, f)
+		}
+	}
+	again(min(pongTime, e.keepAlive), func() {
+		if s.waiting.Load() && s.ponged.Load() {
+			e.log.Info("sip peer doesn't answer keep-alives", "network", s.network, "peer", s.remote.String())
+			s.end()
+			return
+		}
+		again(e.nextPing(), s.ping)
+	})
+}
+
+// pong takes the answer to a keep-alive.
+func (s *link) pong() {
+	if s.waiting.Swap(false) {
+		s.ponged.Store(true)
+	}
+}
+
+// connect finds or opens a connection to the first of several addresses of one host that can be reached. A later address is tried
+// beside an earlier one that takes its time (RFC 8305 §5, unverified).
+func (e *Endpoint) connect(ctx context.Context, all []target) (*link, target, error) {
+	for _, t := range all {
+		if s := e.streamTo(t); s != nil {
+			return s, t, nil
+		}
+	}
+	type result struct {
+		s   *link
+		t   target
+		err error
+	}
+	results := make(chan result, len(all))
+	begun, done := 0, 0
+	begin := func() {
+		t := all[begun]
+		begun++
+		go func() { // ends with ctx
+			s, err := e.dialOnce(ctx, t)
+			results <- result{s, t, err}
+		}()
+	}
+	begin()
+	for err := error(nil); ; {
+		var next <-chan time.Time
+		if begun < len(all) {
+			next = time.After(stagger)
+		}
+		select {
+		case r := <-results:
+			if r.err == nil {
+				return r.s, r.t, nil
+			}
+			done++
+			err = errors.Join(err, r.err)
+			if begun < len(all) {
+				begin()
+			} else if done == begun {
+				return nil, target{}, err
+			}
+		case <-next:
+			begin()
+		case <-ctx.Done():
+			return nil, target{}, errors.Join(err, ctx.Err())
+		}
+	}
+}
+
+// dialOnce lets those who want one connection at the same time share it.
+func (e *Endpoint) dialOnce(ctx context.Context, t target) (*link, error) {
+	ch := e.dialing.DoChan(t.network+" "+t.addr.String()+" "+t.domain, func() (any, error) {
+		if s := e.streamTo(t); s != nil {
+			return s, nil
+		}
+		if !e.begin() {
+			return nil, errClosed
+		}
+		s, err := e.dial(t)
+		if err != nil {
+			e.running.Done()
+			return nil, fmt.Errorf("%w: connect to %s %s: %v", ErrTransport, t.network, t.addr, err) // not a timeout of the request
+		}
+		go func() { // ends with the connection, which Close closes
+			defer e.running.Done()
+			s.read()
+		}()
+		return s, nil
+	})
+	select {
+	case r := <-ch:
+		s, _ := r.Val.(*link)
+		return s, r.Err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// dial opens a connection. It goes on when the one who asked has left: the next one will want it.
+func (e *Endpoint) dial(t target) (*link, error) {
+	ctx, cancel := context.WithTimeout(e.stopped, dialTime)
+	defer cancel()
+	if t.network == "ws" || t.network == "wss" {
+		return e.dialWS(ctx, t)
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", t.addr.String())
+	if err != nil {
+		return nil, err
+	}
+	s := &link{network: t.network, conn: conn, domain: canonicalDomain(t.domain), shut: func() { _ = conn.Close() }}
+	if t.network == "tls" {
+		secured, err := e.handshake(tls.Client(conn, e.tls.client(t.domain)))
+		if err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		s.secure(secured)
+	}
+	s.put, s.read = s.write, s.serve
+	return s, e.newStream(s)
+}
