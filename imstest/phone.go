@@ -82,7 +82,8 @@ type Phone struct {
 	regCallID string
 	regSeq    int
 	received  []*Message
-	noticed   map[string]bool     // messages and receipts that came, by id
+	noticed   map[string]bool     // messages that came, by id, and calls that ended
+	notices   map[string]notice   // notifications that came, by what they say
 	parts     map[string]*os.File // files, whole or not, by the hash that was offered
 	refresh   *time.Timer         // of the registration
 	cert      tls.Certificate     // of MSRP
@@ -153,7 +154,7 @@ func NewPhone(opt PhoneOptions) (*Phone, error) {
 	if opt.Expires == 0 {
 		opt.Expires = time.Hour
 	}
-	p := &Phone{opt: opt, manner: opt.Manner, calls: map[string]*phoneCall{}, dialogs: map[string]*phoneCall{}, ringing: map[string]*phoneCall{}, changed: make(chan struct{}), noticed: map[string]bool{}, parts: map[string]*os.File{}, regCallID: token()}
+	p := &Phone{opt: opt, manner: opt.Manner, calls: map[string]*phoneCall{}, dialogs: map[string]*phoneCall{}, ringing: map[string]*phoneCall{}, changed: make(chan struct{}), noticed: map[string]bool{}, notices: map[string]notice{}, parts: map[string]*os.File{}, regCallID: token()}
 	n, err := newNode("127.0.0.1:0", opt.Log)
 	if err != nil {
 		return nil, err

@@ -110,7 +110,7 @@ func (p *Phone) answer(c *phoneCall, m *Message, src source) bool {
 		p.tell(PhoneEvent{Type: "call", Peer: c.peer, ID: c.callID})
 	}
 	if cpim != nil {
-		p.arrived(c, "", "message/cpim", cpim)
+		p.arrived(c, nil, "message/cpim", cpim)
 	}
 	p.connectAs(c, ep, setup, media)
 	return true
@@ -181,7 +181,9 @@ func (p *Phone) join(c *phoneCall, offer remoteMedia, manner Manner) (*endpoint,
 }
 
 func (p *Phone) newSession(c *phoneCall) *endpoint {
-	return newEndpoint(p, func(id, contentType string, body []byte) { p.arrived(c, id, contentType, body) })
+	var ep *endpoint
+	ep = newEndpoint(p, func(_, contentType string, body []byte) { p.arrived(c, ep, contentType, body) })
+	return ep
 }
 
 // connectAs connects MSRP where this side is the active one.
