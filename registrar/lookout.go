@@ -338,15 +338,20 @@ func (l *Lookout) actForInviter(ctx context.Context, w watching, sub *subscripti
 	if err != nil {
 		return false, err
 	}
-	was := s
-	v := undecided
+	was, v, came := s, undecided, false
 	if sub != nil {
+		came = sub.takeCame() // before the verdict: what comes in between is for the next look
 		v = sub.said()
+		defer func() {
+			if err != nil && came {
+				sub.set(func() { sub.came = true }) // the next look is to know it, too
+			}
+		}()
 	}
 	switch {
 	case v == present && s.State != latchkey.Seen:
 		s.State, s.Changed = latchkey.Seen, time.Now() // F57b: gone for us, but there by another contact
-	case v == absent && s.State == latchkey.Seen:
+	case v == absent && (s.State == latchkey.Seen || came):
 		s.State, s.Changed, s.Expires = latchkey.Leaving, time.Now(), time.Time{}
 	}
 	related, err := l.opt.Related(ctx, address)
