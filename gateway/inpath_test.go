@@ -49,6 +49,7 @@ func ended(t *testing.T, w *gatewaytest.World, alice, carol *imstest.Phone) {
 
 // X1, X2, F61, B1.08, B1.11, B1.13, B2.15: two subscribers chat through the gateway; each sees the gateway alone.
 func TestTwoSubscribersChatThroughTheGateway(t *testing.T) {
+	t.Parallel()
 	w, alice, carol := inPath(t, imstest.Manner{}, imstest.Manner{})
 	id := say(t, w, alice, carol, "hello Carol")
 	say(t, w, carol, alice, "hello Alice")
@@ -108,6 +109,7 @@ func TestTwoSubscribersChatThroughTheGateway(t *testing.T) {
 
 // X2: either side may hang up, and whoever calls may be the one who connects, or not; a certificate on one leg is no matter for the other.
 func TestAnchorFitsEveryPairOfPhones(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		a, c imstest.Manner
@@ -146,6 +148,7 @@ func TestAnchorFitsEveryPairOfPhones(t *testing.T) {
 
 // F38: the connection of one side is cut, it comes again by a re-INVITE, and the other side's stays what it was.
 func TestLostConnectionComesAgain(t *testing.T) {
+	t.Parallel()
 	for _, cut := range []string{"caller", "callee"} {
 		t.Run(cut, func(t *testing.T) {
 			t.Parallel()
@@ -181,6 +184,7 @@ func TestLostConnectionComesAgain(t *testing.T) {
 
 // X2: who wants signalling only gets the peers' own paths through.
 func TestSessionDescriptionsPassWhereNothingIsAnchored(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"never", "guests"} {
 		w, alice, carol := inPath(t, imstest.Manner{}, imstest.Manner{}, "--anchor="+mode)
 		say(t, w, alice, carol, "directly")
@@ -194,6 +198,7 @@ func TestSessionDescriptionsPassWhereNothingIsAnchored(t *testing.T) {
 
 // B5.04, S13: a call whose MSRP can't come up, as where it leads to a place that isn't allowed, is hung up on both sides.
 func TestCallWithoutMediaIsHungUp(t *testing.T) {
+	t.Parallel()
 	w, alice, carol := inPath(t, imstest.Manner{Setup: "active"}, imstest.Manner{Setup: "passive"}, "--msrp-peers=192.0.2.0/24")
 	go func() {
 		_, _ = alice.Send(context.WithoutCancel(w.Within(gatewaytest.Patience)), carol.URI(), "nobody hears")
@@ -208,6 +213,7 @@ func TestCallWithoutMediaIsHungUp(t *testing.T) {
 
 // B1.10, F63, B2.15: a MESSAGE and an OPTIONS between two subscribers go through, with what they hold.
 func TestRequestsOutsideOfDialogsGoThrough(t *testing.T) {
+	t.Parallel()
 	w, alice, carol := inPath(t, imstest.Manner{}, imstest.Manner{})
 	if err := alice.Page(w.Within(gatewaytest.Patience), carol.URI(), "text/plain", []byte("a page")); err != nil {
 		t.Fatal(err)
@@ -234,6 +240,7 @@ func TestRequestsOutsideOfDialogsGoThrough(t *testing.T) {
 
 // R31, S12: in the path or not, a guest's account is the doorkeeper's.
 func TestGuestsAreStillBehindTheDoor(t *testing.T) {
+	t.Parallel()
 	w, alice, carol := inPath(t, imstest.Manner{}, imstest.Manner{})
 	b := w.Guest()
 	_ = b
