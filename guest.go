@@ -111,7 +111,7 @@ func (r Relation) Names(address Address) bool {
 // Cause says why a relation ends.
 type Cause string
 
-// Causes of an end (R29, R30, F56-F58).
+// Causes of an end (R29, R30, F56-F58, PROTOCOLS B2.16).
 const (
 	GuestLeft       Cause = "guest-left"
 	InviterLeft     Cause = "inviter-left"
@@ -120,6 +120,7 @@ const (
 	InviteUndone    Cause = "invite-undone"
 	GuestOptedOut   Cause = "opted-out"
 	OperatorRemoved Cause = "operator"
+	Unwanted        Cause = "unwanted" // the inviter's phone or network said so (607, 608)
 )
 
 // NotificationState is how far the invitation's delivery has come.

@@ -63,9 +63,10 @@ func (r *room) composes(active bool, hold time.Duration) {
 	r.tellComposing()
 }
 
-// heard ends the inviter's composing: a message came (RFC 3994 §3.2).
+// heard ends the inviter's composing: a message came (RFC 3994 §3.2). Whoever writes is there.
 func (r *room) heard() {
 	r.idleAgain()
+	r.returned()
 	r.composes(false, 0)
 }
 
@@ -130,6 +131,9 @@ func (r *room) sendComposing() {
 			r.hall.log.Debug("composing not sent", latchkey.LogRelation, r.rel.ID, latchkey.LogError, err)
 		}
 		_, refused := errors.AsType[*MSRPRefused](err)
+		if no, ok := errors.AsType[*CallRefused](err); ok {
+			_, refused = verdict(no.Code)
+		}
 		return func(r *room) {
 			r.guest.telling = false
 			// PROTOCOLS B3.11: who doesn't understand it is not told again.

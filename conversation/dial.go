@@ -19,16 +19,22 @@ func (r *room) dial() {
 }
 
 func (r *room) call(ctx context.Context) (Channel, error) {
-	if r.hall.registrar != nil {
-		if err := r.hall.registrar.Ensure(ctx, r.rel.Account, latchkey.IM); err != nil {
-			return nil, err
-		}
+	if err := r.register(ctx); err != nil {
+		return nil, err
 	}
 	id, err := r.hall.store.ConversationID(ctx, r.rel.ID)
 	if err != nil {
 		return nil, err
 	}
-	return r.hall.dialer.Dial(ctx, r.rel, CallOptions{ConversationID: id, ContributionID: latchkey.NewToken()}, &receiver{r.hall, r.rel})
+	return r.hall.dialer.Dial(ctx, r.rel, CallOptions{ConversationID: id, ContributionID: latchkey.NewToken()}, &receiver{hall: r.hall, rel: r.rel})
+}
+
+// register registers the account late where it isn't (R26, F27).
+func (r *room) register(ctx context.Context) error {
+	if r.hall.registrar == nil {
+		return nil
+	}
+	return r.hall.registrar.Ensure(ctx, r.rel.Account, latchkey.IM)
 }
 
 func (r *room) dialed(ch Channel, err error) {
@@ -46,7 +52,7 @@ func (r *room) dialed(ch Channel, err error) {
 	}
 	r.hall.log.Info("inviter not reached", latchkey.LogRelation, r.rel.ID, latchkey.LogError, err)
 	if refused, ok := errors.AsType[*CallRefused](err); ok {
-		if reason, final := verdict(refused.Code); final {
+		if reason, final := r.judge(refused); final {
 			r.fail(reason)
 			return
 		}
@@ -59,20 +65,33 @@ func (r *room) dialed(ch Channel, err error) {
 	r.later(latchkey.RetryAfter(err))
 }
 
-// verdict says of a response to an INVITE whether it is the last word, and why in words for the guest
+// judge is verdict, with what follows for the relation: 607 and 608 say that the inviter, or their network, does not want to hear from this
+// guest (RFC 8197 §4, RFC 8688 §3 (unverified); PROTOCOLS B2.16).
+func (r *room) judge(refused *CallRefused) (reason string, final bool) {
+	if unwanted := refused.Code == 607 || refused.Code == 608; unwanted && r.hall.opt.Unwanted != nil {
+		r.hall.opt.Unwanted(r.rel)
+	}
+	return verdict(refused.Code)
+}
+
+// verdict says of a response to an INVITE or MESSAGE whether it is the last word, and why in words for the guest
 // (F35). Who is merely away (480, 408) or whose network has trouble (5xx) is tried again (F34).
 func verdict(code int) (reason string, final bool) {
 	switch code {
 	case 486, 600:
 		return "The inviter is busy.", true
-	case 603, 607, 608:
+	case 603:
 		return "The inviter declined.", true
+	case 607, 608:
+		return "The inviter does not want messages from you.", true
 	case 403:
 		return "The network does not allow this chat.", true
 	case 404, 604, 410, 484:
 		return "The inviter is not known to the network.", true
-	case 415, 488, 606:
+	case 405, 415, 488, 501, 606:
 		return "The inviter's phone can't chat.", true
+	case 413, 513:
+		return "It is too long for the inviter's phone.", true
 	case 408, 480, 487, 491:
 		return "", false
 	}
@@ -82,13 +101,14 @@ func verdict(code int) (reason string, final bool) {
 	return "The inviter can't be reached.", true
 }
 
-// yield makes room for the inviter's own call: ours that is out is given up (F36). cancel ends the taking.
-func (r *room) yield(v *receiver, cancel context.CancelFunc) {
+// yield makes room for the inviter's own call: ours that is out is given up (F36), unless theirs is for one message. cancel
+// ends the taking.
+func (r *room) yield(v *receiver, cancel context.CancelFunc, whole bool) {
 	r.ringing[v] = cancel
 	if r.ending {
 		cancel()
 	}
-	if r.dialing != nil {
+	if r.dialing != nil && whole {
 		r.givenUp = true
 		r.dialing()
 	}
@@ -105,12 +125,17 @@ func (r *room) taken(v *receiver, ch Channel) {
 }
 
 // ServeCall takes an inviter's INVITE for a relation that the caller has authorized (F31). It returns when the
-// call is up or refused. On glare, the inviter's call wins and ours is given up (F36).
+// call is up or refused. On glare, the inviter's call wins and ours is given up (F36). A call for one message takes
+// nobody's place, and ServeCall returns when it is over.
 func (h *Hall) ServeCall(ctx context.Context, rel latchkey.Relation, call IncomingCall) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	v := &receiver{h, rel}
-	r, err := h.post(rel, func(r *room) { r.yield(v, cancel) })
+	hold, release := context.WithTimeout(h.ctx, h.opt.IdleTimeout)
+	defer release()
+	v := &receiver{hall: h, rel: rel}
+	one, ok := call.(OneMessage)
+	single := ok && one.IsOneMessage()
+	r, err := h.post(rel, func(r *room) { r.yield(v, func() { cancel(); release() }, !single) })
 	var ch Channel
 	if err == nil {
 		ch, err = v.take(ctx, call)
@@ -118,6 +143,15 @@ func (h *Hall) ServeCall(ctx context.Context, rel latchkey.Relation, call Incomi
 	if err != nil {
 		h.log.Info("call not taken", latchkey.LogRelation, rel.ID, latchkey.LogCallID, call.CallID(), latchkey.LogError, err)
 		_ = call.Refuse(latchkey.KindOf(err).Row().SIP, "")
+	} else if single {
+		select {
+		case <-ch.Done():
+		case <-hold.Done():
+		}
+		closing, done := context.WithTimeout(context.Background(), closeTimeout)
+		_ = ch.Close(closing, "")
+		done()
+		ch = nil
 	}
 	if r != nil {
 		r.back(func(r *room) { r.taken(v, ch) })

@@ -52,7 +52,9 @@ type phone struct {
 
 	answer func(ctx context.Context, call int) error // of each call; nil: take it
 	onSend func(ctx context.Context, s sent) error   // before a message counts as received
-	types  []string                                  // wrapped types that it accepts; nil: all
+	onPage func(n int) error                         // of each page; nil: take it
+	pages  int
+	types  []string // wrapped types that it accepts; nil: all
 	max    int64
 }
 
@@ -75,6 +77,25 @@ func (p *phone) Dial(ctx context.Context, rel latchkey.Relation, opt conversatio
 	}
 	return p.open(to), nil
 }
+
+// Page is a SIP MESSAGE; it counts as sent on channel 0.
+func (p *phone) Page(_ context.Context, _ latchkey.Relation, contentType string, body []byte) error {
+	p.mu.Lock()
+	p.pages++
+	n, onPage := p.pages, p.onPage
+	p.mu.Unlock()
+	s := sent{contentType: contentType, body: string(body)}
+	if onPage != nil {
+		s.refused = onPage(n)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sends = append(p.sends, s)
+	return s.refused
+}
+
+// paged counts the pages that came, refused ones too.
+func (p *phone) paged() int { p.mu.Lock(); defer p.mu.Unlock(); return p.pages }
 
 func (p *phone) open(to conversation.Receiver) *channel {
 	p.mu.Lock()
@@ -124,7 +145,7 @@ var (
 // receipts are the IMDNs that came, as "remote-id status".
 func (p *phone) receipts() (all []string) {
 	for _, s := range p.received() {
-		if strings.Contains(s.body, "Content-Type: message/imdn+xml") {
+		if s.refused == nil && strings.Contains(s.body, "Content-Type: message/imdn+xml") {
 			all = append(all, imdnAbout.FindStringSubmatch(s.body)[1]+" "+imdnStatus.FindStringSubmatch(s.body)[1])
 		}
 	}

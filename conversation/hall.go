@@ -27,6 +27,10 @@ type Options struct {
 	Porter        Porter        // of files; nil: none are carried
 	FileWays      []FileWay     // by which files go, the preferred one first; default ByMSRP, ByHTTP
 	Log           *slog.Logger
+
+	// Unwanted is told of a relation whose inviter, or their network, does not want to hear from the guest (607, 608). It must
+	// not wait for the hall; nil: only the message fails.
+	Unwanted func(latchkey.Relation)
 }
 
 // Hall is where all conversations take place.
@@ -160,15 +164,6 @@ func (h *Hall) leave(r *room) bool {
 		delete(h.rooms, r.rel.ID)
 	}
 	return true
-}
-
-// Reachable lets what waits for the relation's inviter go now: the core says that they are there (F34). Waiting for a
-// while is over then, also where the inviter's side had asked for it.
-func (h *Hall) Reachable(rel latchkey.Relation) error {
-	return h.visit(rel, func(r *room) {
-		r.retries, r.earliest = 0, time.Time{}
-		r.wake()
-	})
 }
 
 // Open tells the guest's stream that an inviter was added.

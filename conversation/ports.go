@@ -45,9 +45,12 @@ type Store interface {
 	EndConversation(ctx context.Context, rel latchkey.Relation, e latchkey.Event) error
 }
 
-// Dialer opens a channel to a relation's inviter: INVITE and MSRP.
+// Dialer opens a channel to a relation's inviter: INVITE and MSRP, or, in pager mode, one SIP MESSAGE after another.
 type Dialer interface {
 	Dial(ctx context.Context, rel latchkey.Relation, opt CallOptions, to Receiver) (Channel, error)
+	// Page sends one message outside of any channel: SIP MESSAGE (RFC 3428). It returns nil when that was accepted;
+	// *CallRefused: it was not.
+	Page(ctx context.Context, rel latchkey.Relation, contentType string, body []byte) error
 }
 
 // CallOptions name a call (PROTOCOLS B3.04).
@@ -59,7 +62,8 @@ type CallOptions struct {
 // Channel is an open way to an inviter.
 type Channel interface {
 	// Send returns when the peer has answered 200 to all of the message. *MSRPRefused: it
-	// answered something else. Any other error: the channel is of no use.
+	// answered something else. *CallRefused: each message asks anew (pager mode), and this time the peer said no.
+	// Any other error: the channel is of no use.
 	Send(ctx context.Context, id, contentType string, body []byte) error
 	// Close hangs up. reason is a Reason field value (RFC 3326), or "".
 	Close(ctx context.Context, reason string) error
@@ -85,6 +89,12 @@ type IncomingCall interface {
 	Refuse(code int, reason string) error
 }
 
+// OneMessage is an ability of an IncomingCall: the inviter calls for one message, which is too long for SIP, and
+// hangs up. Nothing goes back on such a call.
+type OneMessage interface {
+	IsOneMessage() bool
+}
+
 // Registrar registers an account late at an interaction server (R26).
 type Registrar interface {
 	Ensure(ctx context.Context, account latchkey.AccountID, i latchkey.Interaction) error
@@ -95,7 +105,7 @@ type Presence interface {
 	Status(ctx context.Context, from latchkey.AccountID, of latchkey.Address) (latchkey.Status, error)
 }
 
-// CallRefused is a final SIP response of 300 and up to a call.
+// CallRefused is a final SIP response of 300 and up to a call or a page.
 type CallRefused struct {
 	Code       int
 	Reason     string

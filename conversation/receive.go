@@ -1,6 +1,7 @@
 package conversation
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 type receiver struct {
 	hall *Hall
 	rel  latchkey.Relation
+	id   string // of a message that has none of its own; "": none
 }
 
 // Receive stores what an inviter sent. When it returns nil, the message and its event are on disk, so the
@@ -62,7 +64,7 @@ func (v *receiver) message(ctx context.Context, contentType string, body []byte,
 	m := latchkey.Message{
 		ID: latchkey.NewMessageID(), Relation: v.rel.ID, Account: v.rel.Account, Inviter: v.rel.Inviter, Direction: latchkey.ToGuest,
 		ContentType: "text/plain", Text: latchkey.Text(text), State: latchkey.MessageAccepted, Time: now,
-		RemoteID: remoteID, WantDelivered: wantDelivered && remoteID != "", WantDisplayed: wantDisplayed && remoteID != "",
+		RemoteID: cmp.Or(remoteID, v.id), WantDelivered: wantDelivered && remoteID != "", WantDisplayed: wantDisplayed && remoteID != "",
 	}
 	e := latchkey.Event{
 		Type: latchkey.MessageEvent, Time: now, Account: v.rel.Account, From: string(v.rel.Inviter),

@@ -94,53 +94,6 @@ func TestOnlyWhatWasAskedForIsSent(t *testing.T) {
 	})
 }
 
-// B5.06: a wrapped type that the phone did not list is not sent, and doesn't wait for ever.
-func TestReceiptIsNotSentToAPhoneThatListsNone(t *testing.T) {
-	bubble(t, conversation.Options{}, func(t *testing.T, w *world) {
-		w.phone.types = []string{"text/plain"}
-		if err := w.channelTo().says(t.Context(), "r1", "positive-delivery", "hi"); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.hall.Ack(t.Context(), bob, 100); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		equal(t, "receipts", w.phone.receipts())
-		if _, receipts, err := w.db.Waiting(t.Context(), w.rel.ID); err != nil || len(receipts) != 0 {
-			t.Errorf("waiting %v, %v", receipts, err)
-		}
-	})
-}
-
-// B5.07: a receipt that comes due without a channel opens one; if that is refused for good, the receipt waits
-// for the next channel instead of getting lost.
-func TestReceiptOutlivesARefusedCall(t *testing.T) {
-	bubble(t, conversation.Options{}, func(t *testing.T, w *world) {
-		ch := w.channelTo()
-		if err := ch.says(t.Context(), "r1", "positive-delivery", "hi"); err != nil {
-			t.Fatal(err)
-		}
-		_ = ch.Close(t.Context(), "")
-		w.phone.answer = func(_ context.Context, n int) error {
-			if n == 2 {
-				return &conversation.CallRefused{Code: 486}
-			}
-			return nil
-		}
-		if err := w.hall.Ack(t.Context(), bob, 100); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		if n := w.phone.called(); n != 2 {
-			t.Errorf("%d calls, want 2", n)
-		}
-		w.send("again")
-		synctest.Wait()
-		equal(t, "receipts", w.phone.receipts(), "r1 delivered")
-	})
-}
-
 // B3.09: several notifications in one message (RFC 5438 §8.3), and content with a transfer encoding (RFC 2045 §6), count like any other.
 func TestWrappedInMIMEIsReadAlike(t *testing.T) {
 	bubble(t, conversation.Options{}, func(t *testing.T, w *world) {

@@ -40,7 +40,8 @@ type room struct {
 
 	tried    []chan<- struct{} // closed when what waited was sent or could not be
 	retries  int
-	earliest time.Time   // no call of ours before it
+	seen     bool        // the inviter came online while an attempt was under way
+	earliest time.Time   // nothing goes out before it
 	retry    *time.Timer // next attempt to reach the inviter
 	idle     *time.Timer // the channel's
 	leave    *time.Timer
@@ -157,7 +158,7 @@ func (r *room) wake() {
 	case r.worker != nil:
 		r.again = true
 	case r.channel == nil && (r.dialing != nil || len(r.ringing) > 0): // the channel's opening will look
-	case r.channel == nil && time.Now().Before(r.earliest):
+	case time.Now().Before(r.earliest):
 		r.retry.Reset(time.Until(r.earliest))
 	default:
 		r.retry.Stop()
@@ -221,7 +222,7 @@ func (r *room) delivered(ch Channel, d delivery) {
 			r.later(0)
 		}
 	case d.err != nil:
-		r.later(0)
+		r.later(d.wait)
 	case d.needChannel && r.channel == nil:
 		if len(r.ringing) == 0 {
 			r.dial()
@@ -229,13 +230,16 @@ func (r *room) delivered(ch Channel, d delivery) {
 	case d.needChannel || r.again:
 		r.wake()
 	default:
-		r.retries = 0
+		r.retries, r.seen = 0, false
 	}
 }
 
 // later sets the next attempt: doubling waits, or what the peer asked for if that is longer. A new message shortens
 // our own wait, but not below the first one, and never the peer's.
 func (r *room) later(atLeast time.Duration) {
+	if r.seen {
+		r.seen, atLeast = false, 0 // what the peer asked for is out of date
+	}
 	wait := max(r.hall.opt.Retry<<min(r.retries, 6), atLeast)
 	r.retries++
 	r.earliest = time.Now().Add(max(r.hall.opt.Retry, atLeast))
@@ -252,7 +256,7 @@ func (r *room) adopt(ch Channel) {
 		r.interrupt()
 		r.closeAside(old, "", r.worker)
 	}
-	r.channel, r.earliest = ch, time.Time{}
+	r.channel, r.earliest, r.seen = ch, time.Time{}, false
 	r.guest.rest()
 	r.guest.mute = false
 	r.idleAgain()

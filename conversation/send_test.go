@@ -429,9 +429,7 @@ func TestReachableInviterIsCalledAtOnce(t *testing.T) {
 		if n := w.phone.called(); n != 1 {
 			t.Fatalf("%d calls before the news, want one", n)
 		}
-		if err := w.hall.Reachable(w.rel); err != nil {
-			t.Fatalf("Reachable = %v", err)
-		}
+		w.hall.Returned(w.rel.Inviter.Address())
 		synctest.Wait()
 		equal(t, "texts", w.phone.texts(), "hi")
 	})

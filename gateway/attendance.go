@@ -91,15 +91,13 @@ func (g *Gateway) pass(ctx context.Context, a latchkey.Address, r registrar.Repo
 		}
 	}
 	for _, name := range names {
+		if r.Online {
+			g.hall.Returned(name)
+		}
 		if r.Doubtful {
 			g.board.Ask(name)
 		} else {
 			g.board.Told(name, s, r.Features != "")
-		}
-	}
-	for _, rel := range relations {
-		if r.Online {
-			_ = g.hall.Reachable(rel) // a room that is too busy to hear it is not waiting
 		}
 	}
 	return nil

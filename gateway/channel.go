@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"latchkey"
@@ -37,7 +38,7 @@ const (
 	receiveTimeout = 15 * time.Second
 )
 
-// wire joins a SIP dialog with an MSRP session: it is what conversation knows as Dialer
+// wire joins a SIP dialog with an MSRP session: it is what conversation knows as Dialer (in interaction mode session)
 // and IncomingCall. It owns no state beyond the channels' own.
 type wire struct {
 	engine  *b2bua.Engine
@@ -50,11 +51,17 @@ type wire struct {
 // Dial calls the relation's inviter on behalf of the guest: INVITE with an MSRP offer
 // through the core, then the connection by whichever side SDP says (F28).
 func (w *wire) Dial(ctx context.Context, rel latchkey.Relation, opt conversation.CallOptions, to conversation.Receiver) (conversation.Channel, error) {
-	ch, err := w.dial(ctx, rel, opt, to, w.ports.offering(false), true)
+	return w.dialAs(ctx, sessionService, rel, opt, to)
+}
+
+// dialAs is Dial for a service of CPM.
+func (w *wire) dialAs(ctx context.Context, service string, rel latchkey.Relation, opt conversation.CallOptions, to conversation.Receiver) (conversation.Channel, error) {
+	header := append(serviceHeader(service), conversationHeader(opt)...)
+	ch, err := w.dial(ctx, service, rel, header, to, w.ports.offering(false), true)
 	if notAcceptable(err) {
 		// RFC 6714 §4.3: a peer without CEMA answers 488 or port 0 when c=/m= and path differ, and one without TLS does when that is
 		// offered; F35: once more, plain.
-		ch, err = w.dial(ctx, rel, opt, to, w.ports.offering(true), false)
+		ch, err = w.dial(ctx, service, rel, header, to, w.ports.offering(true), false)
 	}
 	switch {
 	case err == nil:
@@ -71,11 +78,11 @@ func notAcceptable(err error) bool {
 	return ok && refused.Code == notAcceptableHere || errors.Is(err, msrpsdp.ErrNotAcceptable)
 }
 
-func (w *wire) dial(ctx context.Context, rel latchkey.Relation, opt conversation.CallOptions, to conversation.Receiver, port *msrpPort, cema bool) (*channel, error) {
+func (w *wire) dial(ctx context.Context, service string, rel latchkey.Relation, header []b2bua.Field, to conversation.Receiver, port *msrpPort, cema bool) (*channel, error) {
 	ch := w.newChannel(rel, to, port, port.NewURI())
 	local := w.ports.describe(port, ch.session.Local())
 	local.CEMA = cema
-	if err := ch.place(ctx, local, sessionService, chatHeader(opt)); err != nil {
+	if err := ch.place(ctx, local, service, header); err != nil {
 		return nil, err
 	}
 	go ch.watch() // ends with the session or the dialog, each of which ends on Shutdown
@@ -133,17 +140,25 @@ func (ch *channel) place(ctx context.Context, local msrpsdp.Local, service strin
 	return nil
 }
 
-// sessionService is the ICSI of a chat: plain in P-Preferred-Service and P-Asserted-Service (RFC 6050), escaped in
-// feature tags.
-const sessionService = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.session"
+// Services of CPM (PROTOCOLS B3.03): a chat, one message by SIP, and one that is too long for that.
+const (
+	sessionService = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.session"
+	pageService    = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.msg"
+	largeService   = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.largemsg"
+)
 
-// chatHeader is what makes an INVITE a 1-to-1 chat of RCS (PROTOCOLS B3.04, B1.12-B1.15).
-func chatHeader(opt conversation.CallOptions) []b2bua.Field {
-	return []b2bua.Field{
-		{Name: "Accept-Contact", Value: `*;+g.3gpp.icsi-ref="urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session";require;explicit`},
-		{Name: "Conversation-ID", Value: opt.ConversationID},
-		{Name: "Contribution-ID", Value: opt.ContributionID},
+// serviceHeader is what makes an INVITE a chat of RCS (PROTOCOLS B3.04, B1.12-B1.15). A page asks for its service
+// without require and explicit: a phone of a plain IM system names none (R14).
+func serviceHeader(service string) []b2bua.Field {
+	contact := `*;+g.3gpp.icsi-ref="` + strings.ReplaceAll(service, ":", "%3A") + `"`
+	if service != pageService {
+		contact += ";require;explicit"
 	}
+	return []b2bua.Field{{Name: "Accept-Contact", Value: contact}}
+}
+
+func conversationHeader(opt conversation.CallOptions) []b2bua.Field {
+	return []b2bua.Field{{Name: "Conversation-ID", Value: opt.ConversationID}, {Name: "Contribution-ID", Value: opt.ContributionID}}
 }
 
 // channel is one MSRP session in one SIP dialog. It ends when either ends.

@@ -313,7 +313,7 @@ func TestNextMessageAfterABYEOpensANewCall(t *testing.T) {
 // F35: a refusal is an event with a reason, and never silence.
 func TestRefusalIsToldWithAReason(t *testing.T) {
 	t.Parallel()
-	for _, code := range []int{486, 603, 488} {
+	for _, code := range []int{486, 603, 488, 415, 404} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			t.Parallel()
 			w := gatewaytest.New(t, gatewaytest.Plan{})
@@ -331,6 +331,38 @@ func TestRefusalIsToldWithAReason(t *testing.T) {
 				t.Errorf("%d INVITEs, want %d", n, want)
 			}
 		})
+	}
+}
+
+// F36: both call at once. Alice's call lives and ours is cancelled; nothing is lost or doubled on the way.
+func TestCrossingCallsLeaveOneSession(t *testing.T) {
+	t.Parallel()
+	w := gatewaytest.New(t, gatewaytest.Plan{})
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{RingFor: gatewaytest.Patience})
+	b := w.Guest()
+	b.Login().Wants(200)
+	sent := b.Send(gatewaytest.Alice, "from the guest")
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(a.Invites()) == 1 })
+	if _, err := a.Send(w.Within(gatewaytest.Patience), b.Account, "from Alice"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1)
+	if err != nil || got[0].ID != sent.ID {
+		t.Fatalf("Alice got %+v, %v", got, err)
+	}
+	came, delivered := false, false
+	b.Events(func(e gatewaytest.Event) bool { // in either order
+		came = came || e.Type == "message" && e.Message.Text == "from Alice"
+		delivered = delivered || e.Type == "delivery" && e.Message.ID == sent.ID && e.Message.State == "delivered"
+		return came && delivered
+	})
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(a.Requests("CANCEL")) == 1 })
+	b.Send(gatewaytest.Alice, "one more")
+	if got, err = a.Wait(w.Within(gatewaytest.Patience), "message", 2); err != nil || got[1].Text != "one more" {
+		t.Fatalf("Alice got %+v, %v", got, err)
+	}
+	if n := len(a.Invites()); n != 1 || len(a.Events("repeat")) != 0 || w.Dialogs() != 1 {
+		t.Errorf("%d INVITEs, repeats %+v, %d dialogs; want one, none, one", n, a.Events("repeat"), w.Dialogs())
 	}
 }
 
@@ -356,7 +388,32 @@ func TestMessageWaitsForTheInviterOverARestart(t *testing.T) {
 	}
 }
 
-// F34, R25.
+// F34: the guest is connected and so Alice is watched; when she is seen to be back, what waits goes out, whatever time the network
+// had named.
+func TestMessageGoesOutWhenTheInviterIsSeen(t *testing.T) {
+	t.Parallel()
+	w := gatewaytest.New(t, gatewaytest.Plan{})
+	b := w.Guest()
+	b.Login().Wants(200)
+	b.Stream() // while it is open, Alice is asked about
+	b.Events(func(e gatewaytest.Event) bool { return e.Type == "status" && e.Status == "offline" })
+	w.Core.Fault("INVITE", &imstest.Fault{Code: 480, Times: 1, Fields: []imstest.Field{{Name: "Retry-After", Value: "600"}}})
+	b.Send(gatewaytest.Alice, "when you are back")
+	if _, err := w.Core.WaitRequests(w.Within(gatewaytest.Patience), "INVITE", 1); err != nil {
+		t.Fatal(err)
+	}
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { // asking tells all who watch
+		var is struct{ Status string }
+		b.Do("GET", "/rcsgw/invitee/status/"+gatewaytest.Alice, "").Wants(200).Into(&is)
+		return is.Status == "online"
+	})
+	if got, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1); err != nil || got[0].Text != "when you are back" {
+		t.Errorf("Alice got %+v, %v", got, err)
+	}
+}
+
+// R25.
 func TestOnlinePolicyRefusesMessagesToWhoIsOffline(t *testing.T) {
 	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--require-online"}})

@@ -118,15 +118,15 @@ func (g *Gateway) wire() {
 	account := g.accounts()
 	g.board = presence.New(g.sip, presence.Options{
 		Core: c.SIPCore, Credentials: auth.Credentials, ServiceRoute: g.registrar.ServiceRoute, Identity: g.registrar.Identity,
-		Originate: account.asServer(), Log: log,
+		Originate: account.asServer(), Returned: func(who latchkey.Address) { g.hall.Returned(who) }, Log: log,
 	})
 	g.engine = b2bua.New(g.sip, b2bua.Options{Core: c.SIPCore, Trusted: c.SIPTrusted, Log: log})
 	w := &wire{
 		engine: g.engine, ports: g.msrp, peers: newPeerPolicy(c.MSRPPeers, g.core),
 		account: account, log: log,
 	}
-	g.hall = conversation.New(g.db, w, g.keeper, g.board, conversation.Options{
-		RequireOnline: c.RequireOnline, Porter: &porter{w, g.files}, FileWays: c.FileWays, Log: log,
+	g.hall = conversation.New(g.db, w.dialer(c.Pager), g.keeper, g.board, conversation.Options{
+		RequireOnline: c.RequireOnline, Unwanted: g.unwanted, Porter: &porter{w, g.files}, FileWays: c.FileWays, Log: log,
 	})
 	if c.SMS != nil {
 		g.sms = newSMS(*c.SMS, g.db, onlyLogged{log}, log)
@@ -140,10 +140,19 @@ func (g *Gateway) wire() {
 		Policy: guest.Policy{Any: c.InvitePolicy.Any, Level: c.InvitePolicy.Level}, Lifetime: c.AccountLifetime, KeepAccount: c.KeepAccount,
 		Channels: channels(c), Online: g.hall.Online, Notify: g.courier.Wake, Log: log,
 	})
-	keeper := &doorkeeper{desk: g.desk, board: g.board, hall: g.hall, wire: w, files: g.files, parts: g.db, streamsOnly: c.StreamsOnly, log: log}
+	keeper := &doorkeeper{desk: g.desk, board: g.board, hall: g.hall, wire: w, files: g.files, parts: g.db, streamsOnly: c.StreamsOnly, inviteBySIP: c.InviteBySIP, log: log}
 	newInPath(g, keeper).serve()
 	g.serveLookout()
 	g.front.serve(g)
+}
+
+// unwanted ends the relation of a guest from whom the inviter wants to hear nothing (PROTOCOLS B2.16).
+func (g *Gateway) unwanted(rel latchkey.Relation) {
+	g.running.Go(func() { // ends with the Desk's patience
+		if err := g.desk.Farewell(g.ctx, rel.ID, latchkey.Unwanted); err != nil {
+			g.log.Warn("relation is not ended yet", latchkey.LogRelation, rel.ID, latchkey.LogError, err)
+		}
+	})
 }
 
 // coreAddr is the core's address, the zero Addr if it can't be found now.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -31,26 +32,28 @@ type doorkeeper struct {
 	log   *slog.Logger
 
 	streamsOnly bool // guests without a stream are away
+	inviteBySIP bool // a registered user's approach to somebody who isn't is an invitation (R1)
 }
 
-// ServeInvite answers an INVITE towards a temporary account.
+// ServeInvite answers an INVITE towards a temporary account, or to somebody who may get one.
 func (d *doorkeeper) ServeInvite(in *b2bua.Incoming) {
-	rel, err := d.admit(in)
+	rel, word, err := d.meet(in.Context(), approachOf(in))
 	if err != nil {
-		code := latchkey.KindOf(err).Row().SIP
+		// KindAlreadyRegistered and KindOffline say that the call is between registered users, and none of ours.
+		code, fields := refusal(err)
 		d.log.Info("call refused", latchkey.LogCallID, in.CallID(), "code", code, latchkey.LogError, err)
-		_ = in.Refuse(code, "")
+		_ = in.Refuse(code, "", fields...)
 		return
 	}
 	if f := fileOf(in); f != nil {
 		d.hall.ServeFile(in.Context(), rel, &incomingFile{wire: d.wire, vault: d.files, parts: d.parts, rel: rel, in: in, offered: *f})
 		return
 	}
-	d.hall.ServeCall(in.Context(), rel, &incomingCall{wire: d.wire, rel: rel, in: in})
-}
-
-func (d *doorkeeper) admit(in *b2bua.Incoming) (latchkey.Relation, error) {
-	return d.relate(in.Context(), in.Called(), in.Asserted())
+	call := &incomingCall{wire: d.wire, rel: rel, in: in}
+	d.hall.ServeCall(in.Context(), rel, call)
+	if word != "" && call.taken {
+		d.hall.Tell(rel, word)
+	}
 }
 
 // relate finds the relation between one of the names of who is called and one of the identities
@@ -95,9 +98,15 @@ func (d *doorkeeper) ServeOptions(t *sipua.Transaction) {
 
 // incomingCall is A's INVITE as the conversation sees it.
 type incomingCall struct {
-	wire *wire
-	rel  latchkey.Relation
-	in   *b2bua.Incoming
+	wire  *wire
+	rel   latchkey.Relation
+	in    *b2bua.Incoming
+	taken bool // Accept has succeeded
+}
+
+// IsOneMessage reports whether the call is for a message that is too long for SIP (PROTOCOLS B2.13).
+func (c *incomingCall) IsOneMessage() bool {
+	return strings.Contains(c.in.Header("Accept-Contact"), "oma.cpm.largemsg")
 }
 
 func (c *incomingCall) Context() context.Context { return c.in.Context() }
@@ -136,6 +145,7 @@ func (c *incomingCall) Accept(ctx context.Context, to conversation.Receiver) (co
 		ch.abandon()
 		return nil, err
 	}
+	c.taken = true
 	go ch.watch() // ends with the session or the dialog, each of which ends on Shutdown
 	return ch, nil
 }

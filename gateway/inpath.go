@@ -33,7 +33,6 @@ type inPath struct {
 	border *b2bua.ISC
 	db     *storage.DB
 	wire   *wire
-	domain string
 	anchor AnchorMode
 	log    *slog.Logger
 }
@@ -43,30 +42,28 @@ func newInPath(g *Gateway, keeper *doorkeeper) *inPath {
 	border := b2bua.NewISC(b2bua.ISCOptions{
 		Own: g.engine.Owns, Trusted: g.engine.TrustsHost, Core: hopHost(c.SIPCore), Host: c.Domain, IOI: c.SIPIOI, ResponseSource: c.SIPResponseSource,
 	})
-	return &inPath{doorkeeper: keeper, engine: g.engine, border: border, db: g.db, wire: keeper.wire, domain: c.Domain, anchor: c.Anchor, log: g.log}
+	return &inPath{doorkeeper: keeper, engine: g.engine, border: border, db: g.db, wire: keeper.wire, anchor: c.Anchor, log: g.log}
 }
 
 // serve makes the engine ask here first.
 func (p *inPath) serve() {
 	p.engine.Handle(p)
 	p.engine.On(sip.OPTIONS, p.route(p.doorkeeper.ServeOptions))
-	for _, m := range []sip.RequestMethod{sip.MESSAGE, sip.SUBSCRIBE, sip.PUBLISH, sip.REFER} {
+	p.engine.On(sip.MESSAGE, p.serveMessage)
+	for _, m := range []sip.RequestMethod{sip.SUBSCRIBE, sip.PUBLISH, sip.REFER} {
 		p.engine.On(m, p.route(p.engine.NotAllowed))
 	}
 }
 
-// Passes reports whether a request goes through: it comes from a trusted neighbour and is for somebody who is no guest of
-// ours, by a Route of ours, as on ISC, or because its R-URI is not ours.
+// Passes reports whether a request goes through: it comes from a trusted neighbour, by a Route of ours with one of the neighbour's
+// behind it, as on ISC, and is for somebody who is no guest of ours. All else is here to stay.
 func (p *inPath) Passes(req *sip.Request) bool {
 	if !p.engine.Trusts(req) {
 		return false
 	}
-	if routes := dialog.Values(req, "Route"); len(routes) > 0 {
-		if !p.engine.Owns(dialog.URI(routes[0])) {
-			return false
-		}
-	} else if host := req.Recipient.Host; host == p.domain || p.engine.Owns(req.Recipient.String()) {
-		return false
+	routes := dialog.Values(req, "Route")
+	if len(routes) < 2 || !p.engine.Owns(dialog.URI(routes[0])) {
+		return false // without a way back, as TS 24.229 §5.7.5 has it, the core would send it here again
 	}
 	for _, name := range p.engine.Called(req) {
 		if p.isGuest(name) {
@@ -90,7 +87,7 @@ func (p *inPath) isGuest(uri string) bool {
 
 // ServeInvite bridges a call that goes through.
 func (p *inPath) ServeInvite(in *b2bua.Incoming) {
-	if !p.Passes(in.Request()) {
+	if !p.Passes(in.Request()) || p.invites(in.Context(), approachOf(in)) {
 		p.doorkeeper.ServeInvite(in)
 		return
 	}
@@ -109,6 +106,15 @@ func (p *inPath) ServeInvite(in *b2bua.Incoming) {
 	if err := p.engine.Bridge(in, on); err != nil && !errors.Is(err, context.Canceled) {
 		p.log.Info("call went through no further", latchkey.LogCallID, in.CallID(), latchkey.LogError, err)
 	}
+}
+
+// serveMessage carries a MESSAGE on, unless it is for a guest or makes somebody one.
+func (p *inPath) serveMessage(t *sipua.Transaction) {
+	if p.Passes(t.Request) && p.introduces(t.Request) {
+		p.doorkeeper.ServeMessage(t)
+		return
+	}
+	p.route(p.doorkeeper.ServeMessage)(t)
 }
 
 // route carries a request other than INVITE on if it goes through, and leaves it to next if not.

@@ -73,11 +73,6 @@ func collect(flags *pflag.FlagSet, env func(string) string) (map[string]value, e
 		}
 		return value{}, false
 	}
-	for name, instead := range missing() {
-		if v, ok := from(name); ok {
-			return nil, notSupported(v.from, instead)
-		}
-	}
 	if path, ok := from("config"); ok {
 		var err error
 		if given, err = readFile(path); err != nil {
@@ -120,9 +115,6 @@ func readFile(path value) (map[string]value, error) {
 		key, node := root.Content[i], root.Content[i+1]
 		where := fmt.Sprintf("%s:%d: %s", path.text, key.Line, key.Value)
 		o, ok := known[key.Value]
-		if instead, later := missing()[key.Value]; later {
-			return nil, notSupported(where, instead)
-		}
 		if !ok || o.Name == "config" {
 			return nil, fmt.Errorf("%s: is not an option%s", where, didYouMean(key.Value))
 		}
@@ -228,9 +220,6 @@ func (c *Config) complete() error {
 func flagError(err error) error {
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		name := unknown.GetSpecifiedName()
-		if instead, later := missing()[name]; later {
-			return notSupported("--"+name, instead)
-		}
 		return fmt.Errorf("--%s: is not an option%s", name, didYouMean(name))
 	}
 	if needs, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
@@ -242,10 +231,6 @@ func flagError(err error) error {
 		}
 	}
 	return err
-}
-
-func notSupported(where, instead string) error {
-	return fmt.Errorf("%s: is unknown to this version (not supported); %s", where, instead)
 }
 
 // didYouMean suggests the option that is nearest to a word, or points at the list.

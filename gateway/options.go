@@ -29,6 +29,7 @@ type Config struct {
 	KeepAccount     bool            // on-logout keep: the account outlives its last relation
 	LinkStyle       guest.LinkStyle // where the password stands in a link
 	InvitePolicy    guest.Policy    // who may invite (R3)
+	InviteBySIP     bool            // who calls somebody unregistered by SIP invites them (R1)
 	RequireOnline   bool            // guests may send only while the inviter is online (R25)
 
 	SIPListen          []string // "udp:host:port" or "tcp:host:port", as sipua.Options takes them
@@ -48,6 +49,7 @@ type Config struct {
 	IMServer           string             // SIP URI; the core's where the option says nothing
 	FileServer         string             // SIP URI; the core's where the option says nothing
 	SkipInteraction    bool               // accounts are registered at the core alone (R4)
+	Pager              bool               // interaction-mode pager: messages go by SIP MESSAGE (R14)
 	MSRPListen         []string           // "tcp:host:port" or "tls:host:port"; calls offer the first one
 	MSRPPeers          []netip.Prefix     // networks that MSRP may connect to; nil: the default policy
 	Anchor             AnchorMode         // whose MSRP goes through the gateway
@@ -141,6 +143,7 @@ func Options() []Option {
 		{Name: "on-logout", Default: "delete", Help: "what becomes of an account when its last relation ends: delete or keep", Example: "keep", set: setOnLogout},
 		{Name: "link-style", Default: "query", Help: "where a link carries the password: query (?passwd=) or fragment (#passwd=, never sent to a server)", Example: "fragment", set: setLinkStyle},
 		{Name: "invite-policy", Default: "valid", Help: "who may invite: any subscriber, valid (active) ones, or level:N (active ones of level N and up)", Example: "level:3", set: setInvitePolicy},
+		{Name: "invite-by-sip", Default: "true", Help: "whether a registered user's SIP INVITE for a chat, or MESSAGE, to somebody who is not registered is an invitation; it must come from a host of sip-trusted", Example: "false", Bool: true, set: boolean(func(c *Config) *bool { return &c.InviteBySIP })},
 		{Name: "require-online", Default: "false", Help: "guests may send only while the inviter is online", Example: "true", Bool: true, set: boolean(func(c *Config) *bool { return &c.RequireOnline })},
 		{Name: "sip-listen", Default: "udp:127.0.0.1:5080,tcp:127.0.0.1:5080", Help: "list of SIP listeners, udp: or tcp: and an address", Example: "udp:192.0.2.10:5060,tcp:192.0.2.10:5060", List: true, set: setSIPListen},
 		{Name: "sip-core", Default: "sip:127.0.0.1:5060", Help: "first hop into the core", Example: "sip:core.example.com:5060;transport=tcp", set: setSIPCore},
@@ -159,6 +162,7 @@ func Options() []Option {
 		{Name: "im-server", Meaning: "same as sip-core", Help: "interaction server for messages", Example: "sip:im.example.com", set: hop(func(c *Config) *string { return &c.IMServer })},
 		{Name: "file-server", Meaning: "same as sip-core", Help: "interaction server for files", Example: "sip:ft.example.com", set: hop(func(c *Config) *string { return &c.FileServer })},
 		{Name: "interaction-skip", Default: "false", Help: "accounts that the directory allots are registered at the core alone, not at the interaction servers", Example: "true", Bool: true, set: boolean(func(c *Config) *bool { return &c.SkipInteraction })},
+		{Name: "interaction-mode", Default: "session", Help: "how messages go to inviters: session (INVITE and MSRP) or pager (SIP MESSAGE; above 1300 bytes by a call for the one message)", Example: "pager", set: setInteractionMode},
 		{Name: "msrp-listen", Default: "tcp:127.0.0.1:2855", Help: "list of MSRP listeners, tcp: or tls: and an address; calls offer the first one and, where that gets 488, the first tcp:; answers take TLS where it is offered; tls: shows the certificate of http-tls-cert, or a self-signed one by its fingerprint", Example: "tcp:192.0.2.10:2855,tls:192.0.2.10:2856", List: true, set: setMSRPListen},
 		{Name: "msrp-peers", Meaning: "public addresses, and, where sip-core is loopback or private, addresses of that same class; never link-local", Help: "list of networks (CIDR) that MSRP may connect to", Example: "192.0.2.0/24,2001:db8::/32", List: true, set: setMSRPPeers},
 		{Name: "anchor", Default: "always", Help: "whose MSRP goes through the gateway where it is an application server in the path: always (everybody's), or guests or never (only what ends here; other calls are signalling alone)", Example: "never", set: setAnchor},
@@ -176,13 +180,5 @@ func Options() []Option {
 		{Name: "mms", Help: "multimedia message centre for invitations: mm7+http:// or mm7+https://, with vasp, vas and from behind a question mark; its reports are taken at /mm7 on admin-listen", Example: "mm7+https://latchkey:@/etc/latchkey/mm7-password@mmsc.example.com/mm7?vasp=latchkey&vas=invitations", Secret: true, set: setMMS},
 		{Name: "log-level", Default: "info", Help: "least level that is logged: debug, info, warn or error", Example: "debug", set: setLogLevel},
 		{Name: "log-format", Default: "text", Help: "text or json", Example: "json", set: setLogFormat},
-	}
-}
-
-// missing names what this version does not do yet, and what can be done instead. Who sets
-// one is told so; nothing is accepted and then ignored.
-func missing() map[string]string {
-	return map[string]string{
-		"interaction-mode": "leave it out: chats are INVITE and MSRP",
 	}
 }

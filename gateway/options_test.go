@@ -111,7 +111,6 @@ func TestBadValuesAreNamedOnOneLine(t *testing.T) {
 		{[]string{"--sms", "smpp://me:hush@x?region=XX"}, []string{"--sms", `"XX" is not a country`}},
 		{[]string{"--mms", "http://x"}, []string{"--mms", "mm7+http://"}},
 		{[]string{"--mms", "mm7+http://x?vsap=1"}, []string{"--mms", "vsap: is not a setting"}},
-		{[]string{"--interaction-mode=pager"}, []string{"--interaction-mode", "not supported"}},
 		{[]string{"--guest-mode", "ue"}, []string{"--guest-mode", `"ue" is not one of register, as`}},
 		{[]string{"--scscf", "scscf.example"}, []string{"--scscf", "not a SIP URI"}},
 		{[]string{"--asserted-service=maybe"}, []string{"--asserted-service", "not true or false"}},
@@ -119,6 +118,8 @@ func TestBadValuesAreNamedOnOneLine(t *testing.T) {
 		{[]string{"--sip-identity", "latchkey"}, []string{"--sip-identity", "not a SIP URI"}},
 		{[]string{"--reg-event", "off"}, []string{"--reg-event", "not one of confirm, standing, none"}},
 		{[]string{"--inviter-logout", "delete"}, []string{"--inviter-logout", "not one of end, keep"}},
+		{[]string{"--interaction-mode=page"}, []string{"--interaction-mode", `"page" is not one of session, pager`}},
+		{[]string{"--invite-by-sip=maybe"}, []string{"--invite-by-sip", `"maybe" is not true or false`, "false"}},
 		{[]string{"--domian", "x"}, []string{"--domian", "did you mean domain?"}},
 		{[]string{"--data"}, []string{"--data", "needs a value", "latchkey.db"}},
 		{[]string{"--http-tls-cert", "x.pem"}, []string{"http-tls-cert", "http-tls-key"}},
@@ -138,15 +139,11 @@ func TestBadValuesAreNamedOnOneLine(t *testing.T) {
 	if _, err := Load([]string{"--help"}, noEnv); !errors.Is(err, ErrHelp) {
 		t.Errorf("Load(--help) = %v, want ErrHelp", err)
 	}
-	if _, err := Load(nil, func(k string) string { return map[string]string{"LATCHKEY_INTERACTION_MODE": "pager"}[k] }); err == nil || !strings.Contains(err.Error(), "LATCHKEY_INTERACTION_MODE") {
-		t.Errorf("Load(LATCHKEY_INTERACTION_MODE) = %v, want it refused by name", err)
-	}
 }
 
 func TestBadFilesAreNamedWithTheirLine(t *testing.T) {
 	for text, want := range map[string]string{
 		"data: x.db\nhttp-lisen: 127.0.0.1:1\n": "latchkey.yaml:2: http-lisen: is not an option; did you mean http-listen?",
-		"interaction-mode: pager\n":             "latchkey.yaml:1: interaction-mode: is unknown to this version",
 		"data: a\ndata: b\n":                    "latchkey.yaml:2: data: stands here a second time",
 		"\ndata: [a]\n":                         "latchkey.yaml:2: data: must be one plain value",
 		"data:\n":                               "latchkey.yaml:1: data: has no value",

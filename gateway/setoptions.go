@@ -185,6 +185,13 @@ func setAnchor(c *Config, v string) error {
 	return oneOf(v, &c.Anchor, AnchorAlways, AnchorGuests, AnchorNever)
 }
 
+func setInteractionMode(c *Config, v string) error {
+	var mode string
+	err := oneOf(v, &mode, "session", "pager")
+	c.Pager = mode == "pager"
+	return err
+}
+
 func setSIPListen(c *Config, v string) error {
 	for _, l := range list(v) {
 		network, addr, _ := strings.Cut(l, ":")

@@ -94,3 +94,20 @@ func TestListeningGuestIsToldWhenTheInviterComes(t *testing.T) {
 		return e.Type == "status" && e.URI == gatewaytest.Alice && e.Status == "online"
 	})
 }
+
+// B2.14: OPTIONS to the gateway itself is answered for liveness, to anybody, and makes no dialog.
+func TestGatewayAnswersOPTIONSForItself(t *testing.T) {
+	t.Parallel()
+	w := gatewaytest.New(t, gatewaytest.Plan{})
+	x := w.Phone(gatewaytest.Stranger, imstest.Manner{})
+	w.Guest()
+	contact := w.Core.Bindings(gatewaytest.GuestURI)[0]
+	_, host, _ := strings.Cut(contact, "@")
+	res, err := x.Options(w.Within(gatewaytest.Patience), "sip:"+strings.TrimSuffix(host, ">"))
+	if err != nil || res.Status != 200 || !strings.Contains(res.Get("Accept"), "message/cpim") || res.Get("Contact") != "" {
+		t.Errorf("OPTIONS = %v, %v, want 200 without Contact", res, err)
+	}
+	if n := w.Dialogs(); n != 0 {
+		t.Errorf("%d dialogs", n)
+	}
+}

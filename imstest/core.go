@@ -29,6 +29,7 @@ type CoreOptions struct {
 	MaxExpires   time.Duration     // what is granted at most
 	Aliases      map[string]string // other identities of users, such as tel: URIs, to their address of record
 	IMServer     string            // host:port of an interaction server that INVITEs pass (see IMServer)
+	Unregistered string            // host:port of who takes INVITE and MESSAGE to people whom the core does not know, such as an application server
 	ServiceRoute bool
 	NoRegEvent   bool              // SUBSCRIBE is routed like any request, instead of answered by the core's notifier
 	PSI          map[string]string // domains whose users nobody registers, to host:port of the application server that has them

@@ -20,26 +20,29 @@ const (
 
 // Manner is how a phone behaves. It may be changed at any time by Phone.Behave.
 type Manner struct {
-	Tags        string        // in Contact of OPTIONS answers and registrations
-	OptionsCode int           // 0: 200
-	OptionsMute bool          // no answer to OPTIONS at all
-	AnswerCode  int           // to INVITE; 0: 200
-	RingFor     time.Duration // 180 before the answer, whichever it is
-	Reliable    bool          // the 180 wants a PRACK where the caller supports that (RFC 3262)
-	Setup       string        // of answers and offers: "" lets the phone choose passive to actpass; active, passive
-	NoCEMA      bool
-	NoReceipts  bool          // no IMDN
-	MuteMSRP    bool          // never connects and never listens: MSRP does not come up
-	LateMSRP    time.Duration // connects that late
-	Path        string        // a=path with another authority, "notresolvable.invalid:9" (F49a)
-	DiscardPort bool          // m= has port 9 where the phone is active, as some clients do (RFC 4145 §4.1)
-	MaxSize     int           // a=max-size; longer messages get 413 and are violations
-	Transport   string        // of MSRP: "" takes what is offered and offers TCP; tcp or tls: that alone, the other one gets 488
-	Fingerprint string        // of TLS: "" is the right one by SHA-256, SHA-1 the right one by that; none: it is left out; others stand as they are
-	Host        string        // address of MSRP; "": 127.0.0.1
-	NoMedia     bool          // answers INVITE with 200 and port 0 (RFC 3264 §6)
-	MSRPCode    int           // answers each SEND that has a body; 0: 200
-	Files       FileManner
+	Tags          string        // in Contact of OPTIONS answers and registrations
+	OptionsCode   int           // 0: 200
+	OptionsMute   bool          // no answer to OPTIONS at all
+	AnswerCode    int           // to INVITE; 0: 200
+	PageCode      int           // to MESSAGE; 0: 200
+	Language      string        // Accept-Language of INVITE and MESSAGE
+	RingFor       time.Duration // 180 before the answer, whichever it is
+	Reliable      bool          // the 180 wants a PRACK where the caller supports that (RFC 3262)
+	Setup         string        // of answers and offers: "" lets the phone choose passive to actpass; active, passive
+	NoCEMA        bool
+	NoReceipts    bool          // no IMDN
+	NoWrappedIMDN bool          // a=accept-wrapped-types lists no IMDN
+	MuteMSRP      bool          // never connects and never listens: MSRP does not come up
+	LateMSRP      time.Duration // connects that late
+	Path          string        // a=path with another authority, "notresolvable.invalid:9" (F49a)
+	DiscardPort   bool          // m= has port 9 where the phone is active, as some clients do (RFC 4145 §4.1)
+	MaxSize       int           // a=max-size; longer messages get 413 and are violations
+	Transport     string        // of MSRP: "" takes what is offered and offers TCP; tcp or tls: that alone, the other one gets 488
+	Fingerprint   string        // of TLS: "" is the right one by SHA-256, SHA-1 the right one by that; none: it is left out; others stand as they are
+	Host          string        // address of MSRP; "": 127.0.0.1
+	NoMedia       bool          // answers INVITE with 200 and port 0 (RFC 3264 §6)
+	MSRPCode      int           // answers each SEND that has a body; 0: 200
+	Files         FileManner
 }
 
 // PhoneOptions make a Phone.

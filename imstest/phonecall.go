@@ -21,14 +21,14 @@ func (p *Phone) Call(ctx context.Context, peer string) (*phoneCall, error) {
 	if c := p.standing(peer); c != nil {
 		return c, nil
 	}
-	return p.call(ctx, peer, "", "")
+	return p.call(ctx, peer, "", "", chatService)
 }
 
 // CallWith opens a chat whose INVITE carries a first message beside its offer (SIMPLE IM, PROTOCOLS B3.04),
 // and returns the message's imdn.Message-ID.
 func (p *Phone) CallWith(ctx context.Context, peer, text string) (id string, err error) {
 	id = token()
-	_, err = p.call(ctx, peer, text, id)
+	_, err = p.call(ctx, peer, text, id, chatService)
 	return id, err
 }
 
@@ -49,7 +49,10 @@ func (p *Phone) standing(peer string) *phoneCall {
 	}
 }
 
-func (p *Phone) call(ctx context.Context, peer, first, id string) (*phoneCall, error) {
+// chatService is a chat's service of CPM.
+const chatService = "oma.cpm.session"
+
+func (p *Phone) call(ctx context.Context, peer, first, id, service string) (*phoneCall, error) {
 	manner := p.mannered()
 	c := newPhoneCall(peer, token())
 	c.local, c.remote, c.seq = "<"+p.opt.URI+">", "<"+peer+">", 1
@@ -63,7 +66,7 @@ func (p *Phone) call(ctx context.Context, peer, first, id string) (*phoneCall, e
 	if manner.Setup == "active" {
 		setup = "active"
 	}
-	m := p.inviteOf(c, p.sdp(ep, setup), first, id)
+	m := p.inviteOf(c, p.sdp(ep, setup), first, id, service)
 	if setup == "actpass" && !manner.MuteMSRP {
 		ep.accept()
 	}
@@ -109,13 +112,16 @@ func (p *Phone) outcome(ctx context.Context, tx *clientTx) (*Message, error) {
 }
 
 // inviteOf makes the INVITE of a chat, alone or with a first message.
-func (p *Phone) inviteOf(c *phoneCall, sdp []byte, first, id string) *Message {
+func (p *Phone) inviteOf(c *phoneCall, sdp []byte, first, id, service string) *Message {
 	m := &Message{Method: "INVITE", URI: c.peer}
 	m.Add("Max-Forwards", "70").Add("From", c.local+";tag="+c.localTag).Add("To", c.remote).Add("Call-ID", c.callID).Add("CSeq", "1 INVITE").
 		Add("Contact", p.contact(true)).Add("Route", "<sip:"+p.opt.Core+";lr>").Add("Allow", phoneAllow).
-		Add("P-Preferred-Service", "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.session").
-		Add("Accept-Contact", `*;+g.3gpp.icsi-ref="urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session"`).
+		Add("P-Preferred-Service", "urn:urn-7:3gpp-service.ims.icsi."+service).
+		Add("Accept-Contact", `*;+g.3gpp.icsi-ref="urn%3Aurn-7%3A3gpp-service.ims.icsi.`+service+`"`).
 		Add("Contribution-ID", token()).Add("Conversation-ID", token())
+	if l := p.mannered().Language; l != "" {
+		m.Add("Accept-Language", l)
+	}
 	if first == "" {
 		m.Add("Content-Type", "application/sdp")
 		m.Body = sdp

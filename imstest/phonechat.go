@@ -163,36 +163,6 @@ func (p *Phone) receipt(c *phoneCall, peer, id, kind, status string) error {
 	return p.Page(ctx, peer, "message/cpim", body)
 }
 
-// Page sends a SIP MESSAGE outside of any chat (RFC 3428).
-func (p *Phone) Page(ctx context.Context, peer, contentType string, body []byte) error {
-	m := &Message{Method: "MESSAGE", URI: peer, Body: body}
-	m.Add("Max-Forwards", "70").Add("From", "<"+p.opt.URI+">;tag="+token()).Add("To", "<"+peer+">").Add("Call-ID", token()).Add("CSeq", "1 MESSAGE").
-		Add("Content-Type", contentType).Add("Route", "<sip:"+p.opt.Core+";lr>")
-	res, err := p.do(ctx, m, p.core())
-	if err == nil && res.Status >= 300 {
-		return &Refusal{res.Status, res.Reason}
-	}
-	return err
-}
-
-// paged takes a SIP MESSAGE.
-func (p *Phone) paged(m *Message, src source) {
-	peer := aor(uriOf(m.Get("From")))
-	if pai := firstOf(m, "P-Asserted-Identity"); pai != "" {
-		peer = aor(uriOf(pai))
-	}
-	switch mediaType(m.Get("Content-Type")) {
-	case "message/cpim":
-		p.respond(m, src, reply(m, 200, "OK", token()))
-		p.opened(peer, m.Body, nil, nil)
-	case "text/plain":
-		p.respond(m, src, reply(m, 200, "OK", token()))
-		p.tell(PhoneEvent{Type: "message", Peer: peer, Text: string(m.Body)})
-	default:
-		p.respond(m, src, reply(m, 415, "Unsupported Media Type", token()).Add("Accept", "message/cpim, text/plain"))
-	}
-}
-
 // Display says that the user has read a message of the peer (a displayed IMDN).
 func (p *Phone) Display(peer, id string) {
 	p.pmu.Lock()

@@ -89,7 +89,7 @@ func (p *Phone) SendFile(ctx context.Context, peer string, o FileOffer) (taken i
 
 // fileInvite makes the INVITE of a file, with its preview in a second part where there is one.
 func (p *Phone) fileInvite(c *phoneCall, sdp, icon []byte) *Message {
-	m := p.inviteOf(c, sdp, "", "")
+	m := p.inviteOf(c, sdp, "", "", chatService)
 	for i, f := range m.Fields {
 		switch f.Name {
 		case "P-Preferred-Service":

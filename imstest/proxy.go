@@ -129,6 +129,11 @@ func (c *Core) targets(m *Message, inDialog bool) (all []target, code int) {
 	if server := c.opt.PSI[of[strings.LastIndexByte(of, '@')+1:]]; server != "" {
 		return []target{{uri: m.URI, path: []string{"<sip:" + server + ";lr>"}}}, 0
 	}
+	elsewhere := c.opt.Unregistered != "" && !inDialog && (m.Method == "INVITE" || m.Method == "MESSAGE")
+	unknown := []target{{path: []string{"<sip:" + c.opt.Unregistered + ";lr>"}}}
+	if elsewhere && strings.HasPrefix(of, "tel:") {
+		return unknown, 0
+	}
 	if !c.serves(of) {
 		// Only what belongs to a dialog, or names a host by its address, is relayed.
 		if host, _ := hostPort(m.URI); !inDialog && net.ParseIP(strings.Trim(host[:strings.LastIndexByte(host, ':')], "[]")) == nil {
@@ -147,6 +152,9 @@ func (c *Core) targets(m *Message, inDialog bool) (all []target, code int) {
 		return all, 0
 	}
 	_, listed := c.opt.Users[of]
+	if elsewhere && !listed {
+		return unknown, 0
+	}
 	if _, registered := c.bindings[of]; listed || registered {
 		return nil, 480
 	}

@@ -42,9 +42,13 @@ func (p *Phone) sdp(ep *endpoint, setup string) []byte {
 	if ep.file != nil {
 		return ep.file.sdp(ep, host, port, family, transport, setup, manner)
 	}
+	wrapped := wrappedTypes
+	if manner.NoWrappedIMDN {
+		wrapped = []string{"text/plain"}
+	}
 	s := fmt.Sprintf("v=0\r\no=- %d %d IN %s %s\r\ns=-\r\nc=IN %s %s\r\nt=0 0\r\nm=message %s %s *\r\n"+
 		"a=accept-types:%s\r\na=accept-wrapped-types:%s\r\na=setup:%s\r\na=path:%s\r\na=sendrecv\r\n",
-		ep.born.Unix(), ep.born.UnixMicro(), family, host, family, host, port, transport, strings.Join(acceptTypes, " "), strings.Join(wrappedTypes, " "), setup, ep.local)
+		ep.born.Unix(), ep.born.UnixMicro(), family, host, family, host, port, transport, strings.Join(acceptTypes, " "), strings.Join(wrapped, " "), setup, ep.local)
 	if manner.MaxSize > 0 {
 		s += fmt.Sprintf("a=max-size:%d\r\n", manner.MaxSize)
 	}

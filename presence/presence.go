@@ -48,6 +48,9 @@ type Options struct {
 	// ServiceRoute is the account's route behind the core (RFC 3608 §6.1); nil: none.
 	ServiceRoute func(context.Context, latchkey.AccountID) ([]string, error)
 
+	// Returned is told of a watched person who comes online. It must not wait for the Board; nil: nobody is told.
+	Returned func(latchkey.Address)
+
 	Log *slog.Logger
 }
 
@@ -158,7 +161,9 @@ func (b *Board) probe(from latchkey.AccountID, of latchkey.Address) (*probe, err
 		p.status = b.newest(name, p.status, asked)
 		b.keep(name, p.status)
 		if w := b.watches[name]; w != nil {
-			w.tell(p.status)
+			if w.tell(p.status) && p.status.State == latchkey.StatusOnline && b.opt.Returned != nil {
+				b.opt.Returned(of)
+			}
 		}
 		b.mu.Unlock()
 		close(p.done)

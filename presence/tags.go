@@ -19,6 +19,8 @@ const (
 	iariFile     = "urn:urn-7:3gpp-application.ims.iari.rcse.ft"
 	iariFileHTTP = "urn:urn-7:3gpp-application.ims.iari.rcs.fthttp"
 	icsiSession  = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.session"
+	icsiMessage  = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.msg"
+	icsiLarge    = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.largemsg"
 	icsiFile     = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.filetransfer"
 )
 
@@ -33,9 +35,10 @@ type Tags struct {
 	IM   bool // +g.oma.sip-im
 }
 
-// OwnTags are what the gateway advertises for its guests: 1-to-1 chat, and files over MSRP and over HTTP (PROTOCOLS B3.02).
+// OwnTags are what the gateway advertises for its guests: 1-to-1 chat, files over MSRP and over HTTP (PROTOCOLS B3.02), and messages
+// outside of a chat (PROTOCOLS B2.13), which a core that goes by RFC 3841 brings to contacts with their tag only.
 func OwnTags() Tags {
-	return Tags{IARI: []string{iariChat, iariFile, iariFileHTTP}, ICSI: []string{icsiSession}, IM: true}
+	return Tags{IARI: []string{iariChat, iariFile, iariFileHTTP}, ICSI: []string{icsiSession, icsiMessage, icsiLarge}, IM: true}
 }
 
 // Chat reports whether the client can chat: by the identifier of RCS-e, by that of CPM, or,

@@ -100,15 +100,16 @@ func (b *Board) poll(w *watch, of latchkey.Address, known bool) {
 	}
 }
 
-// tell passes a change on to all watchers. Board.mu is held.
-func (w *watch) tell(s latchkey.Status) {
+// tell passes a change on to all watchers, and reports whether it is one. Board.mu is held.
+func (w *watch) tell(s latchkey.Status) bool {
 	if w.known && w.last.Same(s) {
-		return
+		return false
 	}
 	w.last, w.known = s, true
 	for _, me := range w.watchers {
 		me.tell(s)
 	}
+	return true
 }
 
 // tell replaces what was not read yet. A state that the reader knows already is not told.

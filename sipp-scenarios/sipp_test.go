@@ -20,6 +20,7 @@ type phone struct {
 	core *core
 	user string // of cc.com
 	port int
+	more []string // options of SIPp
 }
 
 func newPhone(t *testing.T, c *core, user string) *phone {
@@ -75,6 +76,7 @@ func (p *phone) sipp(scenario string, calls int, limit time.Duration, keys []str
 		"-timeout", fmt.Sprint(int(limit.Seconds()), "s"), "-timeout_error",
 		"-trace_msg", "-message_file", "messages", "-trace_err", "-error_file", "errors", "-key", "user", p.user, "-key", "domain", "cc.com",
 	}
+	args = append(args, p.more...)
 	for i := 0; i < len(keys); i += 2 {
 		args = append(args, "-key", keys[i], keys[i+1])
 	}

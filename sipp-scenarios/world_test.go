@@ -45,11 +45,18 @@ func newWorld(t *testing.T, auth string, defines ...string) *world {
 	return newWorldAt(t, freePort(t), nil, auth, defines...)
 }
 
-// newWorldAt is newWorld where the Kamailios must know the gateway's port, and with more options.
+// newWorldWith is newWorld with further options of the gateway.
+func newWorldWith(t *testing.T, auth string, args []string, defines ...string) *world {
+	t.Helper()
+	return newWorldAt(t, freePort(t), args, auth, defines...)
+}
+
+// newWorldAt is newWorldWith where the Kamailios must know the gateway's port. The core sends to it what is for people who aren't registered.
 func newWorldAt(t *testing.T, sip int, args []string, auth string, defines ...string) *world {
 	t.Helper()
 	need(t, "sipp", "apt-get install sip-tester") // before anything is started for nothing
-	w := &world{t: t, mail: startMailbox(t), core: startCore(t, defines...), im: startCore(t, defines...), sip: sip, msrp: freePort(t)}
+	w := &world{t: t, mail: startMailbox(t), im: startCore(t, defines...), sip: sip, msrp: freePort(t)}
+	w.core = startCore(t, append(defines, fmt.Sprintf(`UNREGISTERED="127.0.0.1:%d"`, w.sip))...)
 	dir := t.TempDir()
 	hash, err := directory.HashPassword("wonderland")
 	if err != nil {

@@ -1,8 +1,11 @@
 package gatewaytest
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
@@ -38,6 +41,23 @@ func (w *World) URL() string { return w.running.url }
 
 // Admin is host:port of /metrics, /healthz and /readyz.
 func (w *World) Admin() string { return w.running.admin }
+
+// Dialogs is how many SIP dialogs stand, by the gateway's metrics.
+func (w *World) Dialogs() (n int) {
+	w.t.Helper()
+	res, err := http.Get("http://" + w.Admin() + "/metrics")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		if _, err := fmt.Sscanf(lines.Text(), "latchkey_b2bua_dialogs %d", &n); err == nil {
+			return n
+		}
+	}
+	w.t.Fatal("no latchkey_b2bua_dialogs in the metrics")
+	return 0
+}
 
 // Stop drains the gateway and waits until it has ended.
 func (w *World) Stop() { w.running.stop() }

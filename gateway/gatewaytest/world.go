@@ -38,6 +38,9 @@ type Plan struct {
 	IM   func(*imstest.CoreOptions) // the interaction server
 	Args []string                   // options of the gateway
 	SIP  string                     // host:port for SIP, made by FreePort; "": any
+	AS   bool                       // the core sends to the gateway what is for people whom it does not know
+	// Plain makes it the world of a plain IM system in mode pager: Core is its one server, and IM stands idle.
+	Plain bool
 	// Command gives the program and its first arguments, such as the path of latchkey and serve. Without it the gateway
 	// runs in this process.
 	Command []string
@@ -68,6 +71,13 @@ func New(t testing.TB, p Plan) *World {
 		Alice: {Password: Password}, Carol: {Password: Password}, Stranger: {Password: Password}, "sip:d@cc.com": {Password: Password},
 	}}
 	im := imstest.CoreOptions{Domains: opt.Domains, Open: true}
+	sip := p.SIP // the same after a restart, or the core would send to where nobody is
+	if sip == "" {
+		sip = freePort(t)
+	}
+	if p.AS {
+		opt.Unregistered = sip
+	}
 	if p.Core != nil {
 		p.Core(&opt)
 	}
@@ -75,23 +85,21 @@ func New(t testing.TB, p Plan) *World {
 		p.IM(&im)
 	}
 	dir := t.TempDir()
-	w := &World{t: t, Core: NewCore(t, opt), IM: NewCore(t, im), Data: filepath.Join(dir, "latchkey.db"), Users: usersFile(t, dir), Log: &imstest.Log{}, command: p.Command, env: p.Env}
+	w := &World{t: t, Core: NewCore(t, opt), IM: NewCore(t, im), Data: filepath.Join(dir, "latchkey.db"), Users: usersFile(t, dir), Log: &imstest.Log{}, SIP: sip, command: p.Command, env: p.Env}
 	var err error
 	if w.Mail, err = imstest.NewMailSink(""); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Mail.Close)
-	sip := p.SIP
-	if sip == "" {
-		sip = freePort(t)
-	}
-	w.SIP = sip // the same after a restart, or the core would send to where nobody is
 	w.args = append([]string{
 		"--data=" + w.Data, "--http-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0",
 		"--sip-listen=udp:" + sip + ",tcp:" + sip, "--msrp-listen=tcp:127.0.0.1:0", "--domain=guest.example",
 		"--sip-core=" + w.Core.URI(), "--im-server=" + w.IM.URI(), "--directory=file:" + w.Users,
 		"--mail=smtp://" + w.Mail.Addr(), "--mail-from=invitations@latchkey.example", "--log-level=debug",
 	}, p.Args...)
+	if p.Plain {
+		w.args = append(w.args, "--interaction-mode=pager", "--im-server="+w.Core.URI())
+	}
 	w.Start()
 	t.Cleanup(func() {
 		w.Stop()

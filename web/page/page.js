@@ -98,6 +98,7 @@ const causes = {
   'guest-left': () => 'You have left this chat.',
   'inviter-left': (who) => `${who} has signed off, and the chat has ended.`,
   withdrawn: (who) => `${who} has ended this chat.`,
+  unwanted: (who) => `${who} does not want messages from you, and the chat has ended.`,
   expired: () => 'The invitation has expired, and the chat has ended.',
   operator: () => 'The operator of this service has ended the chat.',
 };
