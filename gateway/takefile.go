@@ -169,7 +169,7 @@ func (c *incomingFile) describe() (own []byte, err error) {
 			local.AcceptTypes = []string{files.CleanType(c.offered.Type), "*"}
 		}
 		if own, c.role, err = msrpsdp.Answer(offer, local, msrpsdp.Passive); err == nil {
-			c.ch = &channel{wire: c.wire, rel: c.rel, file: c.taker, port: port, done: make(chan struct{})}
+			c.ch = &channel{wire: c.wire, rel: c.rel, file: c.taker, port: port, done: make(chan struct{}), moved: make(chan struct{})}
 			c.ch.session = c.ch.newSession(local.URI)
 			return own, nil
 		}

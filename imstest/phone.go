@@ -42,6 +42,9 @@ type Manner struct {
 	Host          string        // address of MSRP; "": 127.0.0.1
 	NoMedia       bool          // answers INVITE with 200 and port 0 (RFC 3264 §6)
 	MSRPCode      int           // answers each SEND that has a body; 0: 200
+	CutAt         int           // closes the connection once, in the middle of a chat's message, after so many octets of it; 0: not
+	Renews        bool          // offers another path at once when it has done so (F38)
+	ReofferCode   int           // to re-INVITEs; 0: 200
 	Files         FileManner
 }
 
@@ -58,7 +61,7 @@ type PhoneOptions struct {
 
 // PhoneEvent is something that happened on a phone.
 type PhoneEvent struct {
-	Type   string // message, repeat (a message that was there before), receipt, composing, call, bound (the peer's first MSRP request, Text is its Byte-Range), media (MSRP is up), hangup
+	Type   string // message, repeat (a message that was there before), receipt, composing, call, bound (the peer's first MSRP request, Text is its Byte-Range), media (MSRP is up), cut (the connection was closed within the message of this MSRP Message-ID), hangup
 	Peer   string
 	ID     string
 	Text   string
@@ -114,6 +117,7 @@ type phoneCall struct {
 	remoteSeq int
 	rseq      int // of the reliable 180
 	ep        *endpoint
+	renewing  bool                  // a re-INVITE of its own is out
 	acks      map[int]chan struct{} // 200s that wait for their ACK, by CSeq; closed by it
 	pracked   chan struct{}
 }

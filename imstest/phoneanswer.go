@@ -183,6 +183,7 @@ func (p *Phone) join(c *phoneCall, offer remoteMedia, manner Manner) (*endpoint,
 func (p *Phone) newSession(c *phoneCall) *endpoint {
 	var ep *endpoint
 	ep = newEndpoint(p, func(_, contentType string, body []byte) { p.arrived(c, ep, contentType, body) })
+	ep.call = c
 	return ep
 }
 
@@ -249,9 +250,13 @@ func (p *Phone) reinvited(m *Message, src source) {
 
 func (p *Phone) reanswer(c *phoneCall, m *Message, src source) error {
 	old, manner := c.endpoint(), p.mannered()
-	if old == nil {
+	if old == nil || c.isRenewing() { // RFC 3261 §14.2
 		p.respond(m, src, reply(m, 491, "Request Pending", ""))
-		return fmt.Errorf("re-INVITE before the call was up")
+		return fmt.Errorf("re-INVITE before the call was up, or across one of the phone's own")
+	}
+	if manner.ReofferCode >= 300 {
+		p.respond(m, src, reply(m, manner.ReofferCode, "No", ""))
+		return nil
 	}
 	sdp, _, err := m.bodies()
 	var media remoteMedia

@@ -3,12 +3,14 @@ package registrar
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 
 	"latchkey"
+	"latchkey/internal/sipua"
 )
 
 // oneSighting is a Sightings with one row.
@@ -78,4 +80,44 @@ func TestWhoComesAndGoesBetweenTwoLooksHasLeft(t *testing.T) {
 			}
 		}
 	}
+}
+
+// B1.06: a notifier that has nothing more to say is not asked again by a look that was on its way, but is when there is other news.
+func TestLookOnItsWayDoesNotSubscribeAnew(t *testing.T) {
+	var asked atomic.Int32
+	l := NewLookout(&oneSighting{}, askedWire{&asked}, LookoutOptions{
+		Core: "sip:127.0.0.1", Self: "sip:latchkey@guest.example", RegEvent: Standing,
+		Related: func(context.Context, latchkey.Address) (bool, error) { return true, nil },
+	})
+	w := watching{"sip:a@cc.com", false}
+	sub := l.open(w)
+	over := sip.NewRequest(sip.NOTIFY, sip.Uri{Scheme: "sip", Host: "127.0.0.1"})
+	over.AppendHeader(sip.NewHeader("Subscription-State", "terminated;reason=noresource"))
+	sub.mu.Lock()
+	l.hear(sub, over, nil)
+	sub.mu.Unlock()
+	for range 3 {
+		if err := l.act(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := asked.Load(); n != 0 {
+		t.Errorf("%d SUBSCRIBEs after the end, want none", n)
+	}
+	l.Follow("sip:a@cc.com")
+	if _ = l.act(t.Context(), w); asked.Load() != 1 {
+		t.Errorf("%d SUBSCRIBEs after other news, want one", asked.Load())
+	}
+}
+
+// askedWire counts requests and answers none.
+type askedWire struct{ asked *atomic.Int32 }
+
+func (askedWire) Contact(user string, _ sip.Uri) sip.Uri {
+	return sip.Uri{Scheme: "sip", User: user, Host: "127.0.0.1"}
+}
+
+func (a askedWire) DoAuth(context.Context, *sip.Request, sipua.Credentials) (*sip.Response, error) {
+	a.asked.Add(1)
+	return nil, sipua.ErrTimeout
 }
