@@ -92,6 +92,15 @@ func (f *freight) end() {
 	}
 }
 
+// MaySendFile says whether a file of the guest for the inviter is welcome, before a byte of it comes: KindNoRelation where the
+// invitation is not for files, KindOffline by Options.RequireOnline (R25).
+func (h *Hall) MaySendFile(ctx context.Context, rel latchkey.Relation) error {
+	if !rel.Allows(latchkey.File) {
+		return latchkey.Errorf(latchkey.KindNoRelation, "the invitation is not for files")
+	}
+	return h.reachable(ctx, rel)
+}
+
 // SendFile lets the relation's loop deliver a file of the guest that is complete on disk. A crash before it loses nothing: the
 // file waits in the store.
 func (h *Hall) SendFile(_ context.Context, rel latchkey.Relation, _ latchkey.StoredFile) error {

@@ -413,11 +413,14 @@ func TestMessageGoesOutWhenTheInviterIsSeen(t *testing.T) {
 	}
 }
 
-// R25.
-func TestOnlinePolicyRefusesMessagesToWhoIsOffline(t *testing.T) {
+// R25, R33.
+func TestOnlinePolicyRefusesMessagesAndFilesToWhoIsOffline(t *testing.T) {
 	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--require-online"}})
-	b := w.Guest()
+	b := w.FileGuest()
+	if a := b.Upload(gatewaytest.Alice, "a.txt", "text/plain", strings.NewReader("hi")).Wants(409); a.Problem() != "offline" || w.Rows("file") != 0 {
+		t.Errorf("problem %s, and %d files", a.Problem(), w.Rows("file"))
+	}
 	if a := b.Do("POST", "/rcsgw/invitee/message", `{"to":"sip:a@cc.com","message":"hi"}`).Wants(409); a.Problem() != "offline" {
 		t.Errorf("problem %s", a.Problem())
 	}
@@ -431,6 +434,8 @@ func TestOnlinePolicyRefusesMessagesToWhoIsOffline(t *testing.T) {
 	if got, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1); err != nil || got[0].Text != "there you are" {
 		t.Errorf("Alice got %+v, %v", got, err)
 	}
+	b.SendFile(gatewaytest.Alice, "a.txt", "text/plain", strings.NewReader("hi"))
+	sentTo(t, w, a, 1)
 }
 
 // F43, S8: what people write arrives as they wrote it.
