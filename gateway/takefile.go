@@ -233,12 +233,22 @@ func (t *fileTaker) leave() {
 	t.done <- errors.Join(errCutOff, t.keep())
 }
 
-// keep leaves what came on the disk, or nothing where that is nothing.
+// keep leaves what came on the disk, or nothing where that is nothing. *conversation.CutOff says that there is something, which nobody else
+// goes on with by now.
 func (t *fileTaker) keep() error {
 	if t.w.Offset() == 0 {
 		return t.w.Abort(context.Background())
 	}
-	return t.w.Pause(context.Background())
+	cut := &conversation.CutOff{File: t.w.File(), Got: t.w.Offset()}
+	if err := t.w.Pause(context.Background()); err != nil {
+		return err
+	}
+	select {
+	case <-t.w.Taken():
+		return nil
+	default:
+		return cut
+	}
 }
 
 // ServeMSRP takes the file. Its nil lets the 200 to the last chunk go, so by then the file is whole, verified, on disk and told.

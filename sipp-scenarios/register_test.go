@@ -133,7 +133,7 @@ func TestRealCoreRefusesAWrongPassword(t *testing.T) {
 
 // F15, B1.20: what the core grants is refreshed in time, and its Service-Route is kept.
 func TestRealCoreIsAskedAgainInTime(t *testing.T) {
-	t.Parallel() // it waits for refreshes
+	t.Parallel()                                         // it waits for refreshes
 	k := startCore(t, "MAX_EXPIRES=10", "SERVICE_ROUTE") // of which half is there for a machine that is busy
 	us := newSide(t, k, options{})
 	ctx, cancel := context.WithCancel(t.Context())
