@@ -45,7 +45,7 @@ func (p *Phone) answer(c *phoneCall, m *Message, src source) bool {
 		return false
 	}
 	if manner.RingFor > 0 {
-		if !p.ring(c, m, src, manner) {
+		if !p.ring(c, m, src, manner) && !manner.Hasty {
 			return refuse(487, "Request Terminated")
 		}
 	}
@@ -90,7 +90,9 @@ func (p *Phone) answer(c *phoneCall, m *Message, src source) bool {
 	c.swap(ep)
 	select {
 	case <-c.cancelled: // before the 200 left
-		return refuse(487, "Request Terminated")
+		if !manner.Hasty {
+			return refuse(487, "Request Terminated")
+		}
 	default:
 	}
 	p.pmu.Lock()
@@ -102,6 +104,9 @@ func (p *Phone) answer(c *phoneCall, m *Message, src source) bool {
 	if setup == "passive" && !manner.MuteMSRP {
 		ep.accept()
 	}
+	if manner.Hasty {
+		p.spawn(func() { p.connectAs(c, ep, setup, media) })
+	}
 	if !p.accept(c, m, src, res) {
 		p.bye(c)
 		return false
@@ -112,7 +117,9 @@ func (p *Phone) answer(c *phoneCall, m *Message, src source) bool {
 	if cpim != nil {
 		p.arrived(c, nil, "message/cpim", cpim)
 	}
-	p.connectAs(c, ep, setup, media)
+	if !manner.Hasty {
+		p.connectAs(c, ep, setup, media)
+	}
 	return true
 }
 

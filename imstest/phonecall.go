@@ -496,6 +496,27 @@ func (p *Phone) Chatting(peer string) bool {
 	return p.calls[peer] != nil
 }
 
+// Within sends a request without a body within the open chat with a peer and returns the final response.
+func (p *Phone) Within(ctx context.Context, peer, method string) (*Message, error) {
+	p.pmu.Lock()
+	c := p.calls[peer]
+	p.pmu.Unlock()
+	if c == nil {
+		return nil, errors.New("no chat is open")
+	}
+	m := p.within(c, method, c.nextSeq()).Add("Contact", p.contact(false))
+	return p.do(ctx, m, p.nextOf(c))
+}
+
+// Ask sends a request outside of any dialog, such as SUBSCRIBE, and returns the final response.
+func (p *Phone) Ask(ctx context.Context, method, peer string, fields ...Field) (*Message, error) {
+	m := &Message{Method: method, URI: peer}
+	m.Add("Max-Forwards", "70").Add("From", "<"+p.opt.URI+">;tag="+token()).Add("To", "<"+peer+">").Add("Call-ID", token()).Add("CSeq", "1 "+method).
+		Add("Contact", p.contact(false)).Add("Route", "<sip:"+p.opt.Core+";lr>")
+	m.Fields = append(m.Fields, fields...)
+	return p.do(ctx, m, p.core())
+}
+
 // Options asks the core about a peer and returns the final response.
 func (p *Phone) Options(ctx context.Context, peer string) (*Message, error) {
 	m := &Message{Method: "OPTIONS", URI: peer}
