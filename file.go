@@ -12,7 +12,7 @@ func NewFileID() FileID { return FileID(NewToken()) }
 // FileState is how far a file has come. It only moves forward, except that Failed is final.
 type FileState string
 
-// States of a file. Receiving: its bytes are coming, from either side; nobody was told of it. Accepted: complete, found clean and on our
+// States of a file. Receiving: its bytes are coming, from either side; nobody was told of it, unless an inviter's was cut off. Accepted: complete, found clean and on our
 // disk. For files to the inviter then as for messages: Sent when the inviter's side has every byte (MSRP), or knows where
 // to fetch them (HTTP); Delivered and Displayed by IMDN. For files to the guest: Delivered when
 // the guest's client acknowledged the event, Displayed when it said so. Failed: the bytes are erased.

@@ -110,7 +110,7 @@ type EventFile struct {
 	Preview bool      `json:"preview,omitempty"` // there is a small picture of it
 	State   FileState `json:"state,omitempty"`
 	Reason  string    `json:"reason,omitempty"`
-	Sent    int64     `json:"sent,omitempty"` // bytes that the inviter has so far, in delivery events of a file that is under way
+	Sent    int64     `json:"sent,omitempty"` // bytes that have come so far, in delivery events of a file that is under way to the inviter, or was cut off on its way to the guest
 }
 
 // Receipt is a notification (IMDN) that the guest's side owes to an inviter for a message

@@ -49,13 +49,22 @@ type HungUp struct{}
 // Error tells it.
 func (*HungUp) Error() string { return "the inviter hung up in the middle of the file" }
 
+// CutOff is the end of an inviter's file in the middle, of which a part is kept: the inviter's phone may go on with it (RFC 5547 §8.1).
+type CutOff struct {
+	File latchkey.StoredFile
+	Got  int64 // octets that are here
+}
+
+// Error tells it.
+func (e *CutOff) Error() string { return "the file did not come to its end, and its beginning is kept" }
+
 // IncomingFile is an inviter's INVITE that offers a file, not answered yet.
 type IncomingFile interface {
 	CallID() string
 	// Answer makes room for the file and answers the call. What could not be answered is left to Refuse.
 	Answer(ctx context.Context) error
-	// Take returns when the file is complete on disk, its event with it, or when it won't be. The call is over then. It gives up when
-	// ctx ends.
+	// Take returns when the file is complete on disk, its event with it, or when it won't be: *CutOff where a part of it is kept. The
+	// call is over then. It gives up when ctx ends.
 	Take(ctx context.Context) error
 	Refuse(code int, reason string) error
 }
@@ -90,6 +99,15 @@ func (f *freight) end() {
 	for _, stop := range f.arriving {
 		stop()
 	}
+}
+
+// MaySendFile says whether a file of the guest for the inviter is welcome, before a byte of it comes: KindNoRelation where the
+// invitation is not for files, KindOffline by Options.RequireOnline (R25).
+func (h *Hall) MaySendFile(ctx context.Context, rel latchkey.Relation) error {
+	if !rel.Allows(latchkey.File) {
+		return latchkey.Errorf(latchkey.KindNoRelation, "the invitation is not for files")
+	}
+	return h.reachable(ctx, rel)
 }
 
 // SendFile lets the relation's loop deliver a file of the guest that is complete on disk. A crash before it loses nothing: the
@@ -127,6 +145,9 @@ func (h *Hall) ServeFile(ctx context.Context, rel latchkey.Relation, call Incomi
 		err = call.Answer(ctx)
 	}
 	over := func(err error) {
+		if cut, ok := errors.AsType[*CutOff](err); ok && taking.Err() == nil {
+			h.tellCutOff(rel, cut)
+		}
 		stop()
 		if err != nil {
 			h.log.Info("file not taken", latchkey.LogRelation, rel.ID, latchkey.LogCallID, call.CallID(), latchkey.LogError, err)
@@ -142,6 +163,17 @@ func (h *Hall) ServeFile(ctx context.Context, rel latchkey.Relation, call Incomi
 		return
 	}
 	h.running.Go(func() { over(call.Take(taking)) }) // ends with the file, or with stop; the room waits for it
+}
+
+// tellCutOff tells the guest that an inviter's file has come in part, which is no news once that is erased.
+func (h *Hall) tellCutOff(rel latchkey.Relation, cut *CutOff) {
+	e := latchkey.Event{Type: latchkey.DeliveryEvent, Account: rel.Account, From: string(rel.Inviter), Lapses: cut.File.Expires, File: cut.File.Event()}
+	e.File.State, e.File.Sent, e.File.Reason = latchkey.FileReceiving, cut.Got, "The connection broke. What came is kept until the inviter's phone goes on."
+	ctx, cancel := context.WithTimeout(h.ctx, storeTimeout)
+	defer cancel()
+	if err := h.Post(ctx, e); err != nil {
+		h.log.Warn("guest not told of a part of a file", latchkey.LogRelation, rel.ID, latchkey.LogError, err)
+	}
 }
 
 func (h *Hall) admitFile(ctx context.Context, rel latchkey.Relation, call IncomingFile, stop func()) (*room, error) {

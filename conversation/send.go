@@ -31,14 +31,8 @@ func (h *Hall) Send(ctx context.Context, rel latchkey.Relation, out Outgoing) (m
 	case len(out.ClientID) > 128:
 		return m, false, latchkey.Errorf(latchkey.KindBadRequest, "id: is longer than 128 characters")
 	}
-	if h.opt.RequireOnline {
-		status, err := h.presence.Status(ctx, rel.Account, rel.Inviter.Address())
-		if err != nil {
-			return m, false, err
-		}
-		if status.State != latchkey.StatusOnline {
-			return m, false, latchkey.Errorf(latchkey.KindOffline, "The inviter is offline; try again when they are back.")
-		}
+	if err := h.reachable(ctx, rel); err != nil {
+		return m, false, err
 	}
 	m = latchkey.Message{
 		ID: latchkey.NewMessageID(), Relation: rel.ID, Account: rel.Account, Inviter: rel.Inviter, Direction: latchkey.ToInviter,
@@ -52,6 +46,18 @@ func (h *Hall) Send(ctx context.Context, rel latchkey.Relation, out Outgoing) (m
 		h.nudge(rel)
 	}
 	return m, repeated, nil
+}
+
+// reachable is KindOffline where the operator wants guests to send only while the inviter is online, who isn't (R25).
+func (h *Hall) reachable(ctx context.Context, rel latchkey.Relation) error {
+	if !h.opt.RequireOnline {
+		return nil
+	}
+	status, err := h.presence.Status(ctx, rel.Account, rel.Inviter.Address())
+	if err == nil && status.State != latchkey.StatusOnline {
+		err = latchkey.Errorf(latchkey.KindOffline, "The inviter is offline; try again when they are back.")
+	}
+	return err
 }
 
 // wrap puts a content into CPIM between guest and inviter.

@@ -138,11 +138,7 @@ func (a *anchor) propose(s *stream, from b2bua.Side, m msrpsdp.Media) (*proposal
 	own.theirs = m
 	p.legs[from] = own
 	if p.fresh[0] || p.fresh[1] {
-		p.joined = msrp.NewAnchor(msrp.AnchorOptions{
-			A:      msrp.LegOptions{Local: p.legs[b2bua.SideA].place.URI, BindTimeout: bindTimeout, Lenient: true},
-			B:      msrp.LegOptions{Local: p.legs[b2bua.SideB].place.URI, BindTimeout: bindTimeout, Lenient: true},
-			Linger: renewTimeout, Log: a.log,
-		})
+		p.joined = a.joining(p.legs)
 		for side, fresh := range p.fresh {
 			leg := p.legs[side]
 			if fresh && leg.port.secure == leg.place.TLS {
@@ -151,6 +147,16 @@ func (a *anchor) propose(s *stream, from b2bua.Side, m msrpsdp.Media) (*proposal
 		}
 	}
 	return p, nil
+}
+
+// joining makes the session of two legs. All phones that an offer reaches have the same path, so each leg takes nobody's connection but its
+// peer's: of a fork that answers and is not kept, none (RFC 4975 §11.7).
+func (a *anchor) joining(legs [2]legPlace) *msrp.Anchor {
+	var opt [2]msrp.LegOptions
+	for side, leg := range legs {
+		opt[side] = msrp.LegOptions{Local: leg.place.URI, BindTimeout: bindTimeout, Lenient: true, OnlyRemote: true}
+	}
+	return msrp.NewAnchor(msrp.AnchorOptions{A: opt[b2bua.SideA], B: opt[b2bua.SideB], Linger: renewTimeout, Log: a.log})
 }
 
 // at is a leg with a new path on a port.
@@ -293,11 +299,7 @@ func (a *anchor) settle(x *exchange, fork string) {
 		before := a.streams[i]
 		moved := before != nil && msrpsdp.Compare(before.legs[to].theirs, role.Peer).Path
 		if moved && p.joined == nil { // the answerer has moved by itself
-			p.joined = msrp.NewAnchor(msrp.AnchorOptions{
-				A:      msrp.LegOptions{Local: p.legs[b2bua.SideA].place.URI, BindTimeout: bindTimeout, Lenient: true},
-				B:      msrp.LegOptions{Local: p.legs[b2bua.SideB].place.URI, BindTimeout: bindTimeout, Lenient: true},
-				Linger: renewTimeout, Log: a.log,
-			})
+			p.joined = a.joining(p.legs)
 		}
 		p.legs[to].theirs = role.Peer
 		if p.joined == nil { // nothing has moved

@@ -30,6 +30,7 @@ func left(t *testing.T, events *gatewaytest.Stream) {
 
 // F62, B1.02, B1.03: each form of body is taken, and the answer has the Expires that came, within the S-CSCF's 5 s.
 func TestThirdPartyREGISTERIsAnsweredWithItsExpires(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	const register = "REGISTER sip:cc.com SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKx\r\nFrom: <sip:a@cc.com>;tag=1\r\nTo: <sip:a@cc.com>\r\nCall-ID: x\r\nCSeq: 1 REGISTER\r\nContact: <sip:a@10.0.0.1>;+g.oma.sip-im\r\nContent-Length: 0\r\n\r\n"
 	const service = `<?xml version="1.0"?><ims-3gpp version="1"><service-info>gold</service-info></ims-3gpp>`
@@ -64,6 +65,7 @@ func TestThirdPartyREGISTERIsAnsweredWithItsExpires(t *testing.T) {
 
 // F62, F63, B1.05: a REGISTER from outside of the trust domain is refused and tells nothing.
 func TestREGISTERFromOutsideIsRefused(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--sip-trusted=127.0.0.9"}})
 	b := w.Guest()
 	for _, expires := range []int{0, 3600} {
@@ -81,6 +83,7 @@ func TestREGISTERFromOutsideIsRefused(t *testing.T) {
 // F57, F57b, R30, B1.04, B1.06: while another contact of A's is active, a third-party REGISTER that says A is gone changes
 // nothing. It is the end when the last contact is.
 func TestInviterIsGoneWhenTheLastContactIs(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
@@ -125,6 +128,7 @@ func TestInviterIsGoneWhenTheLastContactIs(t *testing.T) {
 
 // F57: with another inviter left, the guest's account stays.
 func TestGuestOfTwoStaysWhenOneInviterLeaves(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	w.Phone(gatewaytest.Carol, imstest.Manner{})
 	b := w.Guest()
@@ -142,6 +146,7 @@ func TestGuestOfTwoStaysWhenOneInviterLeaves(t *testing.T) {
 
 // B1.04: a confirmation that can't be had ends nothing; it is tried again, also after a restart.
 func TestUnconfirmedLeavingEndsNothing(t *testing.T) {
+	t.Parallel()
 	for _, code := range []int{489, 503} {
 		w := gatewaytest.New(t, gatewaytest.Plan{})
 		b := w.Guest()
@@ -161,6 +166,7 @@ func TestUnconfirmedLeavingEndsNothing(t *testing.T) {
 
 // R30: an operator may want relations to outlive the inviter's registration.
 func TestInviterLogoutMayBeTurnedOff(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--inviter-logout=keep"}})
 	b := w.Guest()
 	thirdParty(t, w, imstest.ThirdParty{User: gatewaytest.Alice})
@@ -170,6 +176,7 @@ func TestInviterLogoutMayBeTurnedOff(t *testing.T) {
 
 // F57: where the core has no reg-event, its third-party REGISTER is believed.
 func TestCoreWithoutRegEventIsBelieved(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--reg-event=none"}, Core: func(o *imstest.CoreOptions) { o.NoRegEvent = true }})
 	b := w.Guest()
 	b.Login().Wants(200)
@@ -187,6 +194,7 @@ func TestCoreWithoutRegEventIsBelieved(t *testing.T) {
 // F26c, F34, F57, R24, B1.06, B5.02: with standing subscriptions the guest hears at once that A came, what waited goes out
 // though A's side had asked for an hour, and A's leaving is the end.
 func TestStandingSubscriptionTellsAtOnce(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--reg-event=standing"}})
 	b := w.Guest()
 	b.Login().Wants(200)
@@ -215,6 +223,7 @@ func TestStandingSubscriptionTellsAtOnce(t *testing.T) {
 
 // B1.24: the core that throws the guest's contact out may ask for a new REGISTER, or for none until the next login.
 func TestGuestThrownOutByTheCoreComesBackWhenAsked(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--reg-event=standing"}})
 	b := w.Guest()
 	watched := func() bool { return len(w.Core.Subscribers(gatewaytest.GuestURI)) == 1 }
@@ -238,6 +247,7 @@ func TestGuestThrownOutByTheCoreComesBackWhenAsked(t *testing.T) {
 // B3.02, B5.01: who asks for a guest by OPTIONS gets the guest's own abilities; 480 for one who is away by the operator's rule, 404
 // for whom nobody knows, and for a stranger; and the gateway itself is alive.
 func TestOPTIONSForGuests(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		reachable string
 		away      int

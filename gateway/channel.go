@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"latchkey"
@@ -112,6 +113,7 @@ func (ch *channel) place(ctx context.Context, local msrpsdp.Local, service strin
 		ContentType: "application/sdp",
 		Body:        offer,
 		Credentials: w.account.credentials(rel.Account),
+		OnReoffer:   ch.onReoffer(),
 	})
 	if err != nil {
 		ch.abandon()
@@ -121,17 +123,22 @@ func (ch *channel) place(ctx context.Context, local msrpsdp.Local, service strin
 		return err
 	}
 	ch.leg = leg
-	role, _, err := msrpsdp.Conclude(offer, leg.RemoteSDP())
+	var standing *msrpsdp.Standing
+	theirs := leg.RemoteSDP()
+	role, _, err := msrpsdp.Conclude(offer, theirs)
+	if err == nil {
+		standing, err = msrpsdp.Stand(local, offer, theirs, role)
+	}
 	if err == nil && role.FallBack {
 		first := ch.session // may carry messages until the peer has the second offer
 		defer func() {
 			port.Forget(first)
 			_ = first.Close()
 		}()
-		role, err = ch.fallBack(ctx, local, offer, role)
+		role, err = ch.fallBack(ctx, local, standing)
 	}
 	if err == nil {
-		err = ch.join(ctx, role)
+		err = ch.stand(standing, ch.join(ctx, role))
 	}
 	if err != nil {
 		ch.abandon()
@@ -161,21 +168,28 @@ func conversationHeader(opt conversation.CallOptions) []b2bua.Field {
 	return []b2bua.Field{{Name: "Conversation-ID", Value: opt.ConversationID}, {Name: "Contribution-ID", Value: opt.ContributionID}}
 }
 
-// channel is one MSRP session in one SIP dialog. It ends when either ends.
+// channel is MSRP in one SIP dialog: one session after the other, when connections are lost (renew.go). It ends with the dialog, or when no
+// session follows.
 type channel struct {
-	wire    *wire
-	rel     latchkey.Relation
-	to      conversation.Receiver
-	file    *fileTaker // takes a file instead of messages; nil: it is a chat, or only sends
-	port    *msrpPort
-	session *msrp.Session
-	leg     *b2bua.Leg // set before the channel is handed out
-	media   msrpsdp.Media
-	done    chan struct{} // closed by watch
+	wire *wire
+	rel  latchkey.Relation
+	to   conversation.Receiver
+	file *fileTaker    // takes a file instead of messages; nil: it is a chat, or only sends
+	leg  *b2bua.Leg    // set before the channel is handed out
+	done chan struct{} // closed by watch
+
+	mu       sync.Mutex // guards the fields below, once MSRP is up
+	port     *msrpPort
+	session  *msrp.Session
+	media    msrpsdp.Media
+	moved    chan struct{} // closed when session is another one
+	standing *msrpsdp.Standing
+	renewing context.CancelFunc // of our re-INVITE that is out
+	renewals int                // since the last message
 }
 
 func (w *wire) newChannel(rel latchkey.Relation, to conversation.Receiver, port *msrpPort, uri msrp.URI) *channel {
-	ch := &channel{wire: w, rel: rel, to: to, port: port, done: make(chan struct{})}
+	ch := &channel{wire: w, rel: rel, to: to, port: port, done: make(chan struct{}), moved: make(chan struct{})}
 	ch.session = ch.newSession(uri)
 	return ch
 }
@@ -221,25 +235,50 @@ func (ch *channel) join(ctx context.Context, role msrpsdp.Role) error {
 	return nil
 }
 
-// watch ends the one half when the other ends.
+// onReoffer is what answers re-INVITEs of the peer: only a chat gets another path. A file that is cut off goes on in a call of its
+// own (RFC 5547 §8.1).
+func (ch *channel) onReoffer() func([]byte) ([]byte, error) {
+	if ch.file != nil || ch.to == nil {
+		return nil
+	}
+	return ch.reoffer
+}
+
+// watch ends the one half when the other ends for good.
 func (ch *channel) watch() {
 	defer close(ch.done)
-	select {
-	case <-ch.leg.Done():
-	case <-ch.session.Done():
+	defer ch.abandon()
+	for {
+		s, moved := ch.current()
+		select {
+		case <-ch.leg.Done():
+			return
+		case <-moved:
+		case <-s.Done():
+			if !ch.renew(s, moved) {
+				return
+			}
+		}
 	}
-	ch.abandon()
 }
 
 // abandon closes whatever of the channel exists.
 func (ch *channel) abandon() {
-	ch.port.Forget(ch.session)
-	_ = ch.session.Close()
+	ch.leave()
 	if ch.leg != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		_ = ch.leg.Bye(ctx, "")
 	}
+}
+
+// leave closes the session; no other one follows.
+func (ch *channel) leave() {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	ch.standing = nil
+	ch.port.Forget(ch.session)
+	_ = ch.session.Close()
 }
 
 // ServeMSRP hands a complete message to the conversation. Its nil lets the 200 go, so by
@@ -260,23 +299,49 @@ func (ch *channel) ServeMSRP(_ *msrp.Session, m *msrp.IncomingMessage) error {
 	if err := ch.to.Receive(ctx, ch, m.ContentType, body); err != nil {
 		return &msrp.StatusError{Code: latchkey.KindOf(err).Row().MSRP, Comment: latchkey.KindOf(err).String()}
 	}
+	ch.fruitful()
 	return nil
 }
 
-// Send delivers one message and returns when the peer answered 200 to all of it.
+// Send delivers one message and returns when the peer answered 200 to all of it. Where the connection is lost meanwhile and another one
+// follows, it goes again over that, under its Message-ID (RFC 4975 §5.4; F38).
 func (ch *channel) Send(ctx context.Context, id, contentType string, body []byte) error {
-	err := ch.session.Send(ctx, &msrp.Message{ID: id, ContentType: contentType, Body: bytes.NewReader(body), Size: int64(len(body))})
-	if refused, ok := errors.AsType[*msrp.StatusError](err); ok {
-		return &conversation.MSRPRefused{Code: refused.Code, Reason: refused.Comment}
+	for {
+		s, moved := ch.current()
+		err := s.Send(ctx, &msrp.Message{ID: id, ContentType: contentType, Body: bytes.NewReader(body), Size: int64(len(body))})
+		if refused, ok := errors.AsType[*msrp.StatusError](err); ok {
+			return &conversation.MSRPRefused{Code: refused.Code, Reason: refused.Comment}
+		}
+		if err == nil {
+			ch.fruitful()
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-s.Done(): // at once, where the connection is what failed
+			select {
+			case <-moved:
+			case <-ch.done:
+				return err
+			case <-ctx.Done():
+				return err
+			}
+		case <-time.After(time.Second): // the session stands, so it is the message
+			return err
+		case <-ctx.Done():
+			return err
+		}
 	}
-	return err
 }
 
 // Close says BYE and closes the session.
 func (ch *channel) Close(ctx context.Context, reason string) error {
+	ch.mu.Lock()
+	ch.standing = nil // nothing is renewed any more
 	ch.port.Forget(ch.session)
+	ch.mu.Unlock()
 	err := ch.leg.Bye(ctx, reason)
-	_ = ch.session.Close()
+	ch.leave()
 	return err
 }
 
@@ -284,10 +349,18 @@ func (ch *channel) Close(ctx context.Context, reason string) error {
 func (ch *channel) Done() <-chan struct{} { return ch.done }
 
 // MaxSize is the largest message that the peer takes, in octets; 0: it named no limit.
-func (ch *channel) MaxSize() int64 { return ch.media.MaxSize }
+func (ch *channel) MaxSize() int64 { return ch.described().MaxSize }
 
 // AcceptsWrapped reports whether the peer listed the type for CPIM bodies.
 func (ch *channel) AcceptsWrapped(contentType string) bool {
-	return slices.Contains(ch.media.AcceptWrappedTypes, contentType) || slices.Contains(ch.media.AcceptWrappedTypes, "*") ||
-		len(ch.media.AcceptWrappedTypes) == 0 && slices.Contains(ch.media.AcceptTypes, "*")
+	m := ch.described()
+	return slices.Contains(m.AcceptWrappedTypes, contentType) || slices.Contains(m.AcceptWrappedTypes, "*") ||
+		len(m.AcceptWrappedTypes) == 0 && slices.Contains(m.AcceptTypes, "*")
+}
+
+// described is what the peer said of itself last.
+func (ch *channel) described() msrpsdp.Media {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return ch.media
 }

@@ -13,6 +13,7 @@ import (
 
 // F27, R26: an account that the interaction server does not know is registered there before the INVITE.
 func TestLateRegistrationComesBeforeTheCall(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	w.IM.Fault("REGISTER", &imstest.Fault{Code: 500})
@@ -36,6 +37,7 @@ func TestLateRegistrationComesBeforeTheCall(t *testing.T) {
 // F28, B3.04, B3.05, B3.08, B4.05: the first message opens a chat as RCS clients do. Whether Alice's phone connects or is connected to
 // is the phone's choice (F33). The phone's own wire code looks at SDP, MSRP and CPIM; what is wrong fails the test at its end.
 func TestFirstMessageOpensTheChat(t *testing.T) {
+	t.Parallel()
 	for _, setup := range []string{"active", "passive"} {
 		for _, reliable := range []bool{false, true} {
 			t.Run(fmt.Sprint(setup, " reliable ", reliable), func(t *testing.T) {
@@ -93,6 +95,7 @@ func TestFirstMessageOpensTheChat(t *testing.T) {
 
 // F33, B4.04, B5.04.
 func TestActiveGatewayBindsWithAnEmptySENDBeforeAnyMessage(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{Setup: "passive"})
 	b := w.Guest()
@@ -117,6 +120,7 @@ func TestActiveGatewayBindsWithAnEmptySENDBeforeAnyMessage(t *testing.T) {
 
 // F29: later messages use the channel that is open, in order.
 func TestLaterMessagesUseTheOpenChannel(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
@@ -144,6 +148,7 @@ func TestLaterMessagesUseTheOpenChannel(t *testing.T) {
 
 // A repeat under the same id is not sent twice; the same id for another text is refused.
 func TestRepeatedMessageIsSentOnce(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
@@ -168,6 +173,7 @@ func TestRepeatedMessageIsSentOnce(t *testing.T) {
 
 // F30, R27, B3.10: Alice's answer wakes whoever listens, and her phone learns each step once.
 func TestAnswersReachTheGuestAndAreReceipted(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
@@ -210,6 +216,7 @@ func TestAnswersReachTheGuestAndAreReceipted(t *testing.T) {
 // F31, R31, S12, B3.04: Alice may open the chat, with a first message beside the offer; a stranger may not, and the guest
 // learns nothing of it.
 func TestInvitersCallIsTakenAndAStrangersIsNot(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a, x := w.Phone(gatewaytest.Alice, imstest.Manner{}), w.Phone(gatewaytest.Stranger, imstest.Manner{})
 	b := w.Guest()
@@ -252,6 +259,7 @@ func TestInvitersCallIsTakenAndAStrangersIsNot(t *testing.T) {
 
 // R31, S7, S12: a guest reaches inviters only, whatever stands in "to".
 func TestGuestReachesNobodyElse(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	x := w.Phone(gatewaytest.Stranger, imstest.Manner{})
 	b := w.Guest()
@@ -271,6 +279,7 @@ func TestGuestReachesNobodyElse(t *testing.T) {
 
 // F37, B5.09: after Alice's BYE the next message opens a new call of the same conversation.
 func TestNextMessageAfterABYEOpensANewCall(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
@@ -303,6 +312,7 @@ func TestNextMessageAfterABYEOpensANewCall(t *testing.T) {
 
 // F35: a refusal is an event with a reason, and never silence.
 func TestRefusalIsToldWithAReason(t *testing.T) {
+	t.Parallel()
 	for _, code := range []int{486, 603, 488, 415, 404} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			t.Parallel()
@@ -326,6 +336,7 @@ func TestRefusalIsToldWithAReason(t *testing.T) {
 
 // F36: both call at once. Alice's call lives and ours is cancelled; nothing is lost or doubled on the way.
 func TestCrossingCallsLeaveOneSession(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{RingFor: gatewaytest.Patience})
 	b := w.Guest()
@@ -357,6 +368,7 @@ func TestCrossingCallsLeaveOneSession(t *testing.T) {
 
 // F34, X4: Alice is offline; the message waits, over a restart too, and goes out when she is back.
 func TestMessageWaitsForTheInviterOverARestart(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	b := w.Guest()
 	sent := b.Send(gatewaytest.Alice, "when you are back")
@@ -379,6 +391,7 @@ func TestMessageWaitsForTheInviterOverARestart(t *testing.T) {
 // F34: the guest is connected and so Alice is watched; when she is seen to be back, what waits goes out, whatever time the network
 // had named.
 func TestMessageGoesOutWhenTheInviterIsSeen(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	b := w.Guest()
 	b.Login().Wants(200)
@@ -400,10 +413,14 @@ func TestMessageGoesOutWhenTheInviterIsSeen(t *testing.T) {
 	}
 }
 
-// R25.
-func TestOnlinePolicyRefusesMessagesToWhoIsOffline(t *testing.T) {
+// R25, R33.
+func TestOnlinePolicyRefusesMessagesAndFilesToWhoIsOffline(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--require-online"}})
-	b := w.Guest()
+	b := w.FileGuest()
+	if a := b.Upload(gatewaytest.Alice, "a.txt", "text/plain", strings.NewReader("hi")).Wants(409); a.Problem() != "offline" || w.Rows("file") != 0 {
+		t.Errorf("problem %s, and %d files", a.Problem(), w.Rows("file"))
+	}
 	if a := b.Do("POST", "/rcsgw/invitee/message", `{"to":"sip:a@cc.com","message":"hi"}`).Wants(409); a.Problem() != "offline" {
 		t.Errorf("problem %s", a.Problem())
 	}
@@ -417,10 +434,13 @@ func TestOnlinePolicyRefusesMessagesToWhoIsOffline(t *testing.T) {
 	if got, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1); err != nil || got[0].Text != "there you are" {
 		t.Errorf("Alice got %+v, %v", got, err)
 	}
+	b.SendFile(gatewaytest.Alice, "a.txt", "text/plain", strings.NewReader("hi"))
+	sentTo(t, w, a, 1)
 }
 
 // F43, S8: what people write arrives as they wrote it.
 func TestTextArrivesAsItWasWritten(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
@@ -445,6 +465,7 @@ func TestTextArrivesAsItWasWritten(t *testing.T) {
 
 // F39, B3.11: typing is told both ways, and lapses.
 func TestTypingIsToldBothWays(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
@@ -469,6 +490,7 @@ func TestTypingIsToldBothWays(t *testing.T) {
 
 // F38, F36: the connection breaks, and the next message still arrives, once.
 func TestBrokenConnectionLosesNothing(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
@@ -498,6 +520,7 @@ func TestBrokenConnectionLosesNothing(t *testing.T) {
 
 // R4: an invitation for files registers the account at the file server alone, and does not let messages through.
 func TestInvitationForFilesIsNotForMessages(t *testing.T) {
+	t.Parallel()
 	files := gatewaytest.NewCore(t, imstest.CoreOptions{Domains: []string{"guest.example"}, Open: true})
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--file-server=" + files.URI()}})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})

@@ -12,6 +12,7 @@ import (
 // F49, RFC 6714 §4.2 (1): Alice's phone has no CEMA and connects, and c=/m= of its answer are not its path's: the gateway offers again, in the
 // same call, without CEMA and with a new path, and the chat goes on there.
 func TestGatewayFallsBackFromCEMAWithinTheCall(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{Setup: "active", NoCEMA: true, Path: "192.0.2.9:7777"})
 	b := w.Guest()

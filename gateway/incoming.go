@@ -126,19 +126,24 @@ func (c *incomingCall) FirstMessage() (contentType string, body []byte) {
 
 // Accept answers the INVITE and returns when the MSRP session is up.
 func (c *incomingCall) Accept(ctx context.Context, to conversation.Receiver) (conversation.Channel, error) {
-	ch, own, role, err := c.describe(to)
+	ch, local, own, role, err := c.describe(to)
 	if err != nil {
 		// RFC 3261 §21.4.26: what is offered can't be taken.
 		_ = c.in.Refuse(notAcceptableHere, "Not Acceptable Here")
 		return nil, fmt.Errorf("offer of %s: %w", c.in.CallID(), err)
 	}
 	ch.port.Expect(ch.session)
-	if ch.leg, err = c.in.Answer(ctx, b2bua.AnswerOptions{ContentType: "application/sdp", Body: own}); err == nil {
-		if c.in.Offer() == nil {
-			role, _, err = msrpsdp.Conclude(own, ch.leg.RemoteSDP())
+	if ch.leg, err = c.in.Answer(ctx, b2bua.AnswerOptions{ContentType: "application/sdp", Body: own, OnReoffer: ch.onReoffer()}); err == nil {
+		theirs := c.in.Offer()
+		if theirs == nil {
+			theirs = ch.leg.RemoteSDP()
+			role, _, err = msrpsdp.Conclude(own, theirs)
 		}
 		if err == nil {
 			err = ch.join(ctx, role)
+		}
+		if err == nil {
+			err = ch.stand(msrpsdp.Stand(local, own, theirs, role))
 		}
 	}
 	if err != nil {
@@ -152,23 +157,23 @@ func (c *incomingCall) Accept(ctx context.Context, to conversation.Receiver) (co
 
 // describe makes the channel and its description: the answer, or, where the INVITE has none, an offer, to which the answer
 // comes in the ACK (RFC 3261 §13.2.1).
-func (c *incomingCall) describe(to conversation.Receiver) (ch *channel, own []byte, role msrpsdp.Role, err error) {
+func (c *incomingCall) describe(to conversation.Receiver) (ch *channel, local msrpsdp.Local, own []byte, role msrpsdp.Role, err error) {
 	ports, offer := c.wire.ports, c.in.Offer()
 	if offer == nil {
 		port := ports.offering(false)
 		ch = c.wire.newChannel(c.rel, to, port, port.NewURI())
-		local := ports.describe(port, ch.session.Local())
+		local = ports.describe(port, ch.session.Local())
 		local.Setup, local.CEMA = msrpsdp.ActPass, true
 		own, err = msrpsdp.Offer(local)
-		return ch, own, role, err
+		return ch, local, own, role, err
 	}
 	for _, port := range ports.answering(offer) {
-		uri := port.NewURI()
-		if own, role, err = msrpsdp.Answer(offer, ports.describe(port, uri), msrpsdp.Passive); err == nil {
-			return c.wire.newChannel(c.rel, to, port, uri), own, role, nil
+		local = ports.describe(port, port.NewURI())
+		if own, role, err = msrpsdp.Answer(offer, local, msrpsdp.Passive); err == nil {
+			return c.wire.newChannel(c.rel, to, port, local.URI), local, own, role, nil
 		}
 	}
-	return nil, nil, role, err
+	return nil, local, nil, role, err
 }
 
 // Refuse answers the INVITE with a code of 300 and up.

@@ -1,10 +1,12 @@
 package gateway_test
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"latchkey/gateway/gatewaytest"
 	"latchkey/imstest"
@@ -49,6 +51,7 @@ func ended(t *testing.T, w *gatewaytest.World, alice, carol *imstest.Phone) {
 
 // X1, X2, F61, B1.08, B1.11, B1.13, B2.15: two subscribers chat through the gateway; each sees the gateway alone.
 func TestTwoSubscribersChatThroughTheGateway(t *testing.T) {
+	t.Parallel()
 	w, alice, carol := inPath(t, imstest.Manner{}, imstest.Manner{})
 	id := say(t, w, alice, carol, "hello Carol")
 	say(t, w, carol, alice, "hello Alice")
@@ -108,6 +111,7 @@ func TestTwoSubscribersChatThroughTheGateway(t *testing.T) {
 
 // X2: either side may hang up, and whoever calls may be the one who connects, or not; a certificate on one leg is no matter for the other.
 func TestAnchorFitsEveryPairOfPhones(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		a, c imstest.Manner
@@ -146,6 +150,7 @@ func TestAnchorFitsEveryPairOfPhones(t *testing.T) {
 
 // F38: the connection of one side is cut, it comes again by a re-INVITE, and the other side's stays what it was.
 func TestLostConnectionComesAgain(t *testing.T) {
+	t.Parallel()
 	for _, cut := range []string{"caller", "callee"} {
 		t.Run(cut, func(t *testing.T) {
 			t.Parallel()
@@ -179,8 +184,110 @@ func TestLostConnectionComesAgain(t *testing.T) {
 	}
 }
 
+// B2.04, F41, RFC 4975 §11.7: two phones of Carol's take the call. The one that answers later is hung up; its connection, though the first,
+// doesn't get in the way of the one that was kept.
+func TestOfSeveralPhonesTheOneThatIsKeptHasTheChat(t *testing.T) {
+	t.Parallel()
+	w, alice, kept := inPath(t, imstest.Manner{}, imstest.Manner{LateMSRP: time.Second})
+	late := w.Phone(gatewaytest.Carol, imstest.Manner{RingFor: 50 * time.Millisecond, Hasty: true})
+	say(t, w, alice, kept, "to one of you")
+	if got := texts(t, w, kept, 1); got[0] != "to one of you" {
+		t.Errorf("Carol reads %q", got)
+	}
+	if _, err := late.Wait(w.Within(gatewaytest.Patience), "hangup", 1); err != nil {
+		t.Fatalf("the phone that was not kept: %v", err)
+	}
+	say(t, w, kept, alice, "I am the one")
+	texts(t, w, alice, 1)
+	if n := len(late.Events("message")) + len(late.Events("media")); n != 0 || len(late.Events("bound")) != 0 {
+		t.Errorf("the phone that was not kept has %+v", late.Events(""))
+	}
+	if err := alice.HangUp(w.Within(gatewaytest.Patience), kept.URI()); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, w, alice, kept)
+}
+
+// X3, RFC 5547: a file of 10 MB goes through the anchor, octet by octet the same, in either direction of the call.
+func TestFilesGoThroughTheAnchor(t *testing.T) {
+	t.Parallel()
+	w, alice, carol := inPath(t, imstest.Manner{Tags: imstest.FileTags}, imstest.Manner{Tags: imstest.FileTags, Setup: "passive"})
+	for i, pair := range [][2]*imstest.Phone{{alice, carol}, {carol, alice}} {
+		from, to := pair[0], pair[1]
+		body := noise(10<<20 - i)
+		offer := imstest.FileOffer{Name: "film.mp4", Type: "video/mp4", Body: bytes.NewReader(body), Size: int64(len(body)), Chunk: 64 << 10}
+		taken, err := from.SendFile(w.Within(3*gatewaytest.Patience), to.URI(), offer)
+		if err != nil || taken != int64(len(body)) {
+			t.Fatalf("%s sends %d octets of %d, %v", from.URI(), taken, len(body), err)
+		}
+		if got := sentTo(t, w, to, 1); got.Sum != sum(body) || got.SHA1 != sum(body) || got.Name != offer.Name || got.Type != offer.Type || got.Size != offer.Size || got.Disposition != "attachment" {
+			t.Errorf("%s got %+v, want SHA-1 %s", to.URI(), got, sum(body))
+		}
+		if _, err := to.Wait(w.Within(gatewaytest.Patience), "hangup", 1); err != nil {
+			t.Error(err)
+		}
+		if sent, got := w.Core.Requests("INVITE")[i].Request, to.Invites()[0]; string(sent.Body) == string(got.Body) || sent.Get("Accept-Contact") != got.Get("Accept-Contact") {
+			t.Errorf("the offer was not anchored, or lost whom it is for:\n%s", got.Bytes())
+		}
+	}
+}
+
+// B2.05, RFC 3311: an UPDATE goes through the gateway and comes back with the other's answer.
+func TestUPDATEGoesThrough(t *testing.T) {
+	t.Parallel()
+	w, alice, carol := inPath(t, imstest.Manner{}, imstest.Manner{})
+	say(t, w, alice, carol, "one")
+	texts(t, w, carol, 1)
+	for _, c := range []struct{ by, at *imstest.Phone }{{alice, carol}, {carol, alice}} {
+		res, err := c.by.Within(w.Within(gatewaytest.Patience), c.at.URI(), "UPDATE")
+		if err != nil || res.Status != 200 {
+			t.Fatalf("UPDATE of %s: %v, %+v", c.by.URI(), err, res)
+		}
+		got := c.at.Requests("UPDATE")
+		if len(got) != 1 || got[0].Get("Contact") == "" || len(got[0].Body) != 0 {
+			t.Errorf("%s got %d UPDATEs", c.at.URI(), len(got))
+		}
+	}
+	say(t, w, carol, alice, "and the chat stands")
+	texts(t, w, alice, 1)
+}
+
+// X1, B1.08, B1.10: SUBSCRIBE, PUBLISH and REFER of a subscriber go on to whom they are for, and what that one says comes back.
+func TestOtherRequestsAreRouted(t *testing.T) {
+	t.Parallel()
+	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--reg-event=none"}, Core: func(o *imstest.CoreOptions) { o.NoRegEvent = true }})
+	w.Core.ServedBy(w.SIP)
+	alice, carol := w.Phone(gatewaytest.Alice, imstest.Manner{}), w.Phone(gatewaytest.Carol, imstest.Manner{})
+	for i, c := range []struct {
+		method string
+		fields []imstest.Field
+	}{
+		{"SUBSCRIBE", []imstest.Field{{Name: "Event", Value: "presence"}, {Name: "Expires", Value: "600"}, {Name: "Accept", Value: "application/pidf+xml"}}},
+		{"PUBLISH", []imstest.Field{{Name: "Event", Value: "presence"}, {Name: "Expires", Value: "600"}}},
+		{"REFER", []imstest.Field{{Name: "Refer-To", Value: "<sip:d@cc.com>"}}},
+	} {
+		res, err := alice.Ask(w.Within(gatewaytest.Patience), c.method, carol.URI(), c.fields...)
+		if err != nil || res.Status != 405 || res.Get("Allow") == "" { // Carol's phone knows none of them, and says so itself
+			t.Fatalf("%s: %v, %+v, want Carol's 405", c.method, err, res)
+		}
+		got := carol.Requests(c.method)
+		if len(got) != 1 {
+			t.Fatalf("Carol got %d %s", len(got), c.method)
+		}
+		for _, f := range c.fields {
+			if got[0].Get(f.Name) != f.Value {
+				t.Errorf("%s %d has %s: %q, want %q", c.method, i, f.Name, got[0].Get(f.Name), f.Value)
+			}
+		}
+		if got[0].Get("P-Charging-Vector") == "" || !strings.Contains(got[0].Get("P-Asserted-Identity"), alice.URI()) {
+			t.Errorf("%s lost who asks: %s", c.method, got[0].Bytes())
+		}
+	}
+}
+
 // X2: who wants signalling only gets the peers' own paths through.
 func TestSessionDescriptionsPassWhereNothingIsAnchored(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"never", "guests"} {
 		w, alice, carol := inPath(t, imstest.Manner{}, imstest.Manner{}, "--anchor="+mode)
 		say(t, w, alice, carol, "directly")
@@ -194,6 +301,7 @@ func TestSessionDescriptionsPassWhereNothingIsAnchored(t *testing.T) {
 
 // B5.04, S13: a call whose MSRP can't come up, as where it leads to a place that isn't allowed, is hung up on both sides.
 func TestCallWithoutMediaIsHungUp(t *testing.T) {
+	t.Parallel()
 	w, alice, carol := inPath(t, imstest.Manner{Setup: "active"}, imstest.Manner{Setup: "passive"}, "--msrp-peers=192.0.2.0/24")
 	go func() {
 		_, _ = alice.Send(context.WithoutCancel(w.Within(gatewaytest.Patience)), carol.URI(), "nobody hears")
@@ -208,6 +316,7 @@ func TestCallWithoutMediaIsHungUp(t *testing.T) {
 
 // B1.10, F63, B2.15: a MESSAGE and an OPTIONS between two subscribers go through, with what they hold.
 func TestRequestsOutsideOfDialogsGoThrough(t *testing.T) {
+	t.Parallel()
 	w, alice, carol := inPath(t, imstest.Manner{}, imstest.Manner{})
 	if err := alice.Page(w.Within(gatewaytest.Patience), carol.URI(), "text/plain", []byte("a page")); err != nil {
 		t.Fatal(err)
@@ -234,6 +343,7 @@ func TestRequestsOutsideOfDialogsGoThrough(t *testing.T) {
 
 // R31, S12: in the path or not, a guest's account is the doorkeeper's.
 func TestGuestsAreStillBehindTheDoor(t *testing.T) {
+	t.Parallel()
 	w, alice, carol := inPath(t, imstest.Manner{}, imstest.Manner{})
 	b := w.Guest()
 	_ = b

@@ -24,6 +24,7 @@ func heard(b *gatewaytest.Guest, last string) (all []string) {
 // R1, R2, R7, R8, R12: Alice's stock phone opens a chat with somebody who is not registered. The chat is taken, the person is invited, Alice
 // is told so in the chat, and what she wrote is there after the login.
 func TestChatWithSomebodyUnregisteredInvitesThem(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{AS: true})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{Language: "de-AT, en;q=0.5"})
 	if _, err := a.CallWith(w.Within(gatewaytest.Patience), gatewaytest.GuestURI, "in the INVITE"); err != nil {
@@ -57,6 +58,7 @@ func TestChatWithSomebodyUnregisteredInvitesThem(t *testing.T) {
 
 // R1, R11, B3.14: the same by MESSAGE, whatever form the mailbox has; another inviter of the same guest is one more relation. Who is told, is told by MESSAGE.
 func TestPageToSomebodyUnregisteredInvitesThem(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{AS: true})
 	a, c := w.Phone(gatewaytest.Alice, imstest.Manner{}), w.Phone(gatewaytest.Carol, imstest.Manner{Language: "tlh"})
 	res, err := a.PageAs(w.Within(gatewaytest.Patience), "sip:b%40cc.com@guest.example", "text/plain", []byte("from Alice"), "one")
@@ -88,6 +90,7 @@ func TestPageToSomebodyUnregisteredInvitesThem(t *testing.T) {
 
 // R1, R3, R10, F04, F06: the rules are those of any invitation, and where they say no, nothing is left.
 func TestApproachIsRefusedByTheRules(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, who, to string
 		args          []string
@@ -126,6 +129,7 @@ func TestApproachIsRefusedByTheRules(t *testing.T) {
 
 // R1, F12: where the core refuses the account, so is the approach, and nothing is left.
 func TestApproachFailsWithTheRegistration(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{AS: true})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	w.Core.Fault("REGISTER", &imstest.Fault{Code: 403, OnlyFor: gatewaytest.GuestURI})
@@ -137,6 +141,7 @@ func TestApproachFailsWithTheRegistration(t *testing.T) {
 
 // R1: neither typing nor a receipt is an approach, and nor is a call without a chat.
 func TestOnlyWordsAreAnApproach(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{AS: true})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	if code := refusedWith(t, a.PageComposing(w.Within(gatewaytest.Patience), gatewaytest.GuestURI, true)); code != 404 {
@@ -150,6 +155,7 @@ func TestOnlyWordsAreAnApproach(t *testing.T) {
 
 // F08, R1: many messages at once to one person are one invitation and one word to Alice.
 func TestManyApproachesAtOnceAreOne(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{AS: true})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	const n = 8

@@ -16,6 +16,7 @@ import (
 
 // F01, R1, R2, R5-R7, R12: one digest REGISTER at the core, then one at the interaction server, then the mail.
 func TestInvitationRegistersAndThenMails(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{
 		Core: func(o *imstest.CoreOptions) { o.Auth, o.Shared = true, "hush" },
 		Args: []string{"--account-scheme=identifier", "--sip-auth=shared:hush"},
@@ -66,6 +67,7 @@ func statuses(all []imstest.Seen) []int {
 
 // F04, R3: whom the policy does not allow causes nothing at all.
 func TestPolicyComesBeforeAnythingElse(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		policy, inviter string
 		status          int
@@ -92,6 +94,7 @@ func TestPolicyComesBeforeAnythingElse(t *testing.T) {
 
 // F05, S4: a wrong password and an unknown inviter can't be told apart, and guessing is slowed down.
 func TestWrongInviterCredentialsTellNothing(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	body := `{"email":"b@cc.com"}`
 	wrong := w.Do("POST", "/rcsgw/invitee/user", gatewaytest.Alice, "wrong", body).Wants(401)
@@ -112,6 +115,7 @@ func TestWrongInviterCredentialsTellNothing(t *testing.T) {
 
 // F06, R10: a registered user is not invited, and is told of.
 func TestRegisteredUserIsNotInvited(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	for _, body := range []string{`{"email":"dora@mail.example"}`, `{"tel":"+8613800000004"}`} {
 		a := w.Do("POST", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, body).Wants(409)
@@ -135,6 +139,7 @@ func TestRegisteredUserIsNotInvited(t *testing.T) {
 
 // F07, R11: another inviter of the same guest adds a relation and a mail, and neither an account nor a registration.
 func TestSecondInviterSharesTheAccount(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	var first, second struct{ Account string }
 	w.InviteAs(gatewaytest.Alice).Wants(201).Into(&first)
@@ -160,6 +165,7 @@ func TestSecondInviterSharesTheAccount(t *testing.T) {
 
 // F08: the same invitation again, also many at once, gives one relation and one mail.
 func TestSameInvitationAgainIsOneInvitation(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	var all sync.WaitGroup
 	codes := make([]int, 8)
@@ -242,6 +248,7 @@ func TestCoresAnswerToREGISTERIsHeeded(t *testing.T) {
 
 // F13: an interaction server that is down does not keep the invitation from the guest.
 func TestInvitationGoesOutWhileTheInteractionServerIsDown(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	w.IM.Fault("REGISTER", &imstest.Fault{Code: 500})
 	w.InviteAs(gatewaytest.Alice).Wants(201)
@@ -253,6 +260,7 @@ func TestInvitationGoesOutWhileTheInteractionServerIsDown(t *testing.T) {
 
 // F14, B1.21: which challenge is answered, and how often.
 func TestDigestAnswersTheFirstChallengeThatItKnows(t *testing.T) {
+	t.Parallel()
 	digest := func(algorithms ...string) func(*imstest.CoreOptions) {
 		return func(o *imstest.CoreOptions) { o.Auth, o.Shared, o.Algorithms = true, "hush", algorithms }
 	}

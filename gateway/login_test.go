@@ -15,6 +15,7 @@ import (
 
 // F20, R20-R22, B1.21: a login is a SIP authentication at the core and the interaction server, and tells who invited.
 func TestLoginAuthenticatesBySIPAndTellsWhoInvited(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{
 		Core: func(o *imstest.CoreOptions) { o.Auth, o.Shared = true, "hush" },
 		IM:   func(o *imstest.CoreOptions) { o.Auth, o.Shared = true, "hush" },
@@ -52,6 +53,7 @@ func TestLoginAuthenticatesBySIPAndTellsWhoInvited(t *testing.T) {
 
 // F21, S4: what is wrong about a login isn't told, and no SIP leaves.
 func TestWrongLoginsLookAlike(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	b := w.Guest()
 	w.Core.Forget()
@@ -68,6 +70,7 @@ func TestWrongLoginsLookAlike(t *testing.T) {
 
 // F22, S1: scanners fetch links. Only the button logs in.
 func TestLinkChangesNothingUntilSomebodyLogsIn(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	b := w.Guest()
 	w.Core.Forget()
@@ -108,6 +111,7 @@ func TestLinkChangesNothingUntilSomebodyLogsIn(t *testing.T) {
 
 // F23, S2: the password is in no log, at any level.
 func TestPasswordsAreInNoLog(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
@@ -132,6 +136,7 @@ func TestPasswordsAreInNoLog(t *testing.T) {
 
 // F56, R29: the BYE and both deregistrations come before the answer, and then everything is gone.
 func TestLogoutHangsUpDeregistersAndForgets(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
@@ -169,6 +174,7 @@ func TestLogoutHangsUpDeregistersAndForgets(t *testing.T) {
 
 // F57 (HTTP half), R30: the inviter logs out; one who has another inviter stays.
 func TestInviterWhoLeavesTakesTheirRelationsAlong(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	w.Guest()
 	w.InviteAs(gatewaytest.Carol)
@@ -191,6 +197,7 @@ func TestInviterWhoLeavesTakesTheirRelationsAlong(t *testing.T) {
 
 // F58, F21: the sweeper ends what is over; the right password then learns why.
 func TestExpiryEndsTheRelation(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--account-lifetime=1m"}})
 	b := w.Guest()
 	b.Login().Wants(200)

@@ -94,6 +94,7 @@ const byMMS = `{"tel":"+8613900000001","channel":"mms","note":"Hi! Look: http://
 // F03, R8, B3.15: an MMS with text, picture and link goes out under the operator's flag; the centre's report, taken at /mm7 of the
 // operators' listener, moves the invitation to delivered.
 func TestNumberGetsAnMMS(t *testing.T) {
+	t.Parallel()
 	s, option := centre(t, "")
 	m := newMMSC(t)
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{option, m.option()}})
@@ -130,6 +131,7 @@ func TestNumberGetsAnMMS(t *testing.T) {
 // F03, F19: a centre that can't now gets the same transaction again; one that never will makes the invitation fail. A number
 // goes by MMS where there is nothing else.
 func TestMMSIsTriedAgainOrFails(t *testing.T) {
+	t.Parallel()
 	t.Run("3001", func(t *testing.T) {
 		t.Parallel()
 		m := newMMSC(t, 3001)
@@ -165,6 +167,7 @@ func TestMMSIsTriedAgainOrFails(t *testing.T) {
 
 // R8: where no channel is set up for numbers, inviting one is refused and says so.
 func TestNumberWithoutAChannelIsRefused(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	for _, body := range []string{byNumber, byMMS} {
 		if a := w.Do("POST", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, body).Wants(400); !strings.Contains(string(a.Body), "not set up") {

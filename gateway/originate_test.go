@@ -12,6 +12,7 @@ import (
 // F16, B1.01, B1.09, B1.12, B1.13, B1.14, B1.15: an application server registers nobody. What it sends for a guest goes to the
 // S-CSCF as originating, says whose it is, and can be billed; and who calls the guest reaches it.
 func TestGuestsWithoutREGISTER(t *testing.T) {
+	t.Parallel()
 	for _, service := range []string{"true", "false"} {
 		sip := gatewaytest.FreePort(t)
 		w := gatewaytest.New(t, gatewaytest.Plan{
@@ -78,6 +79,7 @@ func TestGuestsWithoutREGISTER(t *testing.T) {
 
 // F16, B1.10: who calls a number of the domain that nobody registered reaches its guest.
 func TestWildcardedPSIIsCalled(t *testing.T) {
+	t.Parallel()
 	sip := gatewaytest.FreePort(t)
 	w := gatewaytest.New(t, gatewaytest.Plan{
 		SIP:  sip,
@@ -97,6 +99,7 @@ func TestWildcardedPSIIsCalled(t *testing.T) {
 
 // B1.09: where no S-CSCF is configured, it is the one that a third-party REGISTER told of, also after a restart.
 func TestSCSCFIsLearntFromThirdPartyREGISTER(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--guest-mode=as", "--sip-core=sip:127.0.0.1:9", "--sip-trusted=127.0.0.1"}})
 	w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()

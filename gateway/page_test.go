@@ -26,6 +26,7 @@ func refusedWith(t *testing.T, err error) int {
 // R14, R26, R27, B2.13, B3.08-B3.10: with a plain IM system all of a conversation goes by MESSAGE: texts and notifications, both ways. The
 // account is registered at that system alone.
 func TestPagerModeTalksByMESSAGEAlone(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{Plain: true})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{PageCode: 202})
 	b := w.Guest()
@@ -76,6 +77,7 @@ func TestPagerModeTalksByMESSAGEAlone(t *testing.T) {
 
 // R14: the order of a conversation is that in which it was written, also where one message is too long for SIP.
 func TestPagedMessagesKeepTheirOrder(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{Plain: true})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
@@ -104,6 +106,7 @@ func TestPagedMessagesKeepTheirOrder(t *testing.T) {
 // B2.13, F43: what is longer than a MESSAGE may be goes in a call of its own, INVITE, one message and BYE, in either direction; the
 // text is the same, whatever is in it.
 func TestLongTextGoesInACallOfItsOwn(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{Plain: true})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
@@ -136,6 +139,7 @@ func TestLongTextGoesInACallOfItsOwn(t *testing.T) {
 
 // B2.13: in mode session, too, Alice's phone may call for one large message; the chat that is open stays, and carries on.
 func TestLargeMessageLeavesTheChatAlone(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
@@ -160,6 +164,7 @@ func TestLargeMessageLeavesTheChatAlone(t *testing.T) {
 
 // F35, F34 in pager mode: a refusal for good is told with its reason and concerns that message; who is away gets it later, under the same id.
 func TestRefusedPageIsToldOrRepeated(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{Plain: true})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{PageCode: 603})
 	b := w.Guest()
@@ -184,6 +189,7 @@ func TestRefusedPageIsToldOrRepeated(t *testing.T) {
 
 // F14, R14: a MESSAGE is authenticated like any other request.
 func TestChallengedPageIsAnswered(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{Plain: true, Args: []string{"--sip-auth=shared:s3cret"}})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
@@ -200,6 +206,7 @@ func TestChallengedPageIsAnswered(t *testing.T) {
 // R27, R31, B3.14, F31: in mode session, too, Alice's MESSAGE is stored before it is accepted, and told to a guest who was away; a
 // stranger's is refused and leaves no trace.
 func TestPageWaitsForTheGuest(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a, x := w.Phone(gatewaytest.Alice, imstest.Manner{}), w.Phone(gatewaytest.Stranger, imstest.Manner{})
 	b := w.Guest()
@@ -247,6 +254,7 @@ func TestPageWaitsForTheGuest(t *testing.T) {
 // B5.07, B3.14: a receipt that comes due when Alice has hung up goes by MESSAGE, and no call is made for it; so does one to a
 // phone that lists no IMDN (B5.06).
 func TestReceiptAfterTheBYEGoesByMESSAGE(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
@@ -279,6 +287,7 @@ func TestReceiptAfterTheBYEGoesByMESSAGE(t *testing.T) {
 
 // B2.16, RFC 8197: 607 and 608 end the relation, in either mode, and the guest is told why; another inviter is no part of that.
 func TestUnwantedGuestLosesTheRelation(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"session", "pager"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()

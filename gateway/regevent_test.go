@@ -35,6 +35,7 @@ func callIDs(w *gatewaytest.World) []string {
 
 // B1.06: a gap in the versions is closed by asking again in the dialog; what can't be read is refused, and asked for again, too.
 func TestMissedNotificationsAreAskedFor(t *testing.T) {
+	t.Parallel()
 	w := watched(t)
 	gap := `<?xml version="1.0"?><reginfo xmlns="urn:ietf:params:xml:ns:reginfo" version="77" state="partial"><registration aor="sip:a@cc.com" id="r1" state="terminated"/></reginfo>`
 	if codes := w.Core.Notify(gatewaytest.Alice, "active;expires=3600", gap); !slices.Equal(codes, []int{200}) {
@@ -56,6 +57,7 @@ func TestMissedNotificationsAreAskedFor(t *testing.T) {
 
 // B1.06: a subscription that its notifier ends comes back at once with a dialog of its own, or not at all, as the reason says.
 func TestEndedSubscriptionsComeBackByTheirReason(t *testing.T) {
+	t.Parallel()
 	for reason, comes := range map[string]bool{"deactivated": true, "timeout": true, "noresource": false, "rejected": false} {
 		w := watched(t)
 		if codes := w.Core.Notify(gatewaytest.Alice, "terminated;reason="+reason, ""); !slices.Equal(codes, []int{200}) {
@@ -81,6 +83,7 @@ func TestEndedSubscriptionsComeBackByTheirReason(t *testing.T) {
 
 // B1.06, RFC 6665 §4.1.2.3: a notifier that forgot the subscription gets a new one.
 func TestForgottenSubscriptionIsMadeAnew(t *testing.T) {
+	t.Parallel()
 	w := watched(t)
 	w.Core.ForgetSubscriptions()
 	thirdParty(t, w, imstest.ThirdParty{User: gatewaytest.Alice}) // a doubt, which asks
@@ -95,6 +98,7 @@ func TestForgottenSubscriptionIsMadeAnew(t *testing.T) {
 
 // B1.21: the nonce that a registrar gives for the next request is used for it, without another challenge.
 func TestNextNonceIsUsed(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{
 		Core: func(o *imstest.CoreOptions) { o.Auth, o.Shared, o.NextNonce = true, "hush", true },
 		Args: []string{"--sip-auth=shared:hush"},

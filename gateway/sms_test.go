@@ -52,6 +52,7 @@ func notified(t *testing.T, w *gatewaytest.World, inviter, state string) string 
 // F02, R8, R9, B3.15: a telephone number gets one SMS with a link that works, and no mail; its account is made from the number, and
 // the inviter sees it delivered.
 func TestNumberGetsAnSMS(t *testing.T) {
+	t.Parallel()
 	s, option := centre(t, "from=Latchkey")
 	s.Behave(imstest.SMSCManner{Receipt: "DELIVRD", Decimal: true})
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{option, "--public-url=https://chat.example.com"}})
@@ -86,6 +87,7 @@ func TestNumberGetsAnSMS(t *testing.T) {
 
 // F02: where the link is too long for one SMS it comes whole at the other end, in any way of sending long ones.
 func TestLongInvitationIsWholeAgainOnTheHandset(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ long, parts string }{{"udh", "2"}, {"udh16", "2"}, {"sar", "2"}, {"payload", "0"}} {
 		t.Run(c.long, func(t *testing.T) {
 			t.Parallel()
@@ -107,6 +109,7 @@ func TestLongInvitationIsWholeAgainOnTheHandset(t *testing.T) {
 
 // F19: what the network says about the message, and what the centre says to it, is seen by the inviter, in words.
 func TestInviterSeesWhatBecameOfTheSMS(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		manner        imstest.SMSCManner
 		state, reason string
@@ -143,6 +146,7 @@ func TestInviterSeesWhatBecameOfTheSMS(t *testing.T) {
 
 // Receipts are durable: one that comes after a restart counts.
 func TestReceiptAfterARestartCounts(t *testing.T) {
+	t.Parallel()
 	s, option := centre(t, "")
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{option}})
 	w.Do("POST", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, byNumber).Wants(http.StatusCreated)
@@ -156,6 +160,7 @@ func TestReceiptAfterARestartCounts(t *testing.T) {
 
 // F19: where one part of two was refused for now, only that one is sent again, with the reference of the other.
 func TestOnlyThePartThatIsMissingIsSentAgain(t *testing.T) {
+	t.Parallel()
 	s, option := centre(t, "")
 	s.Behave(imstest.SMSCManner{Receipt: "DELIVRD", Answer: func(nth int, _ imstest.SMS) uint32 {
 		if nth == 2 {
@@ -175,6 +180,7 @@ func TestOnlyThePartThatIsMissingIsSentAgain(t *testing.T) {
 // X4, R8: a process that is killed after the centre took the SMS and before that is written down repeats it once, with the same
 // reference.
 func TestKillBetweenSubmissionAndTickOffRepeatsTheSameSMS(t *testing.T) {
+	t.Parallel()
 	s, option := centre(t, "")
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{option}, Command: serveCommand(t)})
 	var once sync.Once
@@ -201,6 +207,7 @@ func TestKillBetweenSubmissionAndTickOffRepeatsTheSameSMS(t *testing.T) {
 
 // An SMS that says STOP, in any of several languages, is handed on as the wish that it is; others are not.
 func TestStopIsUnderstood(t *testing.T) {
+	t.Parallel()
 	s, option := centre(t, "region=DE")
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{option}})
 	imstest.Eventually(t, gatewaytest.Patience, func() bool { return s.Deliver(telephone, "12345", "Who is this? stop it") == nil })
@@ -221,6 +228,7 @@ func TestStopIsUnderstood(t *testing.T) {
 // R8: three hundred invitations of one inviter go out at the rate that the operator has set, each once, and the single one of another is
 // not behind them.
 func TestManyInvitationsGoOutAtTheRateAndInTurns(t *testing.T) {
+	t.Parallel()
 	const n, rate = 300, 100
 	s, option := centre(t, fmt.Sprintf("rate=%d&window=20", rate))
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{option}})
@@ -255,6 +263,7 @@ func TestManyInvitationsGoOutAtTheRateAndInTurns(t *testing.T) {
 
 // R8: an MMS centre that answers slowly, or an SMS centre that is away, holds up no mail.
 func TestAwayCentreHoldsUpNoMail(t *testing.T) {
+	t.Parallel()
 	s, option := centre(t, "")
 	s.Close()
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{option}})

@@ -62,6 +62,7 @@ func TestStatusIsWhatOPTIONSSays(t *testing.T) {
 
 // F26b, R31: who isn't related isn't asked about.
 func TestStatusOfAStrangerCausesNoSIP(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	b := w.Guest()
 	for _, uri := range []string{gatewaytest.Carol, gatewaytest.Stranger, "tel:+8613800000004", "sip:a@elsewhere.example", gatewaytest.GuestURI} {
@@ -76,6 +77,7 @@ func TestStatusOfAStrangerCausesNoSIP(t *testing.T) {
 
 // R24: a guest who listens is told when the inviter comes and goes.
 func TestListeningGuestIsToldWhenTheInviterComes(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	b := w.Guest()
 	b.Login().Wants(200)
@@ -95,6 +97,7 @@ func TestListeningGuestIsToldWhenTheInviterComes(t *testing.T) {
 
 // B2.14: OPTIONS to the gateway itself is answered for liveness, to anybody, and makes no dialog.
 func TestGatewayAnswersOPTIONSForItself(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	x := w.Phone(gatewaytest.Stranger, imstest.Manner{})
 	w.Guest()

@@ -169,7 +169,7 @@ func (c *incomingFile) describe() (own []byte, err error) {
 			local.AcceptTypes = []string{files.CleanType(c.offered.Type), "*"}
 		}
 		if own, c.role, err = msrpsdp.Answer(offer, local, msrpsdp.Passive); err == nil {
-			c.ch = &channel{wire: c.wire, rel: c.rel, file: c.taker, port: port, done: make(chan struct{})}
+			c.ch = &channel{wire: c.wire, rel: c.rel, file: c.taker, port: port, done: make(chan struct{}), moved: make(chan struct{})}
 			c.ch.session = c.ch.newSession(local.URI)
 			return own, nil
 		}
@@ -233,12 +233,22 @@ func (t *fileTaker) leave() {
 	t.done <- errors.Join(errCutOff, t.keep())
 }
 
-// keep leaves what came on the disk, or nothing where that is nothing.
+// keep leaves what came on the disk, or nothing where that is nothing. *conversation.CutOff says that there is something, which nobody else
+// goes on with by now.
 func (t *fileTaker) keep() error {
 	if t.w.Offset() == 0 {
 		return t.w.Abort(context.Background())
 	}
-	return t.w.Pause(context.Background())
+	cut := &conversation.CutOff{File: t.w.File(), Got: t.w.Offset()}
+	if err := t.w.Pause(context.Background()); err != nil {
+		return err
+	}
+	select {
+	case <-t.w.Taken():
+		return nil
+	default:
+		return cut
+	}
 }
 
 // ServeMSRP takes the file. Its nil lets the 200 to the last chunk go, so by then the file is whole, verified, on disk and told.

@@ -54,6 +54,7 @@ func transports(a *imstest.Phone) []string {
 // B4.22, F50: a chat over TLS with the right fingerprints, whoever connects. The phone's own code compares the gateway's certificate
 // with its description and has none of its own signed by anybody.
 func TestChatOverTLSGoesByFingerprints(t *testing.T) {
+	t.Parallel()
 	for _, setup := range []string{"active", "passive"} {
 		for _, print := range []string{"", "SHA-1"} {
 			t.Run(setup+" "+print, func(t *testing.T) {
@@ -72,6 +73,7 @@ func TestChatOverTLSGoesByFingerprints(t *testing.T) {
 
 // F31, B4.22: an inviter's own call over TLS is answered with TLS, also where calls of ours offer TCP.
 func TestCallOverTLSIsAnsweredWithTLS(t *testing.T) {
+	t.Parallel()
 	for _, listen := range []string{tlsAlone, tcpFirst} {
 		t.Run(listen, func(t *testing.T) {
 			t.Parallel()
@@ -94,6 +96,7 @@ func TestCallOverTLSIsAnsweredWithTLS(t *testing.T) {
 // F50: whoever shows another certificate than the description names gets no chat: the connection is closed, the call ended by BYE, and the
 // guest is told. Nothing is sent in plain text instead.
 func TestOtherCertificateEndsTheCall(t *testing.T) {
+	t.Parallel()
 	wrong := "SHA-256" + strings.Replace(strings.Repeat(":00", 32), ":", " ", 1)
 	for _, c := range []struct{ setup, print string }{{"active", wrong}, {"passive", wrong}, {"passive", "none"}} {
 		t.Run(c.setup+" "+c.print[:4], func(t *testing.T) {
@@ -123,6 +126,7 @@ func TestOtherCertificateEndsTheCall(t *testing.T) {
 
 // F50: the same where the inviter calls. Nobody hears what such a connection says.
 func TestCallerWithAnotherCertificateIsHungUpOn(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, listens(tlsAlone))
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{Transport: "tls", Fingerprint: "SHA-1" + strings.Replace(strings.Repeat(":00", 20), ":", " ", 1)})
 	b := w.Guest()
@@ -146,6 +150,7 @@ func TestCallerWithAnotherCertificateIsHungUpOn(t *testing.T) {
 
 // F50, B4.22: who offers what the gateway has no listener for gets 488, and so does a description whose fingerprint can't be read.
 func TestOfferWithoutAListenerForItIs488(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ listen, transport, print string }{{tlsAlone, "tcp", ""}, {"tcp:127.0.0.1:0", "tls", ""}, {tcpFirst, "tls", "MD5 00:00"}} {
 		w := gatewaytest.New(t, listens(c.listen))
 		a := w.Phone(gatewaytest.Alice, imstest.Manner{Transport: c.transport, Fingerprint: c.print})
@@ -158,6 +163,7 @@ func TestOfferWithoutAListenerForItIs488(t *testing.T) {
 
 // F35: 488, or an answer with port 0, to a call over TLS leads to one more in plain TCP, where there is a listener for it.
 func TestRefusedTLSIsTriedOncePlain(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, listens(tlsFirst))
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{Transport: "tcp"})
 	b := w.Guest()
@@ -188,6 +194,7 @@ var pathPattern = regexp.MustCompile(`a=path:msrps://([^/]+)/`)
 
 // F50, RFC 8996: no TLS below 1.2.
 func TestOldTLSIsRefusedByTheListener(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, listens(tlsAlone))
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
@@ -206,6 +213,7 @@ func TestOldTLSIsRefusedByTheListener(t *testing.T) {
 
 // B4.22: two listeners at once, each with its chat; the first of the list is offered.
 func TestBothListenersCarryChatsAtOnce(t *testing.T) {
+	t.Parallel()
 	w := gatewaytest.New(t, listens(tcpFirst))
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	c := w.Phone(gatewaytest.Carol, imstest.Manner{Transport: "tls"})
@@ -228,6 +236,7 @@ func TestBothListenersCarryChatsAtOnce(t *testing.T) {
 
 // B4.01, B4.22: MSRP over IPv6, whoever connects, plain and with TLS; an answer has the caller's address family.
 func TestChatOverIPv6(t *testing.T) {
+	t.Parallel()
 	ln, err := net.Listen("tcp", "[::1]:0")
 	if err != nil {
 		t.Skipf("needs IPv6 on loopback (ip -6 addr add ::1/128 dev lo): %v", err)

@@ -281,6 +281,13 @@ func (h *hall) Composing(_ context.Context, rel latchkey.Relation, active bool) 
 	return nil
 }
 
+func (h *hall) MaySendFile(_ context.Context, rel latchkey.Relation) error {
+	if !rel.Allows(latchkey.File) {
+		return latchkey.Errorf(latchkey.KindNoRelation, "the invitation is not for files")
+	}
+	return nil
+}
+
 func (h *hall) SendFile(_ context.Context, rel latchkey.Relation, f latchkey.StoredFile) error {
 	h.note("file %s to %s", f.ID, rel.Inviter)
 	return nil

@@ -54,6 +54,7 @@ type Hall interface {
 	Ack(ctx context.Context, account latchkey.AccountID, upTo int64) error
 	Post(ctx context.Context, e latchkey.Event) error
 	Present(account latchkey.AccountID, delta int)
+	MaySendFile(ctx context.Context, rel latchkey.Relation) error
 	SendFile(ctx context.Context, rel latchkey.Relation, f latchkey.StoredFile) error
 	CancelFile(ctx context.Context, rel latchkey.Relation, f latchkey.StoredFile) error
 }

@@ -70,8 +70,8 @@ func (a *API) upload(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !rel.Allows(latchkey.File) {
-		return latchkey.Errorf(latchkey.KindNoRelation, "the invitation is not for files")
+	if err := a.ports.Hall.MaySendFile(r.Context(), rel); err != nil {
+		return err
 	}
 	up, stored, repeated, err := a.ports.Files.Create(r.Context(), latchkey.StoredFile{
 		Relation: rel.ID, Account: rel.Account, Inviter: rel.Inviter, Direction: latchkey.ToInviter,

@@ -41,6 +41,7 @@ type endpoint struct {
 	once    sync.Once
 	deliver func(id, contentType string, body []byte)
 	file    *fileTransfer // nil: it is a chat
+	call    *phoneCall    // of a chat
 }
 
 func newEndpoint(p *Phone, deliver func(id, contentType string, body []byte)) *endpoint {
@@ -309,6 +310,11 @@ func (e *endpoint) collect(f *frame) int {
 	part = append(part[:start-1:start-1], f.body...) // RFC 4975 §7.3.1: of what overlaps, the last wins
 	e.parts[id] = part
 	if f.flag == '+' {
+		if manner.CutAt > 0 && len(part) >= manner.CutAt && e.call != nil {
+			e.mu.Unlock()
+			e.phone.cut(e.call, e, id)
+			e.mu.Lock()
+		}
 		return 200
 	}
 	delete(e.parts, id)

@@ -42,6 +42,10 @@ type Manner struct {
 	Host          string        // address of MSRP; "": 127.0.0.1
 	NoMedia       bool          // answers INVITE with 200 and port 0 (RFC 3264 §6)
 	MSRPCode      int           // answers each SEND that has a body; 0: 200
+	CutAt         int           // closes the connection once, in the middle of a chat's message, after so many octets of it; 0: not
+	Renews        bool          // offers another path at once when it has done so (F38)
+	ReofferCode   int           // to re-INVITEs; 0: 200
+	Hasty         bool          // connects behind its 200 without waiting for the ACK, and a CANCEL comes too late for it (F41)
 	Files         FileManner
 }
 
@@ -58,7 +62,7 @@ type PhoneOptions struct {
 
 // PhoneEvent is something that happened on a phone.
 type PhoneEvent struct {
-	Type   string // message, repeat (a message that was there before), receipt, composing, call, bound (the peer's first MSRP request, Text is its Byte-Range), media (MSRP is up), hangup
+	Type   string // message, repeat (a message that was there before), receipt, composing, call, bound (the peer's first MSRP request, Text is its Byte-Range), media (MSRP is up), cut (the connection was closed within the message of this MSRP Message-ID), hangup
 	Peer   string
 	ID     string
 	Text   string
@@ -85,7 +89,8 @@ type Phone struct {
 	regCallID string
 	regSeq    int
 	received  []*Message
-	noticed   map[string]bool     // messages and receipts that came, by id
+	noticed   map[string]bool     // messages that came, by id, and calls that ended
+	notices   map[string]notice   // notifications that came, by what they say
 	parts     map[string]*os.File // files, whole or not, by the hash that was offered
 	refresh   *time.Timer         // of the registration
 	cert      tls.Certificate     // of MSRP
@@ -113,6 +118,7 @@ type phoneCall struct {
 	remoteSeq int
 	rseq      int // of the reliable 180
 	ep        *endpoint
+	renewing  bool                  // a re-INVITE of its own is out
 	acks      map[int]chan struct{} // 200s that wait for their ACK, by CSeq; closed by it
 	pracked   chan struct{}
 }
@@ -156,7 +162,7 @@ func NewPhone(opt PhoneOptions) (*Phone, error) {
 	if opt.Expires == 0 {
 		opt.Expires = time.Hour
 	}
-	p := &Phone{opt: opt, manner: opt.Manner, calls: map[string]*phoneCall{}, dialogs: map[string]*phoneCall{}, ringing: map[string]*phoneCall{}, changed: make(chan struct{}), noticed: map[string]bool{}, parts: map[string]*os.File{}, regCallID: token()}
+	p := &Phone{opt: opt, manner: opt.Manner, calls: map[string]*phoneCall{}, dialogs: map[string]*phoneCall{}, ringing: map[string]*phoneCall{}, changed: make(chan struct{}), noticed: map[string]bool{}, notices: map[string]notice{}, parts: map[string]*os.File{}, regCallID: token()}
 	n, err := newNode("127.0.0.1:0", opt.Log)
 	if err != nil {
 		return nil, err

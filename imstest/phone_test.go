@@ -84,3 +84,39 @@ func TestPhoneIsRefusedAsTheOtherBehaves(t *testing.T) {
 		t.Fatalf("Send = %v, want a refusal with 486", err)
 	}
 }
+
+// RFC 4975 §5.4, RFC 5438 §7.2.1: a receipt that was cut off before its 200 and comes again by MESSAGE is a repeat; one that is made anew
+// was told twice.
+func TestReceiptOnTwoWaysIsARepeat(t *testing.T) {
+	_, a, b := pair(t, "udp")
+	ctx := within(t, 10*time.Second)
+	b.Behave(func(m *Manner) { m.NoReceipts = true })
+	id, err := a.Send(ctx, b.URI(), "hello")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Wait(ctx, "message", 1); err != nil {
+		t.Fatal(err)
+	}
+	body := writeEnvelope(b.URI(), a.URI(), "receipt", "", "message/imdn+xml", imdnDocument(id, b.URI(), "delivery", "delivered"))
+	b.pmu.Lock()
+	c := b.calls[a.URI()]
+	b.pmu.Unlock()
+	if err := c.endpoint().send(ctx, token(), "message/cpim", body); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Page(ctx, a.URI(), "message/cpim", body); err != nil {
+		t.Fatal(err)
+	}
+	// What follows is told twice.
+	if err := c.endpoint().send(ctx, token(), "message/cpim", body); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.receipt(nil, a.URI(), id, "delivery", "delivered"); err != nil {
+		t.Fatal(err)
+	}
+	Eventually(t, 5*time.Second, func() bool { return len(a.Violations()) >= 2 })
+	if r, v := a.Events("receipt"), a.Violations(); len(r) != 1 || len(v) != 2 {
+		t.Errorf("%d receipts, violations %q, want one and two", len(r), v)
+	}
+}

@@ -45,7 +45,7 @@ func (p *Phone) answer(c *phoneCall, m *Message, src source) bool {
 		return false
 	}
 	if manner.RingFor > 0 {
-		if !p.ring(c, m, src, manner) {
+		if !p.ring(c, m, src, manner) && !manner.Hasty {
 			return refuse(487, "Request Terminated")
 		}
 	}
@@ -90,7 +90,9 @@ func (p *Phone) answer(c *phoneCall, m *Message, src source) bool {
 	c.swap(ep)
 	select {
 	case <-c.cancelled: // before the 200 left
-		return refuse(487, "Request Terminated")
+		if !manner.Hasty {
+			return refuse(487, "Request Terminated")
+		}
 	default:
 	}
 	p.pmu.Lock()
@@ -102,6 +104,9 @@ func (p *Phone) answer(c *phoneCall, m *Message, src source) bool {
 	if setup == "passive" && !manner.MuteMSRP {
 		ep.accept()
 	}
+	if manner.Hasty {
+		p.spawn(func() { p.connectAs(c, ep, setup, media) })
+	}
 	if !p.accept(c, m, src, res) {
 		p.bye(c)
 		return false
@@ -110,9 +115,11 @@ func (p *Phone) answer(c *phoneCall, m *Message, src source) bool {
 		p.tell(PhoneEvent{Type: "call", Peer: c.peer, ID: c.callID})
 	}
 	if cpim != nil {
-		p.arrived(c, "", "message/cpim", cpim)
+		p.arrived(c, nil, "message/cpim", cpim)
 	}
-	p.connectAs(c, ep, setup, media)
+	if !manner.Hasty {
+		p.connectAs(c, ep, setup, media)
+	}
 	return true
 }
 
@@ -181,7 +188,10 @@ func (p *Phone) join(c *phoneCall, offer remoteMedia, manner Manner) (*endpoint,
 }
 
 func (p *Phone) newSession(c *phoneCall) *endpoint {
-	return newEndpoint(p, func(id, contentType string, body []byte) { p.arrived(c, id, contentType, body) })
+	var ep *endpoint
+	ep = newEndpoint(p, func(_, contentType string, body []byte) { p.arrived(c, ep, contentType, body) })
+	ep.call = c
+	return ep
 }
 
 // connectAs connects MSRP where this side is the active one.
@@ -247,9 +257,13 @@ func (p *Phone) reinvited(m *Message, src source) {
 
 func (p *Phone) reanswer(c *phoneCall, m *Message, src source) error {
 	old, manner := c.endpoint(), p.mannered()
-	if old == nil {
+	if old == nil || c.isRenewing() { // RFC 3261 §14.2
 		p.respond(m, src, reply(m, 491, "Request Pending", ""))
-		return fmt.Errorf("re-INVITE before the call was up")
+		return fmt.Errorf("re-INVITE before the call was up, or across one of the phone's own")
+	}
+	if manner.ReofferCode >= 300 {
+		p.respond(m, src, reply(m, manner.ReofferCode, "No", ""))
+		return nil
 	}
 	sdp, _, err := m.bodies()
 	var media remoteMedia

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -327,6 +329,8 @@ func (p *Phone) Renew(ctx context.Context, peer string) error {
 	if err := ep.listen(); err != nil {
 		return err
 	}
+	c.setRenewing(true)
+	defer c.setRenewing(false)
 	m := p.within(c, "INVITE", c.nextSeq()).Add("Content-Type", "application/sdp")
 	setup := "actpass"
 	if p.mannered().Setup == "active" {
@@ -355,6 +359,89 @@ func (p *Phone) Renew(ctx context.Context, peer string) error {
 	}
 	c.swap(ep)
 	return p.conclude(ctx, c, ep, res, "200 to the re-INVITE")
+}
+
+// Reoffer sends a re-INVITE for the open chat with a peer that has the same path and one line more, or, of a direction or of the medium,
+// another one. It returns the final response; the connection is left as it is.
+func (p *Phone) Reoffer(ctx context.Context, peer, line string) (*Message, error) {
+	p.pmu.Lock()
+	c := p.calls[peer]
+	p.pmu.Unlock()
+	if c == nil {
+		return nil, errors.New("no chat is open")
+	}
+	seq := c.nextSeq()
+	var body []string
+	for _, l := range strings.Split(strings.TrimSuffix(string(p.sdp(c.endpoint(), "actpass")), "\r\n"), "\r\n") {
+		switch {
+		case strings.HasPrefix(l, "o="):
+			ep := c.endpoint()
+			l = strings.Replace(l, fmt.Sprint(" ", ep.born.UnixMicro(), " "), fmt.Sprint(" ", ep.born.UnixMicro()+int64(seq), " "), 1)
+		case strings.HasPrefix(l, "m=") && strings.HasPrefix(line, "m="), l == "a=sendrecv" && (line == "a=sendonly" || line == "a=sendrecv"):
+			l = line
+		}
+		body = append(body, l)
+	}
+	if !slices.Contains(body, line) {
+		body = append(body, line)
+	}
+	m := p.within(c, "INVITE", seq).Add("Content-Type", "application/sdp")
+	m.Body = []byte(strings.Join(body, "\r\n") + "\r\n")
+	next := p.nextOf(c)
+	tx := p.send(ctx, m, next, "")
+	res, err := p.outcome(ctx, tx)
+	switch {
+	case err != nil:
+		return nil, err
+	case res.Status >= 300:
+		return res, p.write(ackOf(m, res), tx.to)
+	}
+	ack := p.within(c, "ACK", seq)
+	ack.Push("Via", p.via(next.network, "z9hG4bK"+token()))
+	return res, p.write(ack, next)
+}
+
+func (c *phoneCall) setRenewing(out bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.renewing = out
+}
+
+func (c *phoneCall) isRenewing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.renewing
+}
+
+// cut closes the connection in the middle of a message, once, as the phone's manner says.
+func (p *Phone) cut(c *phoneCall, ep *endpoint, message string) {
+	p.Behave(func(m *Manner) { m.CutAt = 0 })
+	p.tell(PhoneEvent{Type: "cut", Peer: c.peer, ID: message})
+	ep.close()
+	if !p.mannered().Renews {
+		return
+	}
+	p.spawn(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 64*t1)
+		defer cancel()
+		if err := p.Renew(ctx, c.peer); err != nil { // the peer's own offer may have crossed it
+			p.log.Debug("not renewed", "error", err)
+		}
+	})
+}
+
+// Took reports whether the MSRP session of the open chat has a whole message with this MSRP Message-ID.
+func (p *Phone) Took(peer, message string) bool {
+	p.pmu.Lock()
+	c := p.calls[peer]
+	p.pmu.Unlock()
+	if c == nil {
+		return false
+	}
+	ep := c.endpoint()
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	return ep.taken[message]
 }
 
 // HangUp ends the chat with a peer by BYE.
@@ -407,6 +494,27 @@ func (p *Phone) Chatting(peer string) bool {
 	p.pmu.Lock()
 	defer p.pmu.Unlock()
 	return p.calls[peer] != nil
+}
+
+// Within sends a request without a body within the open chat with a peer and returns the final response.
+func (p *Phone) Within(ctx context.Context, peer, method string) (*Message, error) {
+	p.pmu.Lock()
+	c := p.calls[peer]
+	p.pmu.Unlock()
+	if c == nil {
+		return nil, errors.New("no chat is open")
+	}
+	m := p.within(c, method, c.nextSeq()).Add("Contact", p.contact(false))
+	return p.do(ctx, m, p.nextOf(c))
+}
+
+// Ask sends a request outside of any dialog, such as SUBSCRIBE, and returns the final response.
+func (p *Phone) Ask(ctx context.Context, method, peer string, fields ...Field) (*Message, error) {
+	m := &Message{Method: method, URI: peer}
+	m.Add("Max-Forwards", "70").Add("From", "<"+p.opt.URI+">;tag="+token()).Add("To", "<"+peer+">").Add("Call-ID", token()).Add("CSeq", "1 "+method).
+		Add("Contact", p.contact(false)).Add("Route", "<sip:"+p.opt.Core+";lr>")
+	m.Fields = append(m.Fields, fields...)
+	return p.do(ctx, m, p.core())
 }
 
 // Options asks the core about a peer and returns the final response.

@@ -13,20 +13,20 @@ import (
 
 var rfc3339 = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$`)
 
-// arrived takes a message of the chat, and looks whether it keeps the rules.
-func (p *Phone) arrived(c *phoneCall, _, contentType string, body []byte) {
+// arrived takes a message of the chat, and looks whether it keeps the rules. by is the MSRP session that it came by; nil: in the INVITE.
+func (p *Phone) arrived(c *phoneCall, by *endpoint, contentType string, body []byte) {
 	switch mediaType(contentType) {
 	case "application/im-iscomposing+xml":
 		p.composes(c.peer, body)
 	case "message/cpim":
-		p.opened(c.peer, body, c)
+		p.opened(c.peer, body, c, by)
 	default:
 		p.violation("msrp: content type %q was not offered", contentType)
 	}
 }
 
-// opened reads a CPIM message. c is nil where it came outside of a chat.
-func (p *Phone) opened(peer string, body []byte, c *phoneCall) {
+// opened reads a CPIM message. c and by are nil where it came outside of a chat.
+func (p *Phone) opened(peer string, body []byte, c *phoneCall, by *endpoint) {
 	e, err := readEnvelope(body)
 	if err != nil {
 		p.violation("%v", err)
@@ -35,7 +35,7 @@ func (p *Phone) opened(peer string, body []byte, c *phoneCall) {
 	p.checkEnvelope(e)
 	switch e.mediaType() {
 	case "message/imdn+xml":
-		p.notified(peer, e)
+		p.notified(peer, e, by)
 	case "application/im-iscomposing+xml":
 		p.composes(peer, e.body)
 	default:
@@ -79,7 +79,28 @@ func (p *Phone) once(what string) bool {
 	return first
 }
 
-func (p *Phone) notified(peer string, e *envelope) {
+// notice is a notification as it came first: under which imdn.Message-ID, and by which session; nil: by MESSAGE.
+type notice struct {
+	id string
+	by *endpoint
+}
+
+// news reports whether a notification is the first of its kind. One that comes again under its own id by another way is a repeat: who was
+// cut off before the 200 does not know that it came, and sends it again (RFC 4975 §5.4). All else is told twice.
+func (p *Phone) news(what string, n notice) bool {
+	p.pmu.Lock()
+	before, came := p.notices[what]
+	if !came {
+		p.notices[what] = n
+	}
+	p.pmu.Unlock()
+	if came && (n.id == "" || n.id != before.id || n.by == before.by) {
+		p.violation("%s: told twice (RFC 5438 §7.2.1)", what)
+	}
+	return !came
+}
+
+func (p *Phone) notified(peer string, e *envelope, by *endpoint) {
 	id, status := imdnID.FindSubmatch(e.body), imdnStatus.FindSubmatch(e.body)
 	if id == nil || status == nil {
 		p.violation("imdn without message-id or status: %s", e.body)
@@ -94,8 +115,8 @@ func (p *Phone) notified(peer string, e *envelope) {
 	if !strings.Contains(string(e.body), "urn:ietf:params:xml:ns:imdn") {
 		p.violation("imdn without its XML namespace: %s", e.body)
 	}
-	if !p.once("receipt " + peer + " " + string(status[1]) + " " + string(id[1])) {
-		p.violation("%s was notified twice for %s (RFC 5438 §7.2.1)", status[1], id[1])
+	if !p.news(fmt.Sprintf("%s of %s by %s", status[1], id[1], peer), notice{e.header["imdn.Message-ID"], by}) {
+		return
 	}
 	p.tell(PhoneEvent{Type: "receipt", Peer: peer, ID: string(id[1]), Status: string(status[1])})
 }

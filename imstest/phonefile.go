@@ -274,6 +274,10 @@ func (t *fileTransfer) collect(f *frame) int {
 		p.Behave(func(m *Manner) { m.Files.HangUpAt = 0 })
 		t.lost()
 		p.spawn(func() { p.bye(t.call) })
+		select { // nothing more is taken, or a fast sender would be through before the BYE
+		case <-t.call.over:
+		case <-p.done:
+		}
 		return 200
 	}
 	switch f.flag {

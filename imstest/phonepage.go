@@ -64,7 +64,7 @@ func (p *Phone) paged(m *Message, src source) {
 		p.respond(m, src, reply(m, code, "No", token()))
 	case media == "message/cpim":
 		p.respond(m, src, reply(m, max(200, code), "OK", token()))
-		p.opened(peer, m.Body, nil)
+		p.opened(peer, m.Body, nil, nil)
 	case media == "text/plain":
 		p.respond(m, src, reply(m, max(200, code), "OK", token()))
 		p.tell(PhoneEvent{Type: "message", Peer: peer, Text: string(m.Body)})

@@ -50,6 +50,9 @@ type LegOptions struct {
 	MaxSize     int64         // of this side's peer, in octets; 0: no limit. What is longer is answered 413 for it
 	BindTimeout time.Duration // how long an expected leg waits for its connection once Remote is known; default 30 s
 	Lenient     bool          // match on the session id alone (draft-ietf-simple-msrp-sessmatch)
+	// OnlyRemote takes the connection of nobody but the session at the end of Remote. Where several phones were called by one offer, all
+	// have the leg's URI, and those that were not kept get 481 (RFC 4975 §11.7). Who is faster than Remote waits for it.
+	OnlyRemote bool
 }
 
 // Passed is a request that an Anchor has passed on, for counters and records.
@@ -200,6 +203,23 @@ func (l *AnchorLeg) destination() *legPath {
 	case <-wait.C:
 	}
 	return l.remote.Load()
+}
+
+// admits reports whether a connection whose first request has this From-Path is that of the leg's peer.
+func (l *AnchorLeg) admits(from Path, c *conn, within time.Duration) bool {
+	if !l.opt.OnlyRemote {
+		return true
+	}
+	wait := time.NewTimer(within)
+	defer wait.Stop()
+	select {
+	case <-l.told:
+	case <-l.anchor.done:
+	case <-c.done:
+	case <-wait.C:
+	}
+	remote := l.remote.Load().path
+	return len(remote) > 0 && len(from) > 0 && from[len(from)-1].SessionID == remote[len(remote)-1].SessionID
 }
 
 // Bound is closed when the leg has its connection.

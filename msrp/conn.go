@@ -382,7 +382,7 @@ func (c *conn) targetOf(h *Head) (target, int) {
 	case t != nil && t.matches(uri):
 		return t, 0
 	case t == nil && c.listener != nil:
-		return c.listener.claim(uri, c)
+		return c.listener.claim(uri, h.FromPath, c)
 	case t == nil && c.client != nil:
 		return c.client.claim(uri)
 	}

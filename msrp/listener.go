@@ -100,9 +100,9 @@ func (l *Listener) forget(t target) {
 	t.unexpect()
 }
 
-// claim binds the session that uri names to c. Otherwise the code is 481, or 506 where the
+// claim binds the session that uri names to c, whose first request has this From-Path. Otherwise the code is 481, or 506 where the
 // session is bound to another connection (RFC 4975 §5.4).
-func (l *Listener) claim(uri URI, c *conn) (target, int) {
+func (l *Listener) claim(uri URI, from Path, c *conn) (target, int) {
 	l.mu.Lock()
 	s := l.expected[uri.SessionID]
 	l.mu.Unlock()
@@ -113,6 +113,9 @@ func (l *Listener) claim(uri URI, c *conn) (target, int) {
 	case <-s.Bound(): // whoever comes second is nobody's concern
 		return nil, StatusAlreadyBound
 	default:
+	}
+	if leg, ok := s.(*AnchorLeg); ok && !leg.admits(from, c, l.opt.BindTimeout) {
+		return nil, StatusNoSession
 	}
 	if err := s.trusted().admit(c, s.over(), l.opt.BindTimeout); err != nil {
 		if errors.Is(err, ErrFingerprint) {

@@ -1,8 +1,11 @@
 package msrp_test
 
 import (
+	"bufio"
 	"errors"
 	"io"
+	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,4 +80,43 @@ func TestEarlyMessageWaitsForTheOtherSidesPath(t *testing.T) {
 	}
 	bob.ok(f)
 	alice.expect("tid1", "200")
+}
+
+// B2.04, RFC 4975 §11.7: phones that one offer has reached know the same URI. Whose path is not the leg's gets 481, also if it is the first to
+// connect, and before the leg's path is known.
+func TestLegTakesItsOwnPeerAlone(t *testing.T) {
+	for _, early := range []bool{false, true} {
+		l := listen(t, msrp.ListenerOptions{})
+		opt := msrp.LegOptions{Local: l.NewURI(), OnlyRemote: true}
+		if !early {
+			opt.Remote = msrp.Path{uri(t, bobAt)}
+		}
+		a := msrp.NewAnchor(msrp.AnchorOptions{A: msrp.LegOptions{Local: l.NewURI()}, B: opt})
+		t.Cleanup(func() { _ = a.Close() })
+		l.ExpectLeg(a.B())
+		hello := func(from string) net.Conn {
+			nc, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = nc.Close() })
+			if _, err := io.WriteString(nc, "MSRP abcd SEND\r\nTo-Path: "+opt.Local.String()+"\r\nFrom-Path: "+from+"\r\nMessage-ID: 1\r\nByte-Range: 1-0/0\r\n-------abcd$\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			return nc
+		}
+		answered := func(nc net.Conn, want string) {
+			t.Helper()
+			_ = nc.SetReadDeadline(time.Now().Add(patience))
+			if line, err := bufio.NewReader(nc).ReadString('\n'); err != nil || !strings.HasPrefix(line, want) {
+				t.Errorf("early %v: %q, %v, want %s", early, line, err, want)
+			}
+		}
+		other := hello("msrp://127.0.0.1:9/another;tcp")
+		if early {
+			time.AfterFunc(50*time.Millisecond, func() { a.B().SetRemote(msrp.Path{uri(t, bobAt)}) })
+		}
+		answered(other, "MSRP abcd 481")
+		answered(hello(bobAt), "MSRP abcd 200")
+	}
 }

@@ -43,7 +43,8 @@ func (b *Board) Watch(ctx context.Context, from latchkey.AccountID, of latchkey.
 		w = &watch{stop: make(chan struct{}), news: make(chan bool, 1)}
 		w.last, w.known = b.recent(name)
 		b.watches[name] = w
-		b.running.Go(func() { b.poll(w, of, w.known) }) // ends when w.stop is closed
+		known := w.known
+		b.running.Go(func() { b.poll(w, of, known) }) // ends when w.stop is closed
 	}
 	w.watchers = append(w.watchers, me)
 	if w.known {

@@ -133,3 +133,21 @@ func TestAskingAndWatchingShareWhatTheyLearn(t *testing.T) {
 		}
 	})
 }
+
+// R24: a watch may begin while an answer comes for somebody else; the race detector sees to it that they share nothing without a lock.
+func TestWatchBeginsWhileAnAnswerComes(t *testing.T) {
+	n := &network{t: t}
+	n.says(200)
+	for range 200 {
+		b := newBoard(t, n, presence.Options{Period: time.Hour})
+		asked := make(chan struct{})
+		go func() {
+			defer close(asked)
+			_, _ = b.Status(t.Context(), bob, alice)
+		}()
+		if s := <-b.Watch(t.Context(), bob, alice); s.State != latchkey.StatusOnline {
+			t.Fatalf("read %s, want online", s.State)
+		}
+		<-asked
+	}
+}

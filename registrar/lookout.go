@@ -91,6 +91,7 @@ type Lookout struct {
 	mu      sync.Mutex
 	subs    map[watching]*subscription
 	dialogs map[string]*subscription // by Call-ID and our tag
+	resting map[watching]bool        // their notifier has nothing more to say, until there is news by another way
 }
 
 // watching names one whose registration is watched: a user, by the gateway, or a guest's account, by itself.
@@ -141,7 +142,7 @@ func NewLookout(store Sightings, wire Wire, opt LookoutOptions) *Lookout {
 	}
 	return &Lookout{
 		store: store, wire: wire, opt: opt, log: opt.Log, schedule: newSchedule[watching](),
-		subs: map[watching]*subscription{}, dialogs: map[string]*subscription{},
+		subs: map[watching]*subscription{}, dialogs: map[string]*subscription{}, resting: map[watching]bool{},
 	}
 }
 
@@ -165,13 +166,39 @@ func (l *Lookout) LeaveGuest(account latchkey.AccountID) {
 		sub.set(func() { sub.unwanted = true })
 		l.schedule.set(w, time.Now())
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.resting, w)
 }
 
 // look lets Run see to somebody who may be to be watched now, or no longer.
 func (l *Lookout) look(w watching) {
 	if l.opt.RegEvent == Standing || l.find(w) != nil {
-		l.schedule.set(w, time.Now())
+		l.again(w)
 	}
+}
+
+// again has somebody seen to at once, also if their notifier had nothing more to say.
+func (l *Lookout) again(w watching) {
+	l.mu.Lock()
+	delete(l.resting, w)
+	l.mu.Unlock()
+	l.schedule.set(w, time.Now())
+}
+
+// rests reports whether nobody is to be asked about w for now.
+func (l *Lookout) rests(w watching) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.resting[w]
+}
+
+// rest drops a subscription whose notifier has nothing more to say. Looks at it that wait for their turn are not to open another one.
+func (l *Lookout) rest(sub *subscription) {
+	l.drop(sub)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.resting[sub.of] = true
 }
 
 // SCSCF is the S-CSCF that serves the account, as far as a third-party REGISTER told, else the one heard of last; ""
@@ -279,7 +306,7 @@ func (l *Lookout) lapseOne(ctx context.Context, identity latchkey.InviterID, now
 	if err := l.store.SaveSighting(ctx, s); err != nil {
 		return err
 	}
-	l.schedule.set(w, now)
+	l.again(w)
 	return nil
 }
 
@@ -304,9 +331,13 @@ func (l *Lookout) act(ctx context.Context, w watching) error {
 		return err
 	}
 	switch {
+	case !wanted && sub == nil:
+		l.mu.Lock()
+		delete(l.resting, w)
+		l.mu.Unlock()
 	case ended:
-		l.drop(sub) // until there is news by another way
-		return nil
+		l.rest(sub)
+	case wanted && sub == nil && l.rests(w):
 	case wanted && sub == nil:
 		return l.subscribe(ctx, l.open(w))
 	case wanted:
@@ -338,15 +369,20 @@ func (l *Lookout) actForInviter(ctx context.Context, w watching, sub *subscripti
 	if err != nil {
 		return false, err
 	}
-	was := s
-	v := undecided
+	was, v, came := s, undecided, false
 	if sub != nil {
+		came = sub.takeCame() // before the verdict: what comes in between is for the next look
 		v = sub.said()
+		defer func() {
+			if err != nil && came {
+				sub.set(func() { sub.came = true }) // the next look is to know it, too
+			}
+		}()
 	}
 	switch {
 	case v == present && s.State != latchkey.Seen:
 		s.State, s.Changed = latchkey.Seen, time.Now() // F57b: gone for us, but there by another contact
-	case v == absent && s.State == latchkey.Seen:
+	case v == absent && (s.State == latchkey.Seen || came):
 		s.State, s.Changed, s.Expires = latchkey.Leaving, time.Now(), time.Time{}
 	}
 	related, err := l.opt.Related(ctx, address)

@@ -100,7 +100,9 @@ func (l *Lookout) hear(sub *subscription, req *sip.Request, info *reginfo) (repo
 			if info.full && (sub.asked || !sub.doubtful) {
 				sub.doubtful, sub.failures = false, 0
 			}
-			if v, features := sub.log.verdict(sub.of.identity); !sub.doubtful && (v != before || v == present) {
+			v, features := sub.log.verdict(sub.of.identity)
+			sub.came = sub.came || v == present && !sub.doubtful
+			if !sub.doubtful && (v != before || v == present) {
 				report = &Report{Online: v == present, Features: features, At: now}
 			}
 			if sub.of.self {

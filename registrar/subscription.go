@@ -40,6 +40,7 @@ type subscription struct {
 	event      string        // how the guest's own contact was lost, until act takes it
 	after      time.Duration // when it may come back
 	news       bool          // a NOTIFY came that act has not seen
+	came       bool          // the user was there since act looked, who may have left again
 	ended      bool          // by the notifier, who has nothing more to say
 	unwanted   bool
 	closed     bool
@@ -291,6 +292,17 @@ func (s *subscription) said() verdict {
 	}
 	v, _ := s.log.verdict(s.of.identity)
 	return v
+}
+
+// takeCame reports whether the user was there since it was asked for last: one who comes and goes between two looks has left all the
+// same. While the verdict is in doubt, that waits.
+func (s *subscription) takeCame() (came bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.doubtful {
+		came, s.came = s.came, false
+	}
+	return came
 }
 
 // doubt makes what was said so far count for nothing, until the full state is told anew.

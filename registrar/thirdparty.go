@@ -193,5 +193,5 @@ func (l *Lookout) doubt(w watching) {
 	if sub := l.find(w); sub != nil {
 		sub.doubt()
 	}
-	l.schedule.set(w, time.Now())
+	l.again(w)
 }

@@ -34,6 +34,7 @@ type options struct {
 	transport string // udp where empty
 	auth      string
 	expires   time.Duration
+	timeout   time.Duration // of questions for the status
 }
 
 func newSide(t *testing.T, c *core, opt options) *side {
@@ -65,7 +66,7 @@ func newSide(t *testing.T, c *core, opt options) *side {
 		hop += ";transport=" + opt.transport
 	}
 	r := registrar.New(db, e, registrar.Options{Core: hop, Auth: auth, Expires: opt.expires, Tags: presence.OwnTags().Params()})
-	b := presence.New(e, presence.Options{Core: hop, Credentials: auth.Credentials, ServiceRoute: r.ServiceRoute})
+	b := presence.New(e, presence.Options{Core: hop, Credentials: auth.Credentials, ServiceRoute: r.ServiceRoute, Timeout: opt.timeout})
 	t.Cleanup(func() { _ = b.Close() })
 	return &side{sip: e, hop: hop, auth: auth, registrar: r, presence: b}
 }
@@ -146,27 +147,27 @@ func TestRealCoreRefusesAWrongPassword(t *testing.T) {
 
 // F15, B1.20: what the core grants is refreshed in time, and its Service-Route is kept.
 func TestRealCoreIsAskedAgainInTime(t *testing.T) {
-	t.Parallel() // it waits for refreshes
-	k := startCore(t, "MAX_EXPIRES=4", "SERVICE_ROUTE")
+	t.Parallel()                                         // it waits for refreshes
+	k := startCore(t, "MAX_EXPIRES=10", "SERVICE_ROUTE") // of which half is there for a machine that is busy
 	us := newSide(t, k, options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- us.registrar.Run(ctx) }()
 	us.keep(t)
 	first := k.registered(bobAOR)
-	if len(first) != 1 || first[0].Expires > 4 {
-		t.Fatalf("the core has %+v, want our contact for 4 s", first)
+	if len(first) != 1 || first[0].Expires > 10 {
+		t.Fatalf("the core has %+v, want our contact for 10 s", first)
 	}
 	route, err := us.registrar.ServiceRoute(t.Context(), bob)
 	if want := "sip:orig@" + k.hostport() + ";lr"; err != nil || len(route) != 1 || route[0] != want {
 		t.Errorf("ServiceRoute = %v, %v, want %s", route, err, want)
 	}
-	imstest.Eventually(t, patience, func() bool { // three refreshes, none too late
+	imstest.Eventually(t, 2*patience, func() bool { // two refreshes, none too late
 		now := k.registered(bobAOR)
 		if len(now) != 1 || now[0].CallID != first[0].CallID {
 			t.Fatalf("the core has %+v, want %+v", now, first)
 		}
-		return now[0].CSeq >= first[0].CSeq+3
+		return now[0].CSeq >= first[0].CSeq+2
 	})
 	cancel()
 	if err := <-done; err != nil {

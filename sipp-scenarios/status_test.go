@@ -5,6 +5,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"latchkey"
 )
@@ -88,7 +89,7 @@ func TestOtherAnswersOfPhoneAndCore(t *testing.T) {
 func TestSilentPhoneIsOfflineBecauseTheCoreSaysSo(t *testing.T) {
 	t.Parallel() // it waits for two timers of SIP
 	k := startCore(t)
-	us := newSide(t, k, options{})
+	us := newSide(t, k, options{timeout: 15 * time.Second}) // the core gives up after 4 s, if the machine lets it
 	us.keep(t)
 	dead := newPhone(t, k, "dead")
 	dead.register()

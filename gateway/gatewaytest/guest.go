@@ -148,6 +148,14 @@ type SentFile struct {
 // SendFile uploads a file for an inviter and fails the test unless it is accepted.
 func (g *Guest) SendFile(to, name, contentType string, body io.Reader) SentFile {
 	g.w.t.Helper()
+	var f SentFile
+	g.Upload(to, name, contentType, body).Wants(http.StatusAccepted).Into(&f)
+	return f
+}
+
+// Upload uploads a file for an inviter.
+func (g *Guest) Upload(to, name, contentType string, body io.Reader) Answer {
+	g.w.t.Helper()
 	req, err := http.NewRequestWithContext(g.w.Within(6*Patience), "POST", g.w.URL()+"/rcsgw/invitee/file?to="+url.QueryEscape(to), body)
 	if err != nil {
 		g.w.t.Fatal(err)
@@ -155,9 +163,7 @@ func (g *Guest) SendFile(to, name, contentType string, body io.Reader) SentFile 
 	req.SetBasicAuth(g.Account, g.Password)
 	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("Content-Disposition", `attachment; filename="`+name+`"`)
-	var f SentFile
-	g.w.send(req).Wants(http.StatusAccepted).Into(&f)
-	return f
+	return g.w.send(req)
 }
 
 // Download reads a file of the guest's and gives what came to w.

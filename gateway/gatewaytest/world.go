@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,12 +114,19 @@ func New(t testing.TB, p Plan) *World {
 // FreePort is an address for Plan.SIP, where others must know it first.
 func FreePort(t testing.TB) string { return freePort(t) }
 
+// ports counts through the ports of all worlds of a process, so that no two of them think that the same one is free.
+var ports = func() *atomic.Uint32 {
+	var n atomic.Uint32
+	n.Store(rand.Uint32N(20_000))
+	return &n
+}()
+
 // freePort is an address on which neither UDP nor TCP is taken. It lies below the ports that systems give to
 // outgoing connections, so that none of those takes it while the gateway is down.
 func freePort(t testing.TB) string {
 	t.Helper()
 	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+ports.Add(1)%20_000)
 		tcp, err := net.Listen("tcp", addr)
 		if err != nil {
 			continue
