@@ -129,7 +129,7 @@ func (g *Gateway) wire() {
 		RequireOnline: c.RequireOnline, Porter: &porter{w, g.files}, FileWays: c.FileWays, Log: log,
 	})
 	if c.SMS != nil {
-		g.sms = newSMS(*c.SMS, g.db, onlyLogged{log}, log)
+		g.sms = newSMS(*c.SMS, g.db, stopper{g}, log)
 	}
 	if c.MMS != nil {
 		g.mms = newMMS(*c.MMS, g.db, log)
@@ -138,6 +138,7 @@ func (g *Gateway) wire() {
 	g.desk = guest.New(g.db, g.directory, g.keeper, hallway{talks{g.hall, g.files}, g.lookout}, guest.Options{
 		Domain: c.Domain, PublicURL: c.BaseURL(g.front.guests.Addr().String()), Scheme: c.AccountScheme, Allot: g.allotter(), LinkStyle: guest.LinkStyle(c.LinkStyle),
 		Policy: guest.Policy{Any: c.InvitePolicy.Any, Level: c.InvitePolicy.Level}, Lifetime: c.AccountLifetime, KeepAccount: c.KeepAccount,
+		Targets: c.InviteTargets, Quota: &c.InviteQuota, OptedOut: c.OptedOut, Merge: c.NoticeMerge,
 		Channels: channels(c), Online: g.hall.Online, Notify: g.courier.Wake, Log: log,
 	})
 	keeper := &doorkeeper{desk: g.desk, board: g.board, hall: g.hall, wire: w, files: g.files, parts: g.db, streamsOnly: c.StreamsOnly, log: log}

@@ -29,6 +29,10 @@ type Config struct {
 	KeepAccount     bool            // on-logout keep: the account outlives its last relation
 	LinkStyle       guest.LinkStyle // where the password stands in a link
 	InvitePolicy    guest.Policy    // who may invite (R3)
+	InviteTargets   guest.Targets   // who may be invited (S10)
+	InviteQuota     latchkey.Quota  // how many invitations there may be (F18)
+	OptedOut        guest.OptedOut  // what inviters of somebody are told who wants no invitations
+	NoticeMerge     time.Duration   // notices wait so long for others to the same person
 	RequireOnline   bool            // guests may send only while the inviter is online (R25)
 
 	SIPListen          []string // "udp:host:port" or "tcp:host:port", as sipua.Options takes them
@@ -141,6 +145,14 @@ func Options() []Option {
 		{Name: "on-logout", Default: "delete", Help: "what becomes of an account when its last relation ends: delete or keep", Example: "keep", set: setOnLogout},
 		{Name: "link-style", Default: "query", Help: "where a link carries the password: query (?passwd=) or fragment (#passwd=, never sent to a server)", Example: "fragment", set: setLinkStyle},
 		{Name: "invite-policy", Default: "valid", Help: "who may invite: any subscriber, valid (active) ones, or level:N (active ones of level N and up)", Example: "level:3", set: setInvitePolicy},
+		{Name: "invite-allow", Meaning: "everybody", Help: "list of those who may be invited, and no others: beginnings of numbers (+86), domains of mailboxes (@example.com) and all below one (*.example.com)", Example: "+49,@example.com,*.example.com", List: true, set: setTargets(func(c *Config) *[]guest.Target { return &c.InviteTargets.Allow })},
+		{Name: "invite-deny", Meaning: "nobody", Help: "list of those who may not be invited, in the form of invite-allow; it wins over that", Example: "+4490,@example.org", List: true, set: setTargets(func(c *Config) *[]guest.Target { return &c.InviteTargets.Deny })},
+		{Name: "quota-inviter", Default: "1000/24h", Help: "how many invitations one inviter may send in a time, or none for no limit", Example: "50/1h", set: setQuota(func(c *Config) (*int, *time.Duration) { return &c.InviteQuota.PerInviter, &c.InviteQuota.InviterWindow })},
+		{Name: "quota-target", Default: "10/24h", Help: "how many invitations one person may get in a time, from all inviters together, or none", Example: "3/24h", set: setQuota(func(c *Config) (*int, *time.Duration) { return &c.InviteQuota.PerTarget, &c.InviteQuota.TargetWindow })},
+		{Name: "quota-total", Default: "none", Help: "how many invitations all inviters together may send in a time, or none", Example: "100000/24h", set: setQuota(func(c *Config) (*int, *time.Duration) { return &c.InviteQuota.Total, &c.InviteQuota.TotalWindow })},
+		{Name: "quota-cooldown", Default: "1h", Help: "how long nobody may invite a person after an invitation to them has failed for good; 0s: at once again", Example: "24h", set: duration(0, func(c *Config) *time.Duration { return &c.InviteQuota.CoolDown })},
+		{Name: "opted-out", Default: "silent", Help: "what an inviter is told who invites somebody who wants no invitations: silent (what is told of everybody, and nothing is sent) or refuse (403)", Example: "refuse", set: setOptedOut},
+		{Name: "notice-merge", Default: "0s", Help: "how long an invitation waits for others to the same person, to go as one message that names all inviters; 0s: each goes at once", Example: "2m", set: duration(0, func(c *Config) *time.Duration { return &c.NoticeMerge })},
 		{Name: "require-online", Default: "false", Help: "guests may send only while the inviter is online", Example: "true", Bool: true, set: boolean(func(c *Config) *bool { return &c.RequireOnline })},
 		{Name: "sip-listen", Default: "udp:127.0.0.1:5080,tcp:127.0.0.1:5080", Help: "list of SIP listeners, udp: or tcp: and an address", Example: "udp:192.0.2.10:5060,tcp:192.0.2.10:5060", List: true, set: setSIPListen},
 		{Name: "sip-core", Default: "sip:127.0.0.1:5060", Help: "first hop into the core", Example: "sip:core.example.com:5060;transport=tcp", set: setSIPCore},

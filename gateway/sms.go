@@ -29,14 +29,6 @@ type optOuts interface {
 	OptOut(ctx context.Context, who latchkey.Identifier) error
 }
 
-// onlyLogged stands in for a list of opt-outs where there is none.
-type onlyLogged struct{ log *slog.Logger }
-
-func (o onlyLogged) OptOut(context.Context, latchkey.Identifier) error {
-	o.log.Warn("somebody wants no more invitations, and nothing here keeps a list of them")
-	return nil
-}
-
 // smsChannel takes notices to SMS centres.
 type smsChannel struct {
 	client *smpp.Client

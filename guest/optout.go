@@ -35,7 +35,7 @@ func (d *Desk) optOut(ctx context.Context, key []byte, person string, account la
 	if err := d.store.AddOptOut(ctx, person, secret.Person(key, holder(account)), time.Now()); err != nil {
 		return err
 	}
-	d.log.Info("a person opted out", latchkey.LogGuest, account)
+	d.log.Info("a person opted out")
 	// Twice, since what was being asked for at the first time is live at the second: the turn was waited for.
 	for range 2 {
 		g, err := find(ctx)
