@@ -42,3 +42,6 @@ func keyed(key []byte, texts ...string) []byte {
 	}
 	return mac.Sum(nil)
 }
+
+// Equal compares in a time that does not depend on where they differ.
+func Equal(a, b string) bool { return hmac.Equal([]byte(a), []byte(b)) }
