@@ -107,6 +107,9 @@ func (f *front) operators(g *Gateway) http.Handler {
 		}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	texts := preview(g.texts)
+	mux.Handle("/templates", texts)
+	mux.Handle("/templates/", texts)
 	if g.mms != nil {
 		mux.Handle("/mm7", g.mms.handler())
 	}

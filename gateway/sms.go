@@ -14,6 +14,7 @@ import (
 	"latchkey"
 	"latchkey/notify"
 	"latchkey/notify/smpp"
+	"latchkey/notify/wording"
 )
 
 // submissions is the part of the store that remembers what servers took and what they say of it later.
@@ -35,11 +36,12 @@ type smsChannel struct {
 	config SMS
 	store  submissions
 	out    optOuts
+	texts  *wording.Book
 	log    *slog.Logger
 }
 
-func newSMS(c SMS, store submissions, out optOuts, log *slog.Logger) *smsChannel {
-	s := &smsChannel{config: c, store: store, out: out, log: log}
+func newSMS(c SMS, store submissions, out optOuts, texts *wording.Book, log *slog.Logger) *smsChannel {
+	s := &smsChannel{config: c, store: store, out: out, texts: texts, log: log}
 	opt := c.Options()
 	opt.Deliver, opt.Log = s.arrived, log
 	s.client = smpp.New(c.Servers(), opt)
@@ -73,7 +75,11 @@ func (s *smsChannel) Deliver(ctx context.Context, n latchkey.Notice) error {
 		return &notify.Failure{Reason: "that is no telephone number", Permanent: true, Err: err}
 	}
 	reference := referenceOf(n.ID)
-	parts, err := smpp.Compose(smsText(n, s.config.Style), reference, s.config.Style)
+	text, err := smsText(s.texts, n, s.config.Style)
+	if err != nil {
+		return &notify.Failure{Reason: "the invitation could not be written as an SMS", Permanent: true, Err: err}
+	}
+	parts, err := smpp.Compose(text, reference, s.config.Style)
 	if err != nil {
 		return &notify.Failure{Reason: "the invitation is too long for SMS", Permanent: true, Err: err}
 	}

@@ -29,10 +29,10 @@ type Options struct {
 	// CA has the authorities that a server's certificate is checked against, also on loopback; nil: those of the system.
 	CA *x509.CertPool
 
-	Wording *wording.Book                                                     // nil: the built-in texts
+	Wording *wording.Book                                                        // nil: the built-in texts
 	OptOut  func(ctx context.Context, n latchkey.Notice) (url string, err error) // where the recipient stops all invitations; nil: nowhere
-	Bounces *Bounces                                                          // where reports on mails go; nil: to From
-	Sign    *Signer                                                           // nil: mails aren't signed
+	Bounces *Bounces                                                             // where reports on mails go; nil: to From
+	Sign    *Signer                                                              // nil: mails aren't signed
 }
 
 // Channel is the way to guests by mail. It is a notify.Channel.
