@@ -52,9 +52,9 @@ type Book struct{ languages map[string]*language }
 
 // language is what one LANGUAGE.words and the layouts make.
 type language struct {
-	tag, dir, and string
-	text          *texttemplate.Template
-	html          *htmltemplate.Template
+	tag, dir, comma, and string
+	text                 *texttemplate.Template
+	html                 *htmltemplate.Template
 }
 
 // view is what the templates see.
@@ -181,6 +181,9 @@ func parse(tag, words string, files map[string]string) (*language, error) {
 	if err == nil {
 		l.and, err = l.say("and", nil)
 	}
+	if l.comma = ", "; err == nil && l.text.Lookup("comma") != nil {
+		l.comma, err = l.say("comma", nil)
+	}
 	return l, err
 }
 
@@ -200,22 +203,30 @@ func (l *language) join(people []Person, say func(Person) string) string {
 		case i == len(people)-1:
 			b.WriteString(l.and)
 		default:
-			b.WriteString(", ")
+			b.WriteString(l.comma)
 		}
 		b.WriteString(say(p))
 	}
 	return b.String()
 }
 
-func (l *language) see(v Invitation) (view, error) {
+// see is what the templates see. isolated: where the language runs the other way than names and dates may, they stand between
+// FIRST STRONG ISOLATE and POP DIRECTIONAL ISOLATE, so that a full stop of theirs stays at their end.
+func (l *language) see(v Invitation, isolated bool) (view, error) {
+	apart := func(s string) string {
+		if s == "" || !isolated || l.dir != "rtl" {
+			return s
+		}
+		return "\u2068" + s + "\u2069"
+	}
 	until, err := l.say("until", v.Expires.UTC())
 	seen := view{
-		Language: l.tag, Dir: l.dir, Guest: v.Guest, Link: v.Link, OptOut: v.OptOut, Until: until, People: v.People, Several: len(v.People) > 1,
-		Names: l.join(v.People, func(p Person) string { return p.Name }),
+		Language: l.tag, Dir: l.dir, Guest: apart(v.Guest), Link: v.Link, OptOut: v.OptOut, Until: apart(until), People: v.People, Several: len(v.People) > 1,
+		Names: l.join(v.People, func(p Person) string { return apart(p.Name) }),
 	}
 	for _, p := range v.People {
 		if p.Note != "" {
-			seen.Notes = append(seen.Notes, note{p.Name, strings.Split(strings.ReplaceAll(p.Note, "\r\n", "\n"), "\n")})
+			seen.Notes = append(seen.Notes, note{apart(p.Name), strings.Split(strings.ReplaceAll(p.Note, "\r\n", "\n"), "\n")})
 		}
 	}
 	return seen, err
@@ -240,7 +251,7 @@ func (b *Book) Language(tag string) string { return b.choose(tag).tag }
 // Mail writes a mail. The subject is one line.
 func (b *Book) Mail(tag string, v Invitation) (m Mail, err error) {
 	l := b.choose(tag)
-	seen, err := l.see(v)
+	seen, err := l.see(v, true)
 	if err != nil {
 		return m, err
 	}
@@ -264,7 +275,7 @@ func (b *Book) SMS(tag string, v Invitation) (string, error) { return b.line(tag
 
 func (b *Book) line(tag, name string, v Invitation) (string, error) {
 	l := b.choose(tag)
-	seen, err := l.see(v)
+	seen, err := l.see(v, name == "subject")
 	if err != nil {
 		return "", err
 	}

@@ -82,10 +82,15 @@ func TestEveryLanguageSaysAll(t *testing.T) {
 func TestSeveralInvitersAreListed(t *testing.T) {
 	b := book(t)
 	three := Invitation{People: []Person{{Name: "A"}, {Name: "B"}, {Name: "C"}}, Link: "https://x", Expires: time.Now()}
-	for language, want := range map[string]string{"en": "A, B and C invite you to chat:", "de-CH": "A, B und C laden Sie zum Chat ein:", "zh-Hans": "A, B和C邀请您聊天：", "ar": "A, B وC يدعونك إلى محادثة:", "xx": "A, B and C invite you to chat:", "": "A, B and C invite you to chat:"} {
+	for language, want := range map[string]string{"en": "A, B and C invite you to chat:", "de-CH": "A, B und C laden Sie zum Chat ein:", "zh-Hans": "A、B和C邀请您聊天：", "ar": "A، B وC يدعونك إلى محادثة:", "xx": "A, B and C invite you to chat:", "": "A, B and C invite you to chat:"} {
 		if got, err := b.SMS(language, three); err != nil || got != want {
 			t.Errorf("%s: %q, %v, want %q", language, got, err, want)
 		}
+	}
+	// In Arabic a name that ends in a full stop keeps it on its own side.
+	m, err := b.Mail("ar", Invitation{People: []Person{{Name: "Co."}}, Link: "https://x", Expires: time.Now()})
+	if err != nil || m.Subject != "\u2068Co.\u2069 يدعوك إلى محادثة" || !strings.Contains(m.HTML, "\u2068Co.\u2069") {
+		t.Errorf("subject %q, %v", m.Subject, err)
 	}
 }
 
