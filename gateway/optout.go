@@ -14,6 +14,11 @@ func (s stopper) OptOut(ctx context.Context, who latchkey.Identifier) error {
 	return s.gateway.desk.OptOut(ctx, who)
 }
 
+// OptIn is guest.Desk's.
+func (s stopper) OptIn(ctx context.Context, who latchkey.Identifier) error {
+	return s.gateway.desk.OptIn(ctx, who)
+}
+
 // optOutLink is where the recipient of a notice stops all invitations.
 func (g *Gateway) optOutLink(ctx context.Context, n latchkey.Notice) (string, error) {
 	who, err := latchkey.ParseIdentifier(n.Recipient)

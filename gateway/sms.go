@@ -28,6 +28,8 @@ type submissions interface {
 type optOuts interface {
 	// OptOut notes it for good. The message counts as received only when it returns without an error.
 	OptOut(ctx context.Context, who latchkey.Identifier) error
+	// OptIn takes it back.
+	OptIn(ctx context.Context, who latchkey.Identifier) error
 }
 
 // smsChannel takes notices to SMS centres.
@@ -172,14 +174,18 @@ func (s *smsChannel) arrived(ctx context.Context, m *smpp.SM) error {
 		s.log.Debug("SMS receipt", "id", r.ID, "state", r.State, "error_code", r.Error, "known", found)
 		return err
 	}
-	if !wantsOut(m.Decode()) {
+	word := onlyWord(m.Decode())
+	if !outWords[word] && !inWords[word] {
 		s.log.Info("an SMS came that asks for nothing that is known here")
 		return nil
 	}
 	who, err := s.sender(m.From)
 	if err != nil {
-		s.log.Warn("somebody who wants no more invitations has no number that can be read", latchkey.LogError, err)
+		s.log.Warn("somebody who asks about invitations has no number that can be read", latchkey.LogError, err)
 		return nil
+	}
+	if inWords[word] {
+		return s.out.OptIn(ctx, who)
 	}
 	return s.out.OptOut(ctx, who)
 }
@@ -206,13 +212,15 @@ var outWords = map[string]bool{
 	"T": true, "TD": true, "退订": true, "退訂": true, "停止": true, "إيقاف": true, "ايقاف": true, "توقف": true, "إلغاء": true, "الغاء": true,
 }
 
-// wantsOut reports whether a text says no more than that.
-func wantsOut(text string) bool {
-	word := strings.Map(func(r rune) rune {
+// inWords are how people take it back.
+var inWords = map[string]bool{"START": true, "UNSTOP": true}
+
+// onlyWord is a text's letters in capitals: what is one of the words above says no more than that.
+func onlyWord(text string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsLetter(r) || unicode.Is(unicode.Mn, r) {
 			return unicode.ToUpper(r)
 		}
 		return -1
 	}, text)
-	return outWords[word]
 }

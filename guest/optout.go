@@ -102,7 +102,16 @@ func (d *Desk) OptOutByPassword(ctx context.Context, account, password string, f
 	return d.OptOut(ctx, g.Identifier)
 }
 
-// OptInByToken takes back what a person said by OptOut.
+// OptIn takes back what a person said by OptOut.
+func (d *Desk) OptIn(ctx context.Context, who latchkey.Identifier) error {
+	key, err := d.store.Key(ctx, optOutKey)
+	if err != nil {
+		return err
+	}
+	return d.optIn(ctx, secret.Person(key, who))
+}
+
+// OptInByToken is OptIn for who has the token.
 func (d *Desk) OptInByToken(ctx context.Context, account, token string) error {
 	key, err := d.store.Key(ctx, optOutKey)
 	if err != nil {
