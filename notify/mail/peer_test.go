@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	netmail "net/mail"
 	netsmtp "net/smtp"
 	"os"
 	"path/filepath"
@@ -296,8 +297,15 @@ func TestOneClickIsPromisedOverHTTPSOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := string(l.text)
-		if (url != "") != strings.Contains(text, "List-Unsubscribe: <"+url+">\r\n") || (post != "") != strings.Contains(text, "List-Unsubscribe-Post: "+post+"\r\n") {
-			t.Errorf("%q:\n%s", url, text[:600])
+		msg, err := netmail.ReadMessage(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := msg.Header.Get("List-Unsubscribe-Post"); got != post {
+			t.Errorf("%q: List-Unsubscribe-Post is %q, want %q", url, got, post)
+		}
+		if got := strings.Trim(msg.Header.Get("List-Unsubscribe"), "<>"); got != url {
+			t.Errorf("List-Unsubscribe is %q, want %q", got, url)
 		}
 	}
 }

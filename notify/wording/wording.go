@@ -108,10 +108,10 @@ func New(folder string) (*Book, error) {
 	}
 	for _, tag := range b.Languages() {
 		for _, sample := range Samples() {
-			if _, err := b.Mail(tag, sample); err != nil {
+			if _, err := b.SMS(tag, sample); err != nil {
 				return nil, err
 			}
-			if _, err := b.SMS(tag, sample); err != nil {
+			if _, err := b.Mail(tag, sample); err != nil {
 				return nil, err
 			}
 		}
