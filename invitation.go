@@ -43,7 +43,16 @@ type Notice struct {
 	Created     time.Time
 	Expires     time.Time // of the relation; after that there is nothing to tell
 	Attempts    int       // that were begun, this one included
-	Language    string    // BCP 47 tag of the inviter's language, or ""
+	Language    string    // BCP 47 tag of the language that it is in, or ""
+	Due         time.Time // not sent before; zero: at once
+	Beside      []Beside  // other inviters whom the same message names
+}
+
+// Beside is an inviter whose notice goes in another's message: both invited the same person within a short time.
+type Beside struct {
+	Inviter     InviterID
+	InviterName string
+	Note        Text
 }
 
 // Submission is a part of a notice that a server has taken and will report on: an SMS of several, or the one
@@ -68,11 +77,15 @@ type Report struct {
 	Time      time.Time
 }
 
-// Quota is how many invitations one inviter may send, and how many one target may get from
-// all inviters, within a time. A count of zero is no limit.
+// Quota is how many invitations one inviter may send, how many one target may get from all inviters, and how
+// many there may be in all, within a time. A count of zero is no limit. After an invitation has failed for
+// good nobody may invite that target for as long as CoolDown.
 type Quota struct {
 	PerInviter    int
 	InviterWindow time.Duration
 	PerTarget     int
 	TargetWindow  time.Duration
+	Total         int
+	TotalWindow   time.Duration
+	CoolDown      time.Duration
 }

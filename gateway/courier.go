@@ -7,12 +7,11 @@ import (
 
 	"latchkey"
 	"latchkey/notify"
-	"latchkey/notify/mail"
 )
 
 // newCourier makes the courier of the outbox, with the channels that the configuration sets up. sms and mms are nil
-// where they are not.
-func newCourier(store notify.Store, c Config, sms *smsChannel, mms *mmsChannel, log *slog.Logger) *notify.Courier {
+// where they are not, and so is letters.
+func newCourier(store notify.Store, letters *mailChannel, sms *smsChannel, mms *mmsChannel, log *slog.Logger) *notify.Courier {
 	all := map[latchkey.Channel]notify.Channel{}
 	if sms != nil {
 		all[latchkey.BySMS] = sms
@@ -20,10 +19,8 @@ func newCourier(store notify.Store, c Config, sms *smsChannel, mms *mmsChannel, 
 	if mms != nil {
 		all[latchkey.ByMMS] = mms
 	}
-	if c.Mail != nil {
-		all[latchkey.ByMail] = mail.New(mail.Options{
-			Server: c.Mail.HostPort, TLS: c.Mail.TLS, User: c.Mail.User, Password: c.Mail.Password, From: c.MailFrom,
-		})
+	if letters != nil {
+		all[latchkey.ByMail] = letters
 	}
 	return notify.New(store, all, notify.Options{Log: log})
 }

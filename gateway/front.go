@@ -80,7 +80,7 @@ func (f *front) certificate() func() *tls.Certificate {
 // serve makes the two servers of the rooms.
 func (f *front) serve(g *Gateway) {
 	f.api = httpapi.New(httpapi.Ports{
-		Desk: g.desk, Hall: g.hall, Presence: g.board, Directory: g.directory, Files: shelf{g.files}, Page: web.Page(), Assets: web.Assets(),
+		Desk: g.desk, Hall: g.hall, Presence: g.board, Directory: g.directory, Files: shelf{g.files}, Page: web.Page(), Assets: web.Assets(), OptOut: web.OptOut(),
 	}, httpapi.Options{PublicURL: g.URL(), Trusted: f.config.HTTPTrusted, Log: g.log})
 	server := func(h http.Handler) *http.Server {
 		return &http.Server{Handler: h, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ConnState: f.fresh.note}
@@ -107,6 +107,9 @@ func (f *front) operators(g *Gateway) http.Handler {
 		}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	texts := preview(g.texts)
+	mux.Handle("/templates", texts)
+	mux.Handle("/templates/", texts)
 	if g.mms != nil {
 		mux.Handle("/mm7", g.mms.handler())
 	}

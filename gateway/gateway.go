@@ -22,6 +22,8 @@ import (
 	"latchkey/guest"
 	"latchkey/internal/sipua"
 	"latchkey/notify"
+	"latchkey/notify/mail"
+	"latchkey/notify/wording"
 	"latchkey/presence"
 	"latchkey/registrar"
 	"latchkey/storage"
@@ -47,10 +49,15 @@ type Gateway struct {
 	hall      *conversation.Hall
 	desk      *guest.Desk
 	files     *files.Vault
+	texts     *wording.Book
 	courier   *notify.Courier
-	sms       *smsChannel // nil: there is none
-	mms       *mmsChannel // nil: there is none
+	mail      *mailChannel // nil: there is none
+	sms       *smsChannel  // nil: there is none
+	mms       *mmsChannel  // nil: there is none
 	front     *front
+
+	bounces        *mail.BounceServer // nil: there is none
+	bounceListener net.Listener
 
 	stop    context.CancelFunc // ends what Run runs in the background
 	ctx     context.Context
@@ -91,6 +98,9 @@ func (g *Gateway) open() (err error) {
 	if g.files, err = g.openFiles(); err != nil {
 		return fmt.Errorf("file-store: %w", err)
 	}
+	if err = g.openMail(); err != nil {
+		return err
+	}
 	if g.sipTLS, err = newSIPTLS(c); err != nil {
 		return err
 	}
@@ -130,15 +140,16 @@ func (g *Gateway) wire() {
 		RequireOnline: c.RequireOnline, Unwanted: g.unwanted, Porter: &porter{w, g.files}, FileWays: c.FileWays, Log: log,
 	})
 	if c.SMS != nil {
-		g.sms = newSMS(*c.SMS, g.db, onlyLogged{log}, log)
+		g.sms = newSMS(*c.SMS, g.db, stopper{g}, g.texts, log)
 	}
 	if c.MMS != nil {
-		g.mms = newMMS(*c.MMS, g.db, log)
+		g.mms = newMMS(*c.MMS, g.db, g.texts, log)
 	}
-	g.courier = newCourier(g.db, c, g.sms, g.mms, log)
+	g.courier = newCourier(g.db, g.mail, g.sms, g.mms, log)
 	g.desk = guest.New(g.db, g.directory, g.keeper, hallway{talks{g.hall, g.files}, g.lookout}, guest.Options{
 		Domain: c.Domain, PublicURL: c.BaseURL(g.front.guests.Addr().String()), Scheme: c.AccountScheme, Allot: g.allotter(), LinkStyle: guest.LinkStyle(c.LinkStyle),
 		Policy: guest.Policy{Any: c.InvitePolicy.Any, Level: c.InvitePolicy.Level}, Lifetime: c.AccountLifetime, KeepAccount: c.KeepAccount,
+		Targets: c.InviteTargets, Quota: &c.InviteQuota, OptedOut: c.OptedOut, Merge: c.NoticeMerge,
 		Channels: channels(c), Online: g.hall.Online, Notify: g.courier.Wake, Log: log,
 	})
 	keeper := &doorkeeper{desk: g.desk, board: g.board, hall: g.hall, wire: w, files: g.files, parts: g.db, streamsOnly: c.StreamsOnly, inviteBySIP: c.InviteBySIP, log: log}
@@ -172,11 +183,17 @@ type Addrs struct {
 	Admin string
 	SIP   []sipua.Addr
 	MSRP  []string // tcp:host:port or tls:host:port, in the order of msrp-listen
+
+	MailBounce string // "": there is no listener for reports on mails
 }
 
 // Addrs tells where the gateway listens.
 func (g *Gateway) Addrs() Addrs {
-	return Addrs{HTTP: g.front.guests.Addr().String(), Admin: g.front.admin.Addr().String(), SIP: g.sip.Addrs(), MSRP: g.msrp.addrs()}
+	a := Addrs{HTTP: g.front.guests.Addr().String(), Admin: g.front.admin.Addr().String(), SIP: g.sip.Addrs(), MSRP: g.msrp.addrs()}
+	if g.bounceListener != nil {
+		a.MailBounce = g.bounceListener.Addr().String()
+	}
+	return a
 }
 
 // URL is the base of invitation links.
@@ -208,6 +225,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	background("presence", g.passWords)
 	background("desk", g.desk.Run)
 	background("courier", g.deliver)
+	background("mail-bounce", g.takeBounces)
 	background("files", g.files.Run)
 	background("http", g.front.run)
 	background("admin", g.front.runAdmin)
@@ -257,6 +275,9 @@ func (g *Gateway) close() {
 	}
 	if g.msrp != nil {
 		g.msrp.close()
+	}
+	if g.bounceListener != nil {
+		_ = g.bounceListener.Close()
 	}
 	if g.sip != nil {
 		_ = g.sip.Close()

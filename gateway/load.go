@@ -209,6 +209,15 @@ func (c *Config) complete() error {
 	if c.Mail != nil && c.MailFrom == "" {
 		return errors.New("mail-from: is needed where mail is set; for example --mail-from invitations@example.com")
 	}
+	if c.Mail == nil && (c.MailBounce != nil || c.MailDKIM != nil) {
+		return errors.New("mail: is needed where mail-bounce or mail-dkim is set; for example --mail smtp://mail.example.com")
+	}
+	if c.MailBounceDomain != "" && c.MailBounce == nil {
+		return errors.New("mail-bounce-domain: needs mail-bounce, too; for example --mail-bounce smtp:0.0.0.0:25")
+	}
+	if c.MailBounceDomain == "" {
+		c.MailBounceDomain = c.MailFrom[strings.LastIndexByte(c.MailFrom, '@')+1:]
+	}
 	if c.SIPTrusted == nil {
 		c.SIPTrusted = []string{hopHost(c.SIPCore)}
 	}

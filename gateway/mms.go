@@ -12,6 +12,7 @@ import (
 	"latchkey"
 	"latchkey/notify"
 	"latchkey/notify/mm7"
+	"latchkey/notify/wording"
 )
 
 // The picture of an invitation.
@@ -23,11 +24,12 @@ var invitationPicture []byte
 type mmsChannel struct {
 	client mm7.Client
 	store  submissions
+	texts  *wording.Book
 	log    *slog.Logger
 }
 
-func newMMS(c MMS, store submissions, log *slog.Logger) *mmsChannel {
-	return &mmsChannel{store: store, log: log, client: mm7.Client{
+func newMMS(c MMS, store submissions, texts *wording.Book, log *slog.Logger) *mmsChannel {
+	return &mmsChannel{store: store, texts: texts, log: log, client: mm7.Client{
 		URL: c.URL, User: c.User, Password: c.Password.Reveal(), VASP: c.VASP, VAS: c.VAS, From: c.From,
 		// A message that was sent on to somewhere else might be sent twice.
 		HTTP: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
@@ -42,7 +44,10 @@ func (m *mmsChannel) Deliver(ctx context.Context, n latchkey.Notice) error {
 	if taken, err := m.store.Submissions(ctx, n.ID); err != nil || len(taken) > 0 {
 		return err
 	}
-	subject, text := mmsText(n)
+	subject, text, err := mmsText(m.texts, n)
+	if err != nil {
+		return &notify.Failure{Reason: "the invitation could not be written as an MMS", Permanent: true, Err: err}
+	}
 	id, err := m.client.Submit(ctx, mm7.Message{
 		TransactionID: n.ID, To: n.Recipient, Subject: subject, Text: text, Picture: invitationPicture, Expires: n.Expires,
 	})
@@ -54,18 +59,18 @@ func (m *mmsChannel) Deliver(ctx context.Context, n latchkey.Notice) error {
 	return nil
 }
 
-// mmsText is the subject and the text of an invitation. There is room for the inviter's words.
-func mmsText(n latchkey.Notice) (subject, text string) {
-	name := harmless(n.InviterName, maxSMSName)
-	if name == "" {
-		name = spoken(n.Inviter)
+// mmsText is the subject and the text of an invitation. There is room for the inviters' words.
+func mmsText(book *wording.Book, n latchkey.Notice) (subject, text string, err error) {
+	if text, err = book.SMS(n.Language, inLine(n, true)); err != nil {
+		return "", "", err
 	}
-	text = replaced(invitationText(n.Language), name)
 	subject = text[:len(text)-len(lastColon(text))]
-	if note := harmless(n.Note.Reveal(), 500); note != "" {
-		text += "\n" + note
+	for _, words := range append([]latchkey.Beside{{Note: n.Note}}, n.Beside...) {
+		if note := harmless(words.Note.Reveal(), 500); note != "" {
+			text += "\n" + note
+		}
 	}
-	return subject, text + "\n" + n.Link.Reveal() + "\n"
+	return subject, text + "\n" + n.Link.Reveal() + "\n", nil
 }
 
 // mmsFailure words an error for the inviter.

@@ -10,6 +10,7 @@ import (
 	"latchkey"
 	"latchkey/conversation"
 	"latchkey/guest"
+	"latchkey/notify/mail"
 	"latchkey/registrar"
 )
 
@@ -30,6 +31,10 @@ type Config struct {
 	LinkStyle       guest.LinkStyle // where the password stands in a link
 	InvitePolicy    guest.Policy    // who may invite (R3)
 	InviteBySIP     bool            // who calls somebody unregistered by SIP invites them (R1)
+	InviteTargets   guest.Targets   // who may be invited (S10)
+	InviteQuota     latchkey.Quota  // how many invitations there may be (F18)
+	OptedOut        guest.OptedOut  // what inviters of somebody are told who wants no invitations
+	NoticeMerge     time.Duration   // notices wait so long for others to the same person
 	RequireOnline   bool            // guests may send only while the inviter is online (R25)
 
 	SIPListen          []string // "udp:host:port", also tcp:, tls:, ws: and wss:, as sipua.Options takes them
@@ -66,13 +71,18 @@ type Config struct {
 	FileWays     []conversation.FileWay // how files go to inviters, the preferred way first
 	FileScan     string                 // host:port of clamd; "": files aren't scanned
 
-	Directory     string         // path of the directory file; "": DirectoryHTTP
-	DirectoryHTTP *DirectoryHTTP // the directory over HTTP; nil: Directory
-	Mail          *Mail          // SMTP server; nil: invitations can't be mailed
-	MailFrom      string         // sender address
-	SMS           *SMS           // SMS centres; nil: invitations can't go by SMS
-	MMS           *MMS           // multimedia message centre; nil: invitations can't go by MMS
-	Log           Logging        // what is logged and how
+	Directory        string         // path of the directory file; "": DirectoryHTTP
+	DirectoryHTTP    *DirectoryHTTP // the directory over HTTP; nil: Directory
+	Mail             *Mail          // SMTP server; nil: invitations can't be mailed
+	MailFrom         string         // sender address
+	MailCA           string         // path of a PEM file with the authorities for the mail server's certificate; "": the system's
+	MailBounce       *MailBounce    // where reports on mails are taken; nil: nowhere
+	MailBounceDomain string         // of the addresses that reports go to; that of mail-from where the option says nothing
+	MailDKIM         *MailDKIM      // signature of mails; nil: none
+	Templates        string         // folder of texts that replace the built-in ones; ""
+	SMS              *SMS           // SMS centres; nil: invitations can't go by SMS
+	MMS              *MMS           // multimedia message centre; nil: invitations can't go by MMS
+	Log              Logging        // what is logged and how
 }
 
 // DirectoryHTTP is a directory that another program serves.
@@ -89,7 +99,18 @@ type Mail struct {
 	HostPort string // 25 or 465 where the option names no port
 	User     string
 	Password latchkey.Secret
+	Auth     mail.Auth // "": the best that the server offers
+	File     string    // path that an access token is read from anew for each login; ""
 }
+
+// MailBounce is a listener for reports on mails.
+type MailBounce struct {
+	LMTP   bool // else SMTP
+	Listen string
+}
+
+// MailDKIM is a key that mails are signed with.
+type MailDKIM struct{ Selector, Domain, Key string } // Key is a path
 
 // Logging says what is logged and how.
 type Logging struct {
@@ -140,7 +161,7 @@ func Options() []Option {
 		{Name: "http-tls-cert", Help: "PEM file with the certificate chain; with http-tls-key http-listen speaks HTTPS", Example: "/etc/latchkey/tls.crt", set: text(func(c *Config) *string { return &c.HTTPTLSCert })},
 		{Name: "http-tls-key", Help: "PEM file with the private key", Example: "/etc/latchkey/tls.key", set: text(func(c *Config) *string { return &c.HTTPTLSKey })},
 		{Name: "http-trusted", Meaning: "none", Help: "list of networks (CIDR) of proxies in front of http-listen; their X-3GPP-Asserted-Identity names the inviter, their Forwarded or X-Forwarded-For the client", Example: "192.0.2.8/32,2001:db8:1::/64", List: true, set: setHTTPTrusted},
-		{Name: "admin-listen", Default: "127.0.0.1:8081", Help: "address of /healthz, /readyz and /metrics; never public", Example: "127.0.0.1:8081", set: hostPort(func(c *Config) *string { return &c.AdminListen })},
+		{Name: "admin-listen", Default: "127.0.0.1:8081", Help: "address of /healthz, /readyz, /metrics and /templates (what invitations look like); never public", Example: "127.0.0.1:8081", set: hostPort(func(c *Config) *string { return &c.AdminListen })},
 		{Name: "domain", Default: "guest.example", Help: "SIP domain of temporary accounts", Example: "guest.example.com", set: setDomain},
 		{Name: "account-scheme", Default: "mapped", Help: "how accounts are named: mapped (sip:b_at_cc.com@DOMAIN), identifier (sip:b@cc.com), serial (sip:g1@DOMAIN) or directory (an HTTP directory allots them)", Example: "serial", set: setAccountScheme},
 		{Name: "account-lifetime", Default: "168h", Help: "validity of an invitation and of what it allows", Example: "72h", set: duration(time.Minute, func(c *Config) *time.Duration { return &c.AccountLifetime })},
@@ -148,6 +169,14 @@ func Options() []Option {
 		{Name: "link-style", Default: "query", Help: "where a link carries the password: query (?passwd=) or fragment (#passwd=, never sent to a server)", Example: "fragment", set: setLinkStyle},
 		{Name: "invite-policy", Default: "valid", Help: "who may invite: any subscriber, valid (active) ones, or level:N (active ones of level N and up)", Example: "level:3", set: setInvitePolicy},
 		{Name: "invite-by-sip", Default: "true", Help: "whether a registered user's SIP INVITE for a chat, or MESSAGE, to somebody who is not registered is an invitation; it must come from a host of sip-trusted", Example: "false", Bool: true, set: boolean(func(c *Config) *bool { return &c.InviteBySIP })},
+		{Name: "invite-allow", Meaning: "everybody", Help: "list of those who may be invited, and no others: beginnings of numbers (+86), domains of mailboxes (@example.com) and all below one (*.example.com)", Example: "+49,@example.com,*.example.com", List: true, set: setTargets(func(c *Config) *[]guest.Target { return &c.InviteTargets.Allow })},
+		{Name: "invite-deny", Meaning: "nobody", Help: "list of those who may not be invited, in the form of invite-allow; it wins over that", Example: "+4490,@example.org", List: true, set: setTargets(func(c *Config) *[]guest.Target { return &c.InviteTargets.Deny })},
+		{Name: "quota-inviter", Default: "1000/24h", Help: "how many invitations one inviter may send in a time, or none for no limit", Example: "50/1h", set: setQuota(func(c *Config) (*int, *time.Duration) { return &c.InviteQuota.PerInviter, &c.InviteQuota.InviterWindow })},
+		{Name: "quota-target", Default: "10/24h", Help: "how many invitations one person may get in a time, from all inviters together, or none", Example: "3/24h", set: setQuota(func(c *Config) (*int, *time.Duration) { return &c.InviteQuota.PerTarget, &c.InviteQuota.TargetWindow })},
+		{Name: "quota-total", Default: "none", Help: "how many invitations all inviters together may send in a time, or none", Example: "100000/24h", set: setQuota(func(c *Config) (*int, *time.Duration) { return &c.InviteQuota.Total, &c.InviteQuota.TotalWindow })},
+		{Name: "quota-cooldown", Default: "1h", Help: "how long nobody may invite a person after an invitation to them has failed for good; 0s: at once again", Example: "24h", set: duration(0, func(c *Config) *time.Duration { return &c.InviteQuota.CoolDown })},
+		{Name: "opted-out", Default: "silent", Help: "what an inviter is told who invites somebody who wants no invitations: silent (what is told of everybody, and nothing is sent) or refuse (403)", Example: "refuse", set: setOptedOut},
+		{Name: "notice-merge", Default: "0s", Help: "how long an invitation waits for others to the same person, to go as one message that names all inviters; 0s: each goes at once", Example: "2m", set: duration(0, func(c *Config) *time.Duration { return &c.NoticeMerge })},
 		{Name: "require-online", Default: "false", Help: "guests may send only while the inviter is online", Example: "true", Bool: true, set: boolean(func(c *Config) *bool { return &c.RequireOnline })},
 		{Name: "sip-listen", Default: "udp:127.0.0.1:5080,tcp:127.0.0.1:5080", Help: "list of SIP listeners, udp:, tcp:, tls:, ws: or wss: and an address", Example: "udp:192.0.2.10:5060,tls:192.0.2.10:5061", List: true, set: setSIPListen},
 		{Name: "sip-tls-cert", Help: "PEM file with the certificate chain of SIP over TLS, shown to who connects and to whom we connect; for tls: and wss: of sip-listen it must be there", Example: "/etc/latchkey/sip.crt", set: text(func(c *Config) *string { return &c.SIPTLSCert })},
@@ -182,8 +211,13 @@ func Options() []Option {
 		{Name: "file-ways", Default: "msrp,http", Help: "list of the ways by which files go to inviters, the preferred one first: msrp (in a call of their own) and http (fetched from public-url); the inviter's phone must know the way", Example: "http,msrp", List: true, set: setFileWays},
 		{Name: "file-scan", Help: "virus scanner that sees each file before anybody else does: clamd:HOST:PORT", Example: "clamd:127.0.0.1:3310", set: setFileScan},
 		{Name: "directory", Help: "who is a registered user: file:PATH, or the http:// or https:// base URL of a program that knows, with user:password@ (Basic) or :token@ (Bearer) before the host", Example: "file:users.yaml", Secret: true, set: setDirectory},
-		{Name: "mail", Help: "SMTP server that takes invitations: smtp:// (STARTTLS where offered) or smtps://", Example: "smtp://latchkey:@/etc/latchkey/mail-password@mail.example.com:587", Secret: true, set: setMail},
+		{Name: "mail", Help: "SMTP server that takes invitations: smtp:// (STARTTLS where offered) or smtps://, and ?auth= scram-sha-256, scram-sha-1, cram-md5, plain, login or xoauth2 behind it, else the best of them that the server offers", Example: "smtp://latchkey:@/etc/latchkey/mail-password@mail.example.com:587", Secret: true, set: setMail},
 		{Name: "mail-from", Help: "sender address of invitations", Example: "invitations@example.com", set: setMailFrom},
+		{Name: "mail-ca", Meaning: "the system's", Help: "PEM file with the authorities that the mail server's certificate is checked against", Example: "/etc/latchkey/mail-ca.pem", set: setMailCA},
+		{Name: "mail-bounce", Help: "listener for reports on mails that did or did not arrive: smtp: or lmtp: and an address; mails get a sender address of their own for it", Example: "smtp:0.0.0.0:25", set: setMailBounce},
+		{Name: "mail-bounce-domain", Meaning: "that of mail-from", Help: "domain of those sender addresses, whose mail comes to mail-bounce", Example: "bounces.example.com", set: setMailBounceDomain},
+		{Name: "mail-dkim", Help: "key that mails are signed with: SELECTOR:DOMAIN:PATH of a PEM file with an RSA or Ed25519 key; leave it out where the mail server signs", Example: "latchkey:example.com:/etc/latchkey/dkim.pem", set: setMailDKIM},
+		{Name: "templates", Help: "folder with texts of invitations that replace the built-in ones; see docs/howto/mail.md", Example: "/etc/latchkey/texts", set: setTemplates},
 		{Name: "sms", Help: "SMS centres for invitations, the one that is preferred first: smpp:// or smpps://, with settings behind a question mark; see docs/howto/sms.md", Example: "smpp://latchkey:@/etc/latchkey/smpp-password@smsc.example.com:2775?from=Latchkey", Secret: true, List: true, set: setSMS},
 		{Name: "mms", Help: "multimedia message centre for invitations: mm7+http:// or mm7+https://, with vasp, vas and from behind a question mark; its reports are taken at /mm7 on admin-listen", Example: "mm7+https://latchkey:@/etc/latchkey/mm7-password@mmsc.example.com/mm7?vasp=latchkey&vas=invitations", Secret: true, set: setMMS},
 		{Name: "log-level", Default: "info", Help: "least level that is logged: debug, info, warn or error", Example: "debug", set: setLogLevel},

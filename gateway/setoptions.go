@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/mail"
+	netmail "net/mail"
 	"net/netip"
 	"net/url"
 	"os"
@@ -20,6 +20,7 @@ import (
 	"latchkey/conversation"
 	"latchkey/guest"
 	"latchkey/internal/sipua"
+	"latchkey/notify/mail"
 	"latchkey/registrar"
 )
 
@@ -403,6 +404,7 @@ func setMail(c *Config, v string) error {
 	if scheme != "smtp" && scheme != "smtps" {
 		return errors.New("must begin with smtp:// or smtps://") // v may hold a password
 	}
+	rest, settings := mailSettings(rest)
 	user, password, server, err := credentials(rest)
 	switch {
 	case err != nil:
@@ -411,6 +413,12 @@ func setMail(c *Config, v string) error {
 		return errors.New("has a user name that can't be read")
 	}
 	m.User, m.Password = user, password
+	if err := m.settings(settings); err != nil {
+		return err
+	}
+	if m.Auth == mail.XOAuth2 {
+		m.File = secretFile(rest)
+	}
 	server = strings.TrimSuffix(server, "/")
 	if _, _, err := net.SplitHostPort(server); err != nil {
 		port := "25"
@@ -428,7 +436,7 @@ func setMail(c *Config, v string) error {
 }
 
 func setMailFrom(c *Config, v string) error {
-	a, err := mail.ParseAddress(v)
+	a, err := netmail.ParseAddress(v)
 	if err != nil || a.Name != "" {
 		return fmt.Errorf("%q is not a plain e-mail address", v)
 	}

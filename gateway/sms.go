@@ -14,6 +14,7 @@ import (
 	"latchkey"
 	"latchkey/notify"
 	"latchkey/notify/smpp"
+	"latchkey/notify/wording"
 )
 
 // submissions is the part of the store that remembers what servers took and what they say of it later.
@@ -27,14 +28,8 @@ type submissions interface {
 type optOuts interface {
 	// OptOut notes it for good. The message counts as received only when it returns without an error.
 	OptOut(ctx context.Context, who latchkey.Identifier) error
-}
-
-// onlyLogged stands in for a list of opt-outs where there is none.
-type onlyLogged struct{ log *slog.Logger }
-
-func (o onlyLogged) OptOut(context.Context, latchkey.Identifier) error {
-	o.log.Warn("somebody wants no more invitations, and nothing here keeps a list of them")
-	return nil
+	// OptIn takes it back.
+	OptIn(ctx context.Context, who latchkey.Identifier) error
 }
 
 // smsChannel takes notices to SMS centres.
@@ -43,11 +38,12 @@ type smsChannel struct {
 	config SMS
 	store  submissions
 	out    optOuts
+	texts  *wording.Book
 	log    *slog.Logger
 }
 
-func newSMS(c SMS, store submissions, out optOuts, log *slog.Logger) *smsChannel {
-	s := &smsChannel{config: c, store: store, out: out, log: log}
+func newSMS(c SMS, store submissions, out optOuts, texts *wording.Book, log *slog.Logger) *smsChannel {
+	s := &smsChannel{config: c, store: store, out: out, texts: texts, log: log}
 	opt := c.Options()
 	opt.Deliver, opt.Log = s.arrived, log
 	s.client = smpp.New(c.Servers(), opt)
@@ -81,7 +77,11 @@ func (s *smsChannel) Deliver(ctx context.Context, n latchkey.Notice) error {
 		return &notify.Failure{Reason: "that is no telephone number", Permanent: true, Err: err}
 	}
 	reference := referenceOf(n.ID)
-	parts, err := smpp.Compose(smsText(n, s.config.Style), reference, s.config.Style)
+	text, err := smsText(s.texts, n, s.config.Style)
+	if err != nil {
+		return &notify.Failure{Reason: "the invitation could not be written as an SMS", Permanent: true, Err: err}
+	}
+	parts, err := smpp.Compose(text, reference, s.config.Style)
 	if err != nil {
 		return &notify.Failure{Reason: "the invitation is too long for SMS", Permanent: true, Err: err}
 	}
@@ -174,14 +174,18 @@ func (s *smsChannel) arrived(ctx context.Context, m *smpp.SM) error {
 		s.log.Debug("SMS receipt", "id", r.ID, "state", r.State, "error_code", r.Error, "known", found)
 		return err
 	}
-	if !wantsOut(m.Decode()) {
+	word := onlyWord(m.Decode())
+	if !outWords[word] && !inWords[word] {
 		s.log.Info("an SMS came that asks for nothing that is known here")
 		return nil
 	}
 	who, err := s.sender(m.From)
 	if err != nil {
-		s.log.Warn("somebody who wants no more invitations has no number that can be read", latchkey.LogError, err)
+		s.log.Warn("somebody who asks about invitations has no number that can be read", latchkey.LogError, err)
 		return nil
+	}
+	if inWords[word] {
+		return s.out.OptIn(ctx, who)
 	}
 	return s.out.OptOut(ctx, who)
 }
@@ -208,13 +212,15 @@ var outWords = map[string]bool{
 	"T": true, "TD": true, "退订": true, "退訂": true, "停止": true, "إيقاف": true, "ايقاف": true, "توقف": true, "إلغاء": true, "الغاء": true,
 }
 
-// wantsOut reports whether a text says no more than that.
-func wantsOut(text string) bool {
-	word := strings.Map(func(r rune) rune {
+// inWords are how people take it back.
+var inWords = map[string]bool{"START": true, "UNSTOP": true}
+
+// onlyWord is a text's letters in capitals: what is one of the words above says no more than that.
+func onlyWord(text string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsLetter(r) || unicode.Is(unicode.Mn, r) {
 			return unicode.ToUpper(r)
 		}
 		return -1
 	}, text)
-	return outWords[word]
 }

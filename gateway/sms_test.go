@@ -205,20 +205,49 @@ func TestKillBetweenSubmissionAndTickOffRepeatsTheSameSMS(t *testing.T) {
 	}
 }
 
-// An SMS that says STOP, in any of several languages, is handed on as the wish that it is; others are not.
+// X8, F18: an SMS that says STOP, in any of several languages, opts its sender out; others don't. Who opted out gets no more SMS, and
+// the inviter is told what is told of everybody.
 func TestStopIsUnderstood(t *testing.T) {
 	t.Parallel()
 	s, option := centre(t, "region=DE")
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{option}})
-	imstest.Eventually(t, gatewaytest.Patience, func() bool { return s.Deliver(telephone, "12345", "Who is this? stop it") == nil })
-	for _, text := range []string{"STOP", " stop. ", "Arrêt", "退订", "إلغاء"} {
-		if err := s.Deliver(telephone, "12345", text); err != nil {
+	invite := func(number string) {
+		w.Do("POST", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, `{"tel":"`+number+`"}`).Wants(http.StatusCreated)
+	}
+	said := []string{"Who is this? stop it", "STOP", " stop. ", "Arrêt", "退订", "إلغاء"}
+	for i, text := range said {
+		number := fmt.Sprintf("+49171123450%d", i)
+		invite(number)
+		if _, err := s.Wait(w.Within(gatewaytest.Patience), number, 1); err != nil {
 			t.Fatal(err)
 		}
+		imstest.Eventually(t, gatewaytest.Patience, func() bool { return s.Deliver(number[1:], "12345", text) == nil })
 	}
 	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(s.Acks()) == 6 })
-	if n := strings.Count(w.Log.String(), "wants no more invitations"); n != 5 {
-		t.Errorf("%d wishes were understood, want 5", n)
+	if n, left := w.Rows("opt_out"), w.Rows("relation"); n != 5 || left != 1 {
+		t.Errorf("%d people are left alone and %d relations stand, want 5 and 1", n, left)
+	}
+	for i := range said {
+		if i > 0 {
+			invite(fmt.Sprintf("+49171123450%d", i))
+		}
+	}
+	// START takes it back, for who says it.
+	if err := s.Deliver("491711234501", "12345", "Start!"); err != nil {
+		t.Fatal(err)
+	}
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.Rows("opt_out") == 4 })
+	w.Do("DELETE", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, "").Wants(http.StatusNoContent)
+	invite("+491711234501")
+	if _, err := s.Wait(w.Within(gatewaytest.Patience), "+491711234501", 2); err != nil {
+		t.Fatal(err)
+	}
+	invite("+491711234599")
+	if _, err := s.Wait(w.Within(gatewaytest.Patience), "+491711234599", 1); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.Taken()); n != len(said)+2 {
+		t.Errorf("%d SMS went out, want %d: nothing to who said stop", n, len(said)+2)
 	}
 	if strings.Contains(w.Log.String(), "Who is this") {
 		t.Error("the text of an SMS is in the log")

@@ -7,35 +7,8 @@ import (
 
 	"latchkey"
 	"latchkey/notify/smpp"
+	"latchkey/notify/wording"
 )
-
-// invitationTexts are what an SMS and an MMS say, by language; {name} is the inviter. Their letters are those of the GSM
-// alphabet wherever the language allows, so that the link beside them fits into one SMS.
-var invitationTexts = map[string]string{
-	"en": "{name} invites you to chat:",
-	"de": "{name} lädt Sie zum Chat ein:",
-	"fr": "{name} vous invite à discuter :",
-	"es": "{name} le invita a chatear:",
-	"it": "{name} ti invita a chattare:",
-	"pt": "{name} convida a conversar:",
-	"tr": "{name} sizi sohbete davet ediyor:",
-	"zh": "{name}邀请您聊天：",
-	"ar": "{name} يدعوك إلى محادثة:",
-}
-
-// invitationText is the text of a language, or of its base (pt for pt-BR), or English.
-func invitationText(language string) string {
-	tag := strings.ToLower(language)
-	for tag != "" {
-		if text, ok := invitationTexts[tag]; ok {
-			return text
-		}
-		tag = tag[:max(0, strings.LastIndexByte(tag, '-'))]
-	}
-	return invitationTexts["en"]
-}
-
-func replaced(text, name string) string { return strings.ReplaceAll(text, "{name}", name) }
 
 // lastColon is the colon at the end of a text, with the space before it.
 func lastColon(text string) string { return text[len(strings.TrimRight(text, ":： ")):] }
@@ -43,28 +16,42 @@ func lastColon(text string) string { return text[len(strings.TrimRight(text, ":�
 // maxSMSName is how many characters of a name an SMS shows.
 const maxSMSName = 40
 
-// smsText is the text of an invitation: as much of it as fits into one SMS, the inviter's own words first left out, then the
-// inviter's name in favour of their address if its letters would cost the one SMS. Where nothing fits, it is all but the
+// smsText is the text of an invitation: as much of it as fits into one SMS, the inviters' own words first left out, then their
+// names in favour of their addresses if the letters would cost the one SMS. Where nothing fits, it is all but the
 // words, in several parts.
-func smsText(n latchkey.Notice, style smpp.Style) string {
-	text, link := invitationText(n.Language), n.Link.Reveal()
-	name, address, note := harmless(n.InviterName, maxSMSName), spoken(n.Inviter), harmless(n.Note.Reveal(), 160)
-	if name == "" {
-		name = address
+func smsText(book *wording.Book, n latchkey.Notice, style smpp.Style) (string, error) {
+	link, note := n.Link.Reveal(), harmless(n.Note.Reveal(), 160)
+	named, err := book.SMS(n.Language, inLine(n, true))
+	if err != nil {
+		return "", err
 	}
-	say := func(name string, more ...string) string {
-		return strings.Join(append(append([]string{replaced(text, name)}, more...), link), " ")
+	addressed, err := book.SMS(n.Language, inLine(n, false))
+	if err != nil {
+		return "", err
 	}
-	var all []string
-	if note != "" {
-		all = append(all, say(name, note))
+	all := []string{named + " " + link, addressed + " " + link}
+	if note != "" && len(n.Beside) == 0 {
+		all = append([]string{named + " " + note + " " + link}, all...)
 	}
-	for _, s := range append(all, say(name), say(address)) {
+	for _, s := range all {
 		if style.Fits(s) {
-			return s
+			return s, nil
 		}
 	}
-	return say(name)
+	return named + " " + link, nil
+}
+
+// inLine is an invitation for a line of text, with the inviters' names or their addresses.
+func inLine(n latchkey.Notice, names bool) wording.Invitation {
+	v := wording.Invitation{Expires: n.Expires}
+	for _, who := range append([]latchkey.Beside{{Inviter: n.Inviter, InviterName: n.InviterName}}, n.Beside...) {
+		name := harmless(who.InviterName, maxSMSName)
+		if name == "" || !names {
+			name = spoken(who.Inviter)
+		}
+		v.People = append(v.People, wording.Person{Name: name})
+	}
+	return v
 }
 
 // spoken is an inviter's address as people say it, with the end left out if it is long.

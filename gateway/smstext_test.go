@@ -7,6 +7,7 @@ import (
 
 	"latchkey"
 	"latchkey/notify/smpp"
+	"latchkey/notify/wording"
 )
 
 // invitationLink is a link as the desk makes it, for a base of so many characters.
@@ -51,7 +52,10 @@ func TestInvitationFitsOneSMSWhereTheURLAllows(t *testing.T) {
 		{"Alice", "", "xx", 24, 1, "Alice invites you to chat: https://"},
 	} {
 		n := noticeOf(c.name, c.note, c.language, c.base)
-		got := smsText(n, style)
+		got, err := smsText(texts(t), n, style)
+		if err != nil {
+			t.Fatal(err)
+		}
 		parts, err := smpp.Compose(got, 1, style)
 		if err != nil {
 			t.Fatal(err)
@@ -65,18 +69,31 @@ func TestInvitationFitsOneSMSWhereTheURLAllows(t *testing.T) {
 	}
 }
 
-// Each text has a place for the name, and a language that can keeps to the GSM alphabet.
-func TestTextsHaveTheirPlaces(t *testing.T) {
-	for language, text := range invitationTexts {
-		if strings.Count(text, "{name}") != 1 {
-			t.Errorf("%s: %q", language, text)
+func texts(t *testing.T) *wording.Book {
+	t.Helper()
+	book, err := wording.New("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return book
+}
+
+// A language that can keeps to the GSM alphabet, and several inviters stand in one line.
+func TestTextsKeepToTheAlphabet(t *testing.T) {
+	book := texts(t)
+	for _, language := range book.Languages() {
+		n := noticeOf("Bo", "", language, 24)
+		n.Beside = []latchkey.Beside{{Inviter: "sip:c@cc.com", InviterName: "Al"}}
+		text, err := smsText(book, n, smpp.Style{})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if _, ok := smpp.Default.Encode(strings.ReplaceAll(text, "{name}", "")); ok == (language == "zh" || language == "ar") {
+		if _, ok := smpp.Default.Encode(text); ok == (language == "zh" || language == "ar") || !strings.Contains(text, "Bo") || !strings.Contains(text, "Al") {
 			t.Errorf("%s: %q is in the GSM alphabet: %v", language, text, ok)
 		}
 	}
-	if subject, text := mmsText(noticeOf("王芳", "你好", "zh", 24)); subject != "王芳邀请您聊天" || !strings.HasPrefix(text, "王芳邀请您聊天：\n你好\nhttps://") {
-		t.Errorf("MMS %q, %q", subject, text)
+	if subject, text, err := mmsText(book, noticeOf("王芳", "你好", "zh", 24)); err != nil || subject != "王芳邀请您聊天" || !strings.HasPrefix(text, "王芳邀请您聊天：\n你好\nhttps://") {
+		t.Errorf("MMS %q, %q, %v", subject, text, err)
 	}
 }
 

@@ -39,6 +39,12 @@ type Store interface {
 	AddLogin(ctx context.Context, account latchkey.AccountID, hash string, created, expires time.Time) error
 	GuestByLogin(ctx context.Context, hash string, now time.Time) (latchkey.Guest, error)
 
+	Key(ctx context.Context, name string) ([]byte, error)
+	AddOptOut(ctx context.Context, person, holder string, at time.Time) error
+	RemoveOptOut(ctx context.Context, person string) error
+	OptedOut(ctx context.Context, person string) (bool, error)
+	OptedOutBy(ctx context.Context, holder string) (person string, err error)
+
 	BeginEnding(ctx context.Context, ids []latchkey.RelationID, cause latchkey.Cause) ([]latchkey.Relation, error)
 	Unsettled(ctx context.Context, account latchkey.AccountID) ([]latchkey.Relation, []latchkey.Cause, error)
 	UnsettledAccounts(ctx context.Context) ([]latchkey.AccountID, error)
@@ -107,6 +113,15 @@ func (p Policy) Allows(s latchkey.Subscriber) bool {
 	return p.Any || s.State == latchkey.Active && s.Level >= p.Level
 }
 
+// OptedOut says what an inviter is told who invites somebody who wants no invitations (F18).
+type OptedOut string
+
+// Silent: what anybody is told, and nothing is sent. Refuse: KindNotAllowed.
+const (
+	Silent OptedOut = "silent"
+	Refuse OptedOut = "refuse"
+)
+
 // Options of a Desk. Domain and PublicURL are required.
 type Options struct {
 	Domain      string                                // SIP domain of accounts
@@ -115,6 +130,9 @@ type Options struct {
 	Allot       Allotter                              // makes accounts under the scheme Allotted, and is required there
 	LinkStyle   LinkStyle                             // default Query
 	Policy      Policy                                // default: valid subscribers
+	Targets     Targets                               // who may be invited; default: everybody
+	OptedOut    OptedOut                              // default Silent
+	Merge       time.Duration                         // a notice waits so long for others to the same person, to go with them; 0: not at all
 	Lifetime    time.Duration                         // of a relation; default 168 h
 	KeepAccount bool                                  // on-logout keep: the account outlives its last relation
 	ResendAfter time.Duration                         // how soon a repeated invitation is sent again; default 1 h
@@ -177,6 +195,9 @@ func New(store Store, directory Directory, registrar Registrar, conversations Co
 	}
 	if opt.Lifetime == 0 {
 		opt.Lifetime = 168 * time.Hour
+	}
+	if opt.OptedOut == "" {
+		opt.OptedOut = Silent
 	}
 	if opt.ResendAfter == 0 {
 		opt.ResendAfter = time.Hour

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type InviteRequest struct {
 	Interactions []latchkey.Interaction // none: im
 	Name, Note   string
 	Channel      latchkey.Channel
+	Language     string // BCP 47 tag that the invitation is written in; "": the inviter's own
 }
 
 // Invited is a relation as its inviter sees it. Created: this request made it.
@@ -55,6 +57,9 @@ func (d *Desk) Invite(ctx context.Context, req InviteRequest) (Invited, error) {
 	if !d.opt.Policy.Allows(req.Inviter) {
 		return Invited{}, latchkey.Errorf(latchkey.KindNotAllowed, "your subscription does not include invitations")
 	}
+	if !d.opt.Targets.Allows(req.Identifier) {
+		return Invited{}, latchkey.Errorf(latchkey.KindNotAllowed, "invitations to this address are not allowed here")
+	}
 	if b, registered, err := d.Registered(ctx, req.Identifier); err != nil {
 		return Invited{}, err
 	} else if registered {
@@ -65,6 +70,13 @@ func (d *Desk) Invite(ctx context.Context, req InviteRequest) (Invited, error) {
 	// Whoever is registered needs no channel (R10), so this comes second.
 	if !slices.Contains(d.opt.Channels, req.Channel) {
 		return Invited{}, latchkey.Errorf(latchkey.KindBadRequest, "channel: invitations by %s are not set up here", req.Channel)
+	}
+	if d.opt.OptedOut == Refuse {
+		if out, err := d.wantsNone(ctx, req.Identifier); err != nil {
+			return Invited{}, err
+		} else if out {
+			return Invited{}, latchkey.Errorf(latchkey.KindNotAllowed, "this person takes no invitations")
+		}
 	}
 	release, err := d.turns.take(ctx, req.Identifier.Value)
 	if err != nil {
@@ -266,12 +278,20 @@ func (d *Desk) notify(ctx context.Context, rel latchkey.Relation, req InviteRequ
 	if err := d.registrar.Keep(ctx, rel.Account, rel.Interactions); err != nil {
 		return queued{ID: id}, fmt.Errorf("register %s: %w", rel.Account, err)
 	}
+	out, err := d.wantsNone(ctx, req.Identifier)
+	if err != nil {
+		return queued{ID: id}, err
+	}
 	password, hash := secret.New()
 	rel.State = latchkey.Live
 	n := latchkey.Notice{
 		ID: id, Relation: rel.ID, Channel: req.Channel, Recipient: req.Identifier.Value, GuestName: req.Name,
 		Account: rel.Account, Inviter: rel.Inviter, InviterName: rel.InviterName, Note: latchkey.Text(rel.Note),
-		Link: d.link(rel.Account, password), Created: time.Now(), Expires: rel.Expires, Language: req.Inviter.Language,
+		Link: d.link(rel.Account, password), Created: time.Now(), Expires: rel.Expires, Language: cmp.Or(req.Language, req.Inviter.Language),
+	}
+	n.Due = n.Created.Add(d.opt.Merge)
+	if out {
+		n.Link = "" // so it never goes, and for its inviter it has gone (F18)
 	}
 	if err := d.store.Settle(ctx, rel, hash.Salt, hash.Sum, n); err != nil {
 		return queued{ID: id}, err

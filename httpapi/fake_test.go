@@ -17,12 +17,13 @@ import (
 
 // The people of the tests.
 const (
-	aliceURI = "sip:a@cc.com"
-	carolURI = "sip:c@cc.com"
-	aliceTel = "+8613800000001"
-	account  = "sip:b_at_cc.com@guest.example"
-	password = "the-guests-password"
-	alicePwd = "the-inviters-password"
+	aliceURI    = "sip:a@cc.com"
+	carolURI    = "sip:c@cc.com"
+	aliceTel    = "+8613800000001"
+	account     = "sip:b_at_cc.com@guest.example"
+	password    = "the-guests-password"
+	optOutToken = "the-token"
+	alicePwd    = "the-inviters-password"
 )
 
 // then is when everything happens that golden files show.
@@ -76,6 +77,9 @@ func (d *desk) Invite(_ context.Context, req guest.InviteRequest) (guest.Invited
 		return guest.Invited{}, d.failure
 	}
 	d.note("invite %s by %s for %v %q %q %q", req.Identifier, req.Inviter.ID(), req.Interactions, req.Channel, req.Name, req.Note)
+	if req.Language != "" {
+		d.note("in %s", req.Language)
+	}
 	if b, ok := d.b[req.Identifier]; ok {
 		return guest.Invited{}, &latchkey.Error{Kind: latchkey.KindAlreadyRegistered, URI: b.URI.String()}
 	}
@@ -209,6 +213,32 @@ func (d *desk) Logout(_ context.Context, of latchkey.AccountID) error {
 		d.hall.post(latchkey.Event{Type: latchkey.InviterEvent, URI: string(rel.Inviter), State: "removed", Reason: string(latchkey.GuestLeft)})
 	}
 	return nil
+}
+
+func (d *desk) OptOutByToken(_ context.Context, who, token string) error {
+	return d.wish("opt out", who, token == optOutToken)
+}
+
+func (d *desk) OptOutByPassword(_ context.Context, who, pw string, _ netip.Addr) error {
+	return d.wish("opt out", who, pw == password)
+}
+
+func (d *desk) OptInByToken(_ context.Context, who, token string) error {
+	return d.wish("opt in", who, token == optOutToken)
+}
+
+func (d *desk) OptInByPassword(_ context.Context, who, pw string, _ netip.Addr) error {
+	return d.wish("opt in", who, pw == password)
+}
+
+func (d *desk) wish(what, who string, proven bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if known, err := address(who); err != nil || known.Identity() != account || !proven {
+		return latchkey.Errorf(latchkey.KindUnauthorized, "")
+	}
+	d.note("%s %s", what, account)
+	return d.failure
 }
 
 // add relates the guest with one more inviter and tells the stream, and remove takes one away.

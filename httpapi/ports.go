@@ -11,7 +11,7 @@ import (
 	"latchkey/guest"
 )
 
-// Ports are the rooms behind the facade. All but Page and Assets are required.
+// Ports are the rooms behind the facade. All but Page, Assets and OptOut are required.
 type Ports struct {
 	Desk      Desk
 	Hall      Hall
@@ -24,6 +24,8 @@ type Ports struct {
 	Page http.Handler
 	// Assets serves what the page loads, under /rcsgw/app/.
 	Assets http.Handler
+	// OptOut is the page of the opt-out link; nil: there is none.
+	OptOut OptOutPage
 }
 
 // Desk is what the facade needs of the room that knows who may do what. *guest.Desk is one.
@@ -41,6 +43,11 @@ type Desk interface {
 	Relations(ctx context.Context, account latchkey.AccountID) ([]latchkey.Relation, error)
 	Authorize(ctx context.Context, account latchkey.AccountID, peer latchkey.Address) (latchkey.Relation, error)
 	Logout(ctx context.Context, account latchkey.AccountID) error
+
+	OptOutByToken(ctx context.Context, account, token string) error
+	OptOutByPassword(ctx context.Context, account, password string, from netip.Addr) error
+	OptInByToken(ctx context.Context, account, token string) error
+	OptInByPassword(ctx context.Context, account, password string, from netip.Addr) error
 }
 
 // Hall is what the facade needs of conversations. *conversation.Hall is one.

@@ -67,6 +67,12 @@ func (a *API) at(path string) (methods, error) {
 				http.MethodDelete: with(account, a.logout),
 			}
 		}},
+		{"/rcsgw/invitee/optout/", func(account string) methods {
+			return methods{http.MethodGet: with(account, a.optOutQuestion), http.MethodPost: with(account, a.optOut)}
+		}},
+		{"/rcsgw/invitee/optin/", func(account string) methods {
+			return methods{http.MethodPost: with(account, a.optIn)}
+		}},
 		{filePath + "/", a.fileMethods},
 		{publicFilePath, func(key string) methods {
 			return methods{http.MethodGet: with(key, a.publicFile)}

@@ -14,7 +14,8 @@ import (
 // their passwords die, their notices that wait are dropped, and the logins of an account without
 // another live relation end. It returns the relations that this call has turned.
 //
-// The passwords of a relation that expired stay as hashes, so that the door can say so.
+// The passwords of a relation that expired stay as hashes, so that the door can say so, and those of one whose guest
+// opted out, so that they can opt in again.
 func (db *DB) BeginEnding(ctx context.Context, ids []latchkey.RelationID, cause latchkey.Cause) ([]latchkey.Relation, error) {
 	var turned []latchkey.Relation
 	err := db.Write(ctx, func(tx *sql.Tx) error {
@@ -43,10 +44,13 @@ func (db *DB) BeginEnding(ctx context.Context, ids []latchkey.RelationID, cause 
 const unqualified = `id, account, inviter, inviter_uid, inviter_name, inviter_tel, interactions, note, created, expires, state`
 
 func silence(tx *sql.Tx, r latchkey.Relation, cause latchkey.Cause) error {
-	if cause != latchkey.ValidityOver {
+	if cause != latchkey.ValidityOver && cause != latchkey.GuestOptedOut {
 		if _, err := tx.Exec(`DELETE FROM secret WHERE relation = $1`, r.ID); err != nil {
 			return err
 		}
+	}
+	if err := promote(tx, r.ID); err != nil {
+		return err
 	}
 	if _, err := tx.Exec(`DELETE FROM outbox WHERE relation = $1`, r.ID); err != nil {
 		return err

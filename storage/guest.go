@@ -181,27 +181,37 @@ func insertGuest(tx *sql.Tx, g latchkey.Guest) error {
 // Settle makes an asked or standing relation live as r says, adds a password to it, and puts the
 // notice into the outbox, all in one transaction; what Spend counted under the notice's id is final
 // then. A relation that is ending is KindConflict.
+//
+// A notice without a link is one that never goes: it stands there as if it were sent, and there is no password. One that
+// is due later than it was made joins another one to the same person that waits: one message names both inviters.
 func (db *DB) Settle(ctx context.Context, r latchkey.Relation, salt, hash string, n latchkey.Notice) error {
 	err := db.Write(ctx, func(tx *sql.Tx) error {
 		if err := renew(tx, r); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(`INSERT INTO secret (relation, account, salt, hash, created) VALUES ($1, $2, $3, $4, $5)`,
-			r.ID, r.Account, salt, hash, micros(n.Created)); err != nil {
+		// A notice that still waits is overtaken by this one: two mails would say the same.
+		if err := promote(tx, r.ID); err != nil {
 			return err
 		}
-		// A notice that still waits is overtaken by this one: two mails would say the same.
 		if _, err := tx.Exec(`DELETE FROM outbox WHERE relation = $1 AND state = $2`, r.ID, latchkey.NotificationQueued); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(`UPDATE allowance SET settled = 1 WHERE id = $1`, n.ID); err != nil {
 			return err
 		}
-		_, err := tx.Exec(`INSERT INTO outbox (id, relation, channel, recipient, guest_name, account, inviter, inviter_name, note, link, created, expires, state, due, language)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $11, $14)`,
-			n.ID, n.Relation, n.Channel, n.Recipient, n.GuestName, n.Account, n.Inviter, n.InviterName, n.Note.Reveal(), n.Link.Reveal(),
-			micros(n.Created), micros(n.Expires), latchkey.NotificationQueued, n.Language)
-		return err
+		row := outboxRow{Notice: n, state: latchkey.NotificationQueued, due: max(micros(n.Due), micros(n.Created))}
+		if n.Link == "" {
+			row.state, row.Note = latchkey.NotificationSent, ""
+			return row.insert(tx)
+		}
+		joined, err := row.join(tx)
+		if err == nil && !joined {
+			_, err = tx.Exec(`INSERT INTO secret (relation, account, salt, hash, created) VALUES ($1, $2, $3, $4, $5)`, r.ID, r.Account, salt, hash, micros(n.Created))
+		}
+		if err != nil {
+			return err
+		}
+		return row.insert(tx)
 	})
 	if err != nil {
 		return fmt.Errorf("settle %s: %w", r.ID, err)

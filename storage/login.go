@@ -62,24 +62,37 @@ func (db *DB) GuestByLogin(ctx context.Context, hash string, now time.Time) (lat
 func (db *DB) Spend(ctx context.Context, id string, inviter latchkey.InviterID, target latchkey.Identifier, now time.Time, q latchkey.Quota) (wait time.Duration, err error) {
 	err = db.Write(ctx, func(tx *sql.Tx) error {
 		wait = 0
+		// Each query finds the time from which on a window counts, if the limit is reached within it.
+		reached := func(window time.Duration, query string, args ...any) error {
+			var from int64
+			err := tx.QueryRow(query, args...).Scan(&from)
+			if errors.Is(err, sql.ErrNoRows) {
+				return nil
+			}
+			wait = max(wait, moment(from).Add(window).Sub(now))
+			return err
+		}
 		for _, limit := range []struct {
-			column, value string
-			max           int
-			window        time.Duration
+			max    int
+			window time.Duration
+			of     string
+			args   []any
 		}{
-			{"inviter", string(inviter), q.PerInviter, q.InviterWindow},
-			{"target", target.Value, q.PerTarget, q.TargetWindow},
+			{q.PerInviter, q.InviterWindow, `inviter = $3 AND`, []any{inviter}},
+			{q.PerTarget, q.TargetWindow, `target = $3 AND`, []any{target.Value}},
+			{q.Total, q.TotalWindow, ``, nil},
 		} {
 			if limit.max <= 0 {
 				continue
 			}
-			// The max-th latest: while it is within the window, the quota is used up.
-			var oldest int64
-			err := tx.QueryRow(`SELECT time FROM allowance WHERE `+limit.column+` = $1 AND time > $2 ORDER BY time DESC LIMIT 1 OFFSET $3`,
-				limit.value, micros(now.Add(-limit.window)), limit.max-1).Scan(&oldest)
-			if err == nil {
-				wait = max(wait, moment(oldest).Add(limit.window).Sub(now))
-			} else if !errors.Is(err, sql.ErrNoRows) {
+			// The max-th latest.
+			if err := reached(limit.window, `SELECT time FROM allowance WHERE `+limit.of+` time > $1 ORDER BY time DESC LIMIT 1 OFFSET $2`,
+				append([]any{micros(now.Add(-limit.window)), limit.max - 1}, limit.args...)...); err != nil {
+				return err
+			}
+		}
+		if q.CoolDown > 0 {
+			if err := reached(q.CoolDown, `SELECT failed FROM allowance WHERE target = $1 AND failed > $2 ORDER BY failed DESC LIMIT 1`, target.Value, micros(now.Add(-q.CoolDown))); err != nil {
 				return err
 			}
 		}

@@ -31,6 +31,11 @@ func (db *DB) ClaimNotices(ctx context.Context, channel latchkey.Channel, now, a
 			if err != nil {
 				return err
 			}
+			for i := range got {
+				if got[i].Beside, err = beside(ctx, tx, got[i].ID); err != nil {
+					return err
+				}
+			}
 			slices.SortFunc(got, func(a, b latchkey.Notice) int { return cmp.Compare(a.Inviter, b.Inviter) })
 			claimed = append(claimed, got...)
 			switch {
@@ -107,8 +112,10 @@ func (db *DB) NextNotice(ctx context.Context, channel latchkey.Channel) (time.Ti
 // RetryNotice plans the next attempt of a notice and says why the last one failed.
 func (db *DB) RetryNotice(ctx context.Context, id string, due time.Time, reason string) error {
 	err := db.Write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.Exec(`UPDATE outbox SET due = $2, reason = $3 WHERE id = $1 AND state = 'queued'`, id, micros(due), reason)
-		return err
+		if _, err := tx.Exec(`UPDATE outbox SET due = $2, reason = $3 WHERE id = $1 AND state = 'queued'`, id, micros(due), reason); err != nil {
+			return err
+		}
+		return follow(tx, id)
 	})
 	if err != nil {
 		return fmt.Errorf("notice %s: %w", id, err)
@@ -119,7 +126,7 @@ func (db *DB) RetryNotice(ctx context.Context, id string, due time.Time, reason 
 // EndNotice notes that a notice was sent or has failed for good, and erases the password.
 func (db *DB) EndNotice(ctx context.Context, id string, state latchkey.NotificationState, reason string) error {
 	err := db.Write(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.Exec(`UPDATE outbox SET state = $2, reason = $3, link = '', note = '' WHERE id = $1 AND state = 'queued'`, id, state, reason); err != nil || state != latchkey.NotificationSent {
+		if _, err := tx.Exec(`UPDATE outbox SET state = $2, reason = $3, link = '', note = '' WHERE id = $1 AND state = 'queued'`, id, state, reason); err != nil {
 			return err
 		}
 		return conclude(tx, id) // reports may have come already

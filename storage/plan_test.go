@@ -47,6 +47,8 @@ func TestHotQueriesUseAnIndex(t *testing.T) {
 	ctx := t.Context()
 	g := latchkey.Guest{Account: "sip:b@x", Identifier: latchkey.Identifier{Kind: latchkey.Mail, Value: "b@x"}}
 	r := latchkey.Relation{ID: "r", Account: g.Account, Inviter: "sip:a@x", Interactions: []latchkey.Interaction{latchkey.IM}, Expires: time.Now().Add(time.Hour)}
+	second := r
+	second.ID, second.Inviter = "r2", "sip:a2@x"
 	m := latchkey.Message{ID: "m", Relation: r.ID, Account: g.Account, Inviter: r.Inviter, Direction: latchkey.ToInviter, State: latchkey.MessageAccepted, ClientID: "c", Time: time.Now()}
 	in := m
 	in.ID, in.Direction, in.RemoteID, in.WantDelivered, in.WantDisplayed, in.ClientID = "n", latchkey.ToGuest, "x", true, true, ""
@@ -55,8 +57,10 @@ func TestHotQueriesUseAnIndex(t *testing.T) {
 	fin := f
 	fin.ID, fin.Direction, fin.RemoteID, fin.WantDelivered, fin.WantDisplayed, fin.ClientID, fin.Key = "fi", latchkey.ToGuest, "x", true, true, "", ""
 	for i, err := range []error{
-		first3(db.Ask(ctx, g, r)), db.Settle(ctx, r, "salt", "hash", latchkey.Notice{ID: "o", Relation: r.ID, Channel: latchkey.ByMail}),
-		last(db.Spend(ctx, "s", r.Inviter, g.Identifier, time.Now(), latchkey.Quota{PerInviter: 1, InviterWindow: time.Hour, PerTarget: 1, TargetWindow: time.Hour})), db.Refund(ctx, "s"), db.RefundUnsettled(ctx, time.Now()),
+		first3(db.Ask(ctx, g, r)), db.Settle(ctx, r, "salt", "hash", latchkey.Notice{ID: "o", Relation: r.ID, Channel: latchkey.ByMail, Link: "l"}),
+		first3(db.Ask(ctx, g, second)), db.Settle(ctx, second, "salt", "hash", latchkey.Notice{ID: "o2", Relation: second.ID, Channel: latchkey.ByMail, Link: "l", Due: time.Now()}),
+		last(db.Key(ctx, "k")), db.AddOptOut(ctx, "p", "h", time.Now()), last(db.OptedOutBy(ctx, "h")), last(db.OptedOut(ctx, "p")), db.RemoveOptOut(ctx, "p"),
+		last(db.Spend(ctx, "s", r.Inviter, g.Identifier, time.Now(), latchkey.Quota{PerInviter: 1, InviterWindow: time.Hour, PerTarget: 1, TargetWindow: time.Hour, Total: 1, TotalWindow: time.Hour, CoolDown: time.Hour})), db.Refund(ctx, "s"), db.RefundUnsettled(ctx, time.Now()),
 		db.KeepSIPPassword(ctx, g.Account, "x"), last(db.SIPPassword(ctx, g.Account)),
 		last(db.Guest(ctx, g.Account)), last(db.GuestBy(ctx, g.Identifier)), last(db.Relations(ctx, g.Account)), last(db.Invitations(ctx, r.Inviter)), last(db.Invitation(ctx, r.ID)),
 		last4(db.Passwords(ctx, g.Account, time.Now())), db.AddLogin(ctx, g.Account, "h", time.Now(), time.Now().Add(time.Hour)), last(db.GuestByLogin(ctx, "h", time.Now())),

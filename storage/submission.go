@@ -96,7 +96,8 @@ func reported(tx *sql.Tx, notice string, part int, state, reason string) error {
 	return conclude(tx, notice)
 }
 
-// conclude moves a notice that was sent to where its parts are: delivered when all are, failed when one did.
+// conclude moves a notice that was sent to where its parts are: delivered when all are, failed when one did. Those that
+// it speaks for go with it, and a failure is noted for the cool-down.
 func conclude(tx *sql.Tx, notice string) error {
 	_, err := tx.Exec(`UPDATE outbox SET state = 'failed', reason = (SELECT min(reason) FROM submission WHERE notice = $1 AND state = 'failed')
 		WHERE id = $1 AND state = 'sent' AND EXISTS (SELECT 1 FROM submission WHERE notice = $1 AND state = 'failed')`, notice)
@@ -105,7 +106,13 @@ func conclude(tx *sql.Tx, notice string) error {
 	}
 	_, err = tx.Exec(`UPDATE outbox SET state = 'delivered' WHERE id = $1 AND state = 'sent'
 		AND (SELECT count(*) FROM submission WHERE notice = $1 AND state = 'delivered') = (SELECT max(parts) FROM submission WHERE notice = $1)`, notice)
-	return err
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(`UPDATE allowance SET failed = $2 WHERE id = $1 AND failed = 0 AND EXISTS (SELECT 1 FROM outbox WHERE id = $1 AND state = 'failed')`, notice, micros(time.Now())); err != nil {
+		return err
+	}
+	return follow(tx, notice)
 }
 
 // purgeReports forgets reports that nobody came for.

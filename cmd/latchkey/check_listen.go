@@ -21,10 +21,17 @@ func listenProbes(c gateway.Config) []probe {
 	ours := sync.OnceValue(func() bool { return runs(c) })
 	tcp := func(addr string) []string { return []string{"tcp:" + addr} }
 	var all []probe
-	for _, l := range []struct {
+	listeners := []struct {
 		option string
 		addrs  []string
-	}{{"http-listen", tcp(c.HTTPListen)}, {"admin-listen", tcp(c.AdminListen)}, {"sip-listen", c.SIPListen}, {"msrp-listen", c.MSRPListen}} {
+	}{{"http-listen", tcp(c.HTTPListen)}, {"admin-listen", tcp(c.AdminListen)}, {"sip-listen", c.SIPListen}, {"msrp-listen", c.MSRPListen}, {"mail-bounce", nil}}
+	if c.MailBounce != nil {
+		listeners[len(listeners)-1].addrs = tcp(c.MailBounce.Listen)
+	}
+	for _, l := range listeners {
+		if l.addrs == nil {
+			continue
+		}
 		all = append(all, probe{l.option, func(context.Context) (string, error) { return checkListen(l.addrs, ours) }})
 	}
 	return append(all, probe{"public-url", func(ctx context.Context) (string, error) { return checkPublicURL(ctx, c, ours) }})

@@ -118,7 +118,11 @@ func checkMail(ctx context.Context, c gateway.Config) (string, error) {
 	if m == nil {
 		return "", remark("not set: invitations can't be mailed")
 	}
-	secure, loggedIn, err := mail.New(mail.Options{Server: m.HostPort, TLS: m.TLS, User: m.User, Password: m.Password, From: c.MailFrom}).Check(ctx)
+	opt, err := c.MailOptions()
+	if err != nil {
+		return "", err
+	}
+	secure, loggedIn, err := mail.New(opt).Check(ctx)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", m.HostPort, err)
 	}

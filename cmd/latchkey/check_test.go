@@ -33,7 +33,7 @@ import (
 func TestCheckTriesEachPeer(t *testing.T) {
 	t.Parallel()
 	d := gatewaytest.NewDirectory(t)
-	w := serves(t, gatewaytest.Plan{Args: []string{"--directory=" + d.URL}})
+	w := serves(t, gatewaytest.Plan{Args: []string{"--directory=" + d.URL, "--mail-bounce=smtp:127.0.0.1:0"}})
 	args := append([]string{"check", "--json"}, w.Args()...)
 	findings := func(want int) map[string]finding {
 		t.Helper()
@@ -52,7 +52,7 @@ func TestCheckTriesEachPeer(t *testing.T) {
 	got := findings(0)
 	for name, want := range map[string]string{
 		"data": "can be written", "http-listen": "free", "admin-listen": "free", "sip-listen": "in use, by the gateway that runs", "msrp-listen": "free",
-		"sip-core": "by udp with", "im-server": "by tcp with", "directory": "answers", "mail": "greets",
+		"sip-core": "by udp with", "im-server": "by tcp with", "directory": "answers", "mail": "greets", "mail-bounce": "free",
 	} {
 		if f := got[name]; f.Status != "ok" || !strings.Contains(f.Text, want) {
 			t.Errorf("%s: %+v, want ok and %q", name, f, want)

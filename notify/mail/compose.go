@@ -2,53 +2,32 @@ package mail
 
 import (
 	"bytes"
-	_ "embed"
 	"errors"
 	"fmt"
-	htmltemplate "html/template"
 	netmail "net/mail"
 	"strings"
-	texttemplate "text/template"
 	"unicode"
 	"unicode/utf8"
 
 	gomail "github.com/wneessen/go-mail"
 
 	"latchkey"
+	"latchkey/notify/wording"
 )
 
-// letter is a mail ready to go. unicode: an address needs SMTPUTF8 (RFC 6531).
+// letter is a mail ready to go. unicode: an address needs SMTPUTF8 (RFC 6531). reports: we want to be told what becomes of it.
 type letter struct {
 	from, to string
 	unicode  bool
+	reports  bool
 	text     []byte
 }
 
 // maxName is how many characters of a name are shown.
 const maxName = 80
 
-var (
-	//go:embed invitation.txt
-	textSource string
-	//go:embed invitation.html
-	htmlSource string
-
-	textBody = texttemplate.Must(texttemplate.New("invitation.txt").Parse(textSource))
-	htmlBody = htmltemplate.Must(htmltemplate.New("invitation.html").Parse(htmlSource))
-)
-
-// invitation is what the two bodies show.
-type invitation struct {
-	Guest   string // what the inviter calls the guest, or ""
-	Name    string // of the inviter, or their address
-	Address string // of the inviter
-	Note    []string
-	Link    string
-	Until   string
-}
-
-// compose writes the mail that a notice becomes.
-func (c *Channel) compose(n latchkey.Notice) (letter, error) {
+// compose writes the mail that a notice becomes. optOut is the address of the page that stops all invitations, or "".
+func (c *Channel) compose(n latchkey.Notice, optOut string) (letter, error) {
 	if n.Link == "" {
 		return letter{}, errors.New("the notice has no link any more")
 	}
@@ -59,41 +38,59 @@ func (c *Channel) compose(n latchkey.Notice) (letter, error) {
 	if err != nil {
 		return letter{}, fmt.Errorf("sender: %w", err)
 	}
-	inviter, guest := clean(n.InviterName), clean(n.GuestName)
+	guest := clean(n.GuestName)
 	sender := "Latchkey"
-	if inviter != "" {
-		sender = inviter + " via Latchkey" // the address is ours: nobody's mailbox is borrowed
-	} else {
-		inviter = string(n.Inviter)
+	if name := clean(n.InviterName); name != "" {
+		sender = name + " via Latchkey" // the address is ours: nobody's mailbox is borrowed
 	}
-	v := invitation{
-		Guest: still(guest), Name: still(inviter), Address: string(n.Inviter), Link: n.Link.Reveal(),
-		Until: n.Expires.UTC().Format("Monday, 2 January 2006, 15:04 UTC"),
+	// In the bodies mail programs make links of what looks like one; the subject is shown as it is.
+	shown := wording.Invitation{Guest: still(guest), Link: n.Link.Reveal(), OptOut: optOut, Expires: n.Expires}
+	plain := wording.Invitation{Guest: guest, Expires: n.Expires}
+	for _, who := range append([]latchkey.Beside{{Inviter: n.Inviter, InviterName: n.InviterName, Note: n.Note}}, n.Beside...) {
+		p := wording.Person{Name: clean(who.InviterName), Address: string(who.Inviter)}
+		if p.Name == "" {
+			p = wording.Person{Name: string(who.Inviter)}
+			shown.People = append(shown.People, wording.Person{Name: p.Name, Note: still(strings.TrimSpace(who.Note.Reveal()))})
+		} else {
+			shown.People = append(shown.People, wording.Person{Name: still(p.Name), Address: p.Address, Note: still(strings.TrimSpace(who.Note.Reveal()))})
+		}
+		plain.People = append(plain.People, p)
 	}
-	if v.Name == still(v.Address) {
-		v.Name = v.Address
-	}
-	if note := still(strings.TrimSpace(n.Note.Reveal())); note != "" {
-		v.Note = strings.Split(strings.ReplaceAll(note, "\r\n", "\n"), "\n")
-	}
-	var text, html bytes.Buffer
-	if err := errors.Join(textBody.Execute(&text, v), htmlBody.Execute(&html, v)); err != nil {
+	body, err := c.opt.Wording.Mail(n.Language, shown)
+	if err != nil {
 		return letter{}, err
+	}
+	subject, err := c.opt.Wording.Subject(n.Language, plain)
+	if err != nil {
+		return letter{}, err
+	}
+	l := letter{from: from.Address, to: n.Recipient, unicode: !ascii(from.Address) || !ascii(n.Recipient)}
+	if c.opt.Bounces != nil {
+		l.from, l.reports = c.opt.Bounces.Address(n.ID), true
 	}
 	// The id is random and nobody else's, so it can't stand in the bodies.
 	m := gomail.NewMsg(gomail.WithNoDefaultUserAgent(), gomail.WithBoundary("latchkey-"+n.ID))
 	m.FromMailAddress(&netmail.Address{Name: sender, Address: from.Address})
 	m.ToMailAddress(&netmail.Address{Name: guest, Address: n.Recipient})
-	m.Subject(inviter + " invites you to a chat")
+	m.Subject(subject)
 	m.SetDateWithValue(n.Created.UTC())
 	m.SetMessageIDWithValue(n.ID + from.Address[strings.LastIndexByte(from.Address, '@'):])
 	m.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834 §5: no out-of-office answers
-	m.SetBodyString(gomail.TypeTextPlain, text.String())
-	m.AddAlternativeString(gomail.TypeTextHTML, html.String())
-	l := letter{from: from.Address, to: n.Recipient, unicode: !ascii(from.Address) || !ascii(n.Recipient)}
+	m.SetGenHeader("Content-Language", c.opt.Wording.Language(n.Language))
+	if optOut != "" {
+		m.SetGenHeader("List-Unsubscribe", "<"+optOut+">") // RFC 2369 §3.2 (unverified)
+		if strings.HasPrefix(optOut, "https://") {
+			m.SetGenHeader("List-Unsubscribe-Post", "List-Unsubscribe=One-Click") // RFC 8058 §3.1 (unverified): with an HTTPS URI only
+		}
+	}
+	m.SetBodyString(gomail.TypeTextPlain, body.Text)
+	m.AddAlternativeString(gomail.TypeTextHTML, body.HTML)
 	var out bytes.Buffer
 	_, err = m.WriteTo(&out)
 	l.text = out.Bytes()
+	if err == nil && c.opt.Sign != nil {
+		l.text, err = c.opt.Sign.sign(l.text)
+	}
 	return l, err
 }
 

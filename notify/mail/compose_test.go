@@ -159,7 +159,7 @@ func TestInviterWithoutNameIsTheirAddress(t *testing.T) {
 	n := notice()
 	n.InviterName, n.GuestName, n.Note = "", "", ""
 	m := take(t, n)
-	if m.Subject != "sip:a@cc.com invites you to a chat" || !strings.Contains(m.Text, "\nsip:a@cc.com\ninvites you") || !strings.HasPrefix(m.Text, "Hello,\n") || strings.Contains(m.Text, "writes") {
+	if m.Subject != "sip:a@cc.com invites you to a chat" || !strings.Contains(m.Text, "\nsip:a@cc.com invites you to a chat.") || !strings.HasPrefix(m.Text, "Hello,\n") || strings.Contains(m.Text, "writes") {
 		t.Errorf("%q:\n%s", m.Subject, m.Text)
 	}
 }

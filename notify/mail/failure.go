@@ -21,16 +21,13 @@ func refused(verb string, err error) error {
 		return unreachable(fmt.Errorf("%s: %w", verb, err))
 	}
 	f := &notify.Failure{Permanent: reply.Code/100 == 5, Err: fmt.Errorf("%s: %w", verb, err)}
-	switch status := enhanced(reply); {
+	reason, known := mailboxReason(enhanced(reply))
+	switch {
 	case reply.Code == 530 || reply.Code == 534 || reply.Code == 535 || reply.Code == 538:
 		// RFC 4954 §6: it wants a login first, which is the operator's to give.
 		f.Reason, f.Permanent = "the mail server does not let the gateway in", false
-	case status == "1.1" || status == "1.2" || status == "1.3" || status == "1.6" || status == "1.10":
-		f.Reason = "there is no such mailbox"
-	case status == "2.2":
-		f.Reason = "the mailbox is full"
-	case status == "2.1":
-		f.Reason = "the mailbox is closed"
+	case known:
+		f.Reason = reason
 	case !f.Permanent:
 		f.Reason = "the mail server asks to come again later"
 	case verb == "RCPT":
@@ -40,6 +37,19 @@ func refused(verb string, err error) error {
 	}
 	f.Reason += fmt.Sprintf(" (%d)", reply.Code) // its text names hosts and is for the log
 	return f
+}
+
+// mailboxReason words what subject and detail of an enhanced status code say about a mailbox (RFC 3463 §3.2, §3.3 (unverified)).
+func mailboxReason(status string) (reason string, known bool) {
+	switch status {
+	case "1.1", "1.2", "1.3", "1.6", "1.10":
+		return "there is no such mailbox", true
+	case "2.2":
+		return "the mailbox is full", true
+	case "2.1":
+		return "the mailbox is closed", true
+	}
+	return "", false
 }
 
 var enhancedForm = regexp.MustCompile(`^[245]\.(\d{1,3}\.\d{1,3})\b`)

@@ -79,33 +79,61 @@ func (c *Channel) greet(ctx context.Context, conn net.Conn) (*smtp.Client, error
 }
 
 // tls wants the server to be who it is said to be. On loopback there is nobody to pretend, and what listens there
-// often has a certificate of its own make.
+// often has a certificate of its own make; who names authorities gets it checked there, too.
 func (c *Channel) tls(loopback bool) *tls.Config {
-	return &tls.Config{ServerName: c.host, MinVersion: tls.VersionTLS12, InsecureSkipVerify: loopback}
+	return &tls.Config{ServerName: c.host, MinVersion: tls.VersionTLS12, RootCAs: c.opt.CA, InsecureSkipVerify: loopback && c.opt.CA == nil}
 }
 
-// login chooses the best way to log in that the server offers. The password itself travels only where nobody
+// Auth names a way to log in, as servers do (RFC 4422).
+type Auth string
+
+// The ways. XOAUTH2 has an access token instead of the password, so it is used only where it is asked for.
+const (
+	ScramSHA256 Auth = "SCRAM-SHA-256"
+	ScramSHA1   Auth = "SCRAM-SHA-1"
+	CRAMMD5     Auth = "CRAM-MD5"
+	Plain       Auth = "PLAIN"
+	Login       Auth = "LOGIN"
+	XOAuth2     Auth = "XOAUTH2"
+)
+
+// Auths lists the ways, the best first.
+func Auths() []Auth { return []Auth{ScramSHA256, ScramSHA1, CRAMMD5, Plain, Login, XOAuth2} }
+
+// login chooses how to log in: as the operator says, or the best way that the server offers. The password itself travels only where nobody
 // listens (RFC 4954 §4).
 func (c *Channel) login(client *smtp.Client, private bool) (smtp.Auth, error) {
 	_, offer := client.Extension("AUTH")
 	offered := strings.Fields(strings.ToUpper(offer))
-	user, password := c.opt.User, c.opt.Password.Reveal()
+	user, secret := c.opt.User, c.opt.Password
+	if c.opt.Token != nil {
+		var err error
+		if secret, err = c.opt.Token(); err != nil {
+			return nil, err
+		}
+	}
+	password := secret.Reveal()
 	for _, way := range []struct {
-		name  string
+		name  Auth
 		clear bool
 		auth  func() smtp.Auth
 	}{
-		{"SCRAM-SHA-256", false, func() smtp.Auth { return smtp.ScramSHA256Auth(user, password) }},
-		{"SCRAM-SHA-1", false, func() smtp.Auth { return smtp.ScramSHA1Auth(user, password) }},
-		{"CRAM-MD5", false, func() smtp.Auth { return smtp.CRAMMD5Auth(user, password) }},
-		{"PLAIN", true, func() smtp.Auth { return smtp.PlainAuth("", user, password, c.host, private) }},
-		{"LOGIN", true, func() smtp.Auth { return smtp.LoginAuth(user, password, c.host, private) }},
+		{ScramSHA256, false, func() smtp.Auth { return smtp.ScramSHA256Auth(user, password) }},
+		{ScramSHA1, false, func() smtp.Auth { return smtp.ScramSHA1Auth(user, password) }},
+		{CRAMMD5, false, func() smtp.Auth { return smtp.CRAMMD5Auth(user, password) }},
+		{Plain, true, func() smtp.Auth { return smtp.PlainAuth("", user, password, c.host, private) }},
+		{Login, true, func() smtp.Auth { return smtp.LoginAuth(user, password, c.host, private) }},
+		{XOAuth2, true, func() smtp.Auth { return smtp.XOAuth2Auth(user, password) }},
 	} {
-		if slices.Contains(offered, way.name) && (private || !way.clear) {
+		wanted := way.name == c.opt.Auth || c.opt.Auth == "" && way.name != XOAuth2
+		if wanted && slices.Contains(offered, string(way.name)) && (private || !way.clear) {
 			return way.auth(), nil
 		}
 	}
-	if private {
+	switch {
+	case c.opt.Auth != "" && (private || slices.Contains([]Auth{ScramSHA256, ScramSHA1, CRAMMD5}, c.opt.Auth)):
+		return nil, fmt.Errorf("the server doesn't offer %s: %q", c.opt.Auth, offer)
+	case private:
 		return nil, fmt.Errorf("the server offers none of the ways that are known here: %q", offer)
 	}
 	return nil, fmt.Errorf("without TLS the password is not sent, and the server offers nothing better: %q", offer)
@@ -118,6 +146,12 @@ func hand(client *smtp.Client, l letter) error {
 	}
 	// RFC 6531 §3.4: asked for without need, it keeps the mail from servers that don't know it.
 	client.SkipSMTPUTF8(!l.unicode)
+	if l.reports {
+		// RFC 3461 §4.1, §4.3: where the server knows how, it also tells of what arrived, and sends nothing of the mail back but its header,
+		// since the link is a key.
+		client.SetDSNMailReturnOption("HDRS")
+		client.SetDSNRcptNotifyOption("SUCCESS,FAILURE,DELAY")
+	}
 	if err := client.Mail("<" + l.from + ">"); err != nil {
 		return refused("MAIL", err)
 	}

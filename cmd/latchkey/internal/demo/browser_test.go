@@ -50,6 +50,17 @@ func link(t *testing.T, w *World, from string) string {
 	return ""
 }
 
+// R13: what invitations say can be looked at.
+func TestDemoShowsWhatInvitationsSay(t *testing.T) {
+	w := start(t)
+	tab := chromium.Open(t, webtest.Options{})
+	tab.Go(w.url + "/templates")
+	tab.Await("h1", "What invitations say")
+	tab.Click(`nav a[href*="language=ar"]`)
+	tab.Await("pre", "يدعوك")
+	tab.Shot("demo-templates")
+}
+
 // write types a message and presses Send, since Enter means a new line on a phone.
 func write(tab *webtest.Tab, text string) {
 	tab.Type("#text", text)

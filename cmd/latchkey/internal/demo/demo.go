@@ -166,6 +166,8 @@ func (w *World) startPages(opt Options) error {
 		mux.HandleFunc("GET "+path, func(rw http.ResponseWriter, r *http.Request) { http.ServeFileFS(rw, r, static, "static/"+file) })
 	}
 	mux.HandleFunc("GET /mail/list", w.listMails)
+	// What invitations say is shown to operators, by the gateway itself.
+	mux.Handle("GET /templates", http.RedirectHandler("http://"+w.gateway.Addrs().Admin+"/templates", http.StatusFound))
 	w.alice.routes(mux)
 	w.pages = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = w.pages.Serve(ln) }() // ends with Close
@@ -230,8 +232,9 @@ func Run(ctx context.Context, out io.Writer, opt Options) error {
   3. The guest       %s
      This page opens from the link in the mail. Press Open chat, write, and watch Alice's phone.
 
+%s/templates shows what invitations say, in each language.
 Ctrl-C stops everything and leaves nothing behind.
-`, phone, mailbox, guest)
+`, phone, mailbox, guest, w.url)
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(out, "\nStopping.")
