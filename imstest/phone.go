@@ -39,6 +39,7 @@ type Manner struct {
 	Host        string        // address of MSRP; "": 127.0.0.1
 	NoMedia     bool          // answers INVITE with 200 and port 0 (RFC 3264 §6)
 	MSRPCode    int           // answers each SEND that has a body; 0: 200
+	LoseFirst   bool          // the connection is lost in the middle of each text, the first time that it comes
 	Files       FileManner
 }
 
