@@ -55,7 +55,7 @@ func newPeople(slow time.Duration) []*person {
 			phones: []imstest.Manner{{Tags: imstest.ChatTags, AnswerCode: 603}}},
 		{Key: "nora", Name: "Nora", About: "never answers: her phone rings", Sees: "the message on its way while it rings; after 90 seconds the gateway hangs up and says that it was not sent",
 			phones: []imstest.Manner{{Tags: imstest.ChatTags, RingFor: neverRing}}},
-		{Key: "sloan", Name: "Sloan", About: "is slow: takes the call after 5 seconds and tells 2 seconds later that he has the message", Sees: "the ticks one after the other: sent after 5 seconds, delivered after 7, read after 9, and then an answer",
+		{Key: "sloan", Name: "Sloan", About: "is slow: he takes the call after 5 seconds and tells 2 seconds later that he has the message", Sees: "the ticks one after the other: sent after 5 seconds, delivered after 7, read after 9, and then an answer",
 			phones: []imstest.Manner{{Tags: imstest.ChatTags, RingFor: slow, NoReceipts: true}}, act: slowly},
 		{Key: "tina", Name: "Tina", About: "has two devices that ring at once; she takes the call on her phone, and the core cancels the tablet’s", Sees: "one chat, each message once, and the answer of one device",
 			phones: []imstest.Manner{{Tags: imstest.ChatTags, RingFor: 500 * time.Millisecond}, {Tags: imstest.ChatTags, RingFor: neverRing}}, act: says("Tina, on my phone; the tablet has stopped ringing. You wrote: %s")},
