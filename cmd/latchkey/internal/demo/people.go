@@ -53,7 +53,7 @@ func newPeople(slow time.Duration) []*person {
 			phones: []imstest.Manner{{Tags: imstest.ChatTags, AnswerCode: 486}}},
 		{Key: "dina", Name: "Dina", About: "declines: her phone answers each call with 603", Sees: "Dina online, and each message as not sent, because she declined",
 			phones: []imstest.Manner{{Tags: imstest.ChatTags, AnswerCode: 603}}},
-		{Key: "nora", Name: "Nora", About: "never answers: her phone rings", Sees: "the message on its way while it rings; after 90 seconds the gateway hangs up and says that it was not sent",
+		{Key: "nora", Name: "Nora", About: "never answers: her phone rings", Sees: "the message waiting while it rings; after 90 seconds the gateway hangs up, and rings again later, until she answers or the invitation ends",
 			phones: []imstest.Manner{{Tags: imstest.ChatTags, RingFor: neverRing}}},
 		{Key: "sloan", Name: "Sloan", About: "is slow: he takes the call after 5 seconds and tells 2 seconds later that he has the message", Sees: "the ticks one after the other: sent after 5 seconds, delivered after 7, read after 9, and then an answer",
 			phones: []imstest.Manner{{Tags: imstest.ChatTags, RingFor: slow, NoReceipts: true}}, act: slowly},

@@ -6,8 +6,11 @@ import (
 	"unicode"
 )
 
-// maxHistory is how many lines the editor remembers, in memory only.
-const maxHistory = 500
+// Limits of the editor.
+const (
+	maxHistory = 500     // lines that it remembers, in memory only
+	maxLine    = 100_000 // letters of one
+)
 
 // editor is the line that the guest is writing. A line may have line ends in it, from a paste or Alt-Enter.
 type editor struct {
@@ -24,9 +27,7 @@ type editor struct {
 func (e *editor) press(k key) (line string, done, over bool) {
 	switch k.action {
 	case insert:
-		text := []rune(k.text)
-		e.text = slices.Insert(e.text, e.at, text...)
-		e.at += len(text)
+		e.insert([]rune(k.text))
 	case enter:
 		line = string(e.text)
 		e.remember(line)
@@ -64,8 +65,7 @@ func (e *editor) press(k key) (line string, done, over bool) {
 	case killStart:
 		e.kill(0, e.at)
 	case yank:
-		e.text = slices.Insert(e.text, e.at, e.killed...)
-		e.at += len(e.killed)
+		e.insert(e.killed)
 	case complete:
 		if e.complete == nil {
 			break
@@ -81,6 +81,13 @@ func (e *editor) press(k key) (line string, done, over bool) {
 		e.text, e.at, e.place = nil, 0, len(e.past)
 	}
 	return "", false, false
+}
+
+// insert puts letters at the cursor, as many as there is room for.
+func (e *editor) insert(text []rune) {
+	text = text[:min(len(text), max(0, maxLine-len(e.text)))]
+	e.text = slices.Insert(e.text, e.at, text...)
+	e.at += len(text)
 }
 
 func (e *editor) cut(from, to int) {

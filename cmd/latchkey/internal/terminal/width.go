@@ -49,10 +49,14 @@ func cluster(text []rune, i int) int {
 	return i
 }
 
-// clusterBefore is where the letter that ends at i begins.
+// clusterBefore is where the letter that ends at i begins. It looks from the nearest plain letter on, or from far enough before.
 func clusterBefore(text []rune, i int) int {
-	begin := 0
-	for at := 0; at < i; at = cluster(text, at) {
+	at := max(0, i-1)
+	for at > 0 && i-at < 64 && (text[at] < ' ' || text[at] > '~' || i-at < 2) {
+		at--
+	}
+	begin := at
+	for ; at < i; at = cluster(text, at) {
 		begin = at
 	}
 	return begin
