@@ -58,6 +58,7 @@ const (
 	pasteBegins = "[200~"
 	pasteEnds   = "\x1b[201~"
 	maxPaste    = 1 << 20
+	maxSequence = 32
 )
 
 // keyReader makes keys of bytes, however they are cut.
@@ -137,10 +138,10 @@ func (k *keyReader) sequence() (n int, press key, ok bool) {
 		n = 3
 	case '[': // ECMA-48 §5.4: parameters and intermediates up to a final byte
 		for {
-			if n == len(b) {
-				if n > 32 {
-					return n, key{}, false
-				}
+			switch {
+			case n == maxSequence: // no key has one that long
+				return n, key{}, false
+			case n == len(b):
 				return 0, key{}, false
 			}
 			n++
