@@ -66,7 +66,8 @@ type World struct {
 
 	acting context.Context // ends with Close: what people do of their own accord
 	rest   context.CancelFunc
-	mu     sync.Mutex // guards acts against Close
+	mu     sync.Mutex // guards closed
+	closed bool       // nobody begins anything any more
 	acts   sync.WaitGroup
 }
 

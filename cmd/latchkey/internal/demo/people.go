@@ -104,7 +104,7 @@ func (p *person) close() {
 func (w *World) later(f func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.acting.Err() == nil {
+	if !w.closed {
 		w.acts.Go(f) // ends with acting
 	}
 }

@@ -67,6 +67,18 @@ func TestKeysDoWhatTheyDoEverywhere(t *testing.T) {
 	}
 }
 
+func TestScreenIsForTerminalsThatUnderstandIt(t *testing.T) {
+	for _, c := range []struct {
+		term, noColor   string
+		screen, colours bool
+	}{{"xterm", "", true, true}, {"xterm", "1", true, false}, {"dumb", "", false, true}, {"", "", false, true}} {
+		env := map[string]string{"TERM": c.term, "NO_COLOR": c.noColor}
+		if screen, colours := Capable(func(k string) string { return env[k] }); screen != c.screen || colours != c.colours {
+			t.Errorf("TERM=%q NO_COLOR=%q: %v, %v", c.term, c.noColor, screen, colours)
+		}
+	}
+}
+
 func TestTabCompletesWhatHasNoChoice(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, name := range []string{"photo one.jpg", "photo two.jpg", "plan.pdf", ".hidden", "bad\x1bname"} {
