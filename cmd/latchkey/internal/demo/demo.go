@@ -267,8 +267,9 @@ func (w *World) Close() {
 	for _, p := range w.people {
 		p.close()
 	}
-	w.mu.Lock()   // who was about to begin something has begun; nobody does any more
-	w.mu.Unlock() //nolint:staticcheck // empty on purpose
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
 	w.acts.Wait()
 	if w.mail != nil {
 		w.mail.Close()

@@ -143,12 +143,17 @@ func TestChatOnARealTerminal(t *testing.T) {
 	if title := m.run("display-message", "-p", "-t", "chat", "#{pane_title}"); strings.Contains(title, "title") {
 		t.Errorf("a message has set the window's title to %s", title)
 	}
+	// What the history has shown already comes as an event, too, as long as it isn't acknowledged.
+	g.Post(`{"id":%d,"type":"message","time":"2030-01-02T03:04:05Z","from":"sip:a@cc.com","message":{"id":"m1","text":"hello"}}`)
+	p.eventually("read", func() bool { return slices.Contains(g.Requests(), "/rcsgw/invitee/read map[id:m1]") })
 	m.types("/le")
 	m.keys("Tab", "Enter")
 	m.sees("yes or no> ")
 	m.types("no")
 	m.keys("Enter")
-	m.sees("You stay.")
+	if screen := m.sees("You stay."); strings.Count(screen, "Alice: hello") != 1 {
+		t.Errorf("a message of the history is there twice:\n%s", screen)
+	}
 	m.types("/quit")
 	m.keys("Enter")
 	m.sees("ended: <nil>")
