@@ -1,9 +1,23 @@
 // Package guestclient is a guest of a Latchkey gateway: it logs in with an invitation
 // link, sends messages, and receives what inviters write.
 //
-// It speaks the gateway's HTTP interface in JSON and follows the guest's events as
-// server-sent events (WHATWG HTML §9.2); errors are RFC 9457 problems. It keeps nothing
-// on disk and imports the standard library only. Start with Open.
+// It speaks the gateway's HTTP interface in JSON and follows the guest's events as server-sent
+// events (WHATWG HTML §9.2), by long polls where a proxy keeps those back, or over a WebSocket
+// (RFC 6455); errors are RFC 9457 problems. It keeps nothing on disk and imports the standard
+// library only.
+//
+// Start with [Open]. What a guest does:
+//
+//   - [Client.Login] tells who invited; [Client.Inviters] and [Client.Status] say it as of now.
+//   - [Client.Send] and [Client.SendFile] go on until the gateway has it, and the inviter gets it
+//     once, however often the connection breaks. What becomes of it comes as events.
+//   - [Client.Events] yields each event once and in order, and reconnects; [Client.Ack] says that
+//     they are safe. Options.Connection hears when the gateway can't be reached.
+//   - [Client.Download] fetches a file and goes on behind a cut; [Client.Read] says that a message
+//     or file was looked at, [Client.Composing] that the guest is typing.
+//   - [Client.History] and [Client.Files] are what was before. [Client.Logout] leaves for good.
+//
+// Every method takes a context and ends with it. Package guestclienttest has a gateway for tests.
 package guestclient
 
 import (
@@ -35,6 +49,11 @@ type Options struct {
 	HTTP      *http.Client  // default: a client of its own that follows no redirects
 	Quiet     time.Duration // an event stream without a byte for so long is taken for dead; default 45 s
 	FirstBack time.Duration // pause before the first repeat; it doubles each time; default 200 ms
+	Transport Transport     // how Events follows; default Auto
+
+	// Connection hears when Events has lost the gateway, and why, and when it has it again. It is called on the
+	// goroutine of Events' loop, once for each change, and first when the first connection stands or can't be made.
+	Connection func(up bool, why error)
 }
 
 // Client is one guest at one gateway. Its methods may be called from many goroutines.
@@ -45,33 +64,25 @@ type Client struct {
 	http     *http.Client
 	quiet    time.Duration
 	back     time.Duration
+	way      Transport
+	heard    func(up bool, why error)
 }
 
-// Open makes a client of an invitation link, with the password as query (?passwd=) or as
-// fragment (#passwd=). It asks the gateway nothing yet.
+// Open makes a client of an invitation link (see ParseLink). It asks the gateway nothing yet.
 func Open(link string, opt Options) (*Client, error) {
-	u, err := url.Parse(strings.TrimSpace(link))
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, errors.New("the link is not an http:// or https:// URL") // it may hold a password, so it isn't repeated
+	l, err := ParseLink(link)
+	if err == nil && l.Password == "" {
+		err = ErrNoPassword
 	}
-	prefix, segment, found := strings.Cut(u.EscapedPath(), sessionPath)
-	account, err := url.PathUnescape(segment)
-	if !found || err != nil || account == "" || strings.Contains(segment, "/") {
-		return nil, errors.New("the link is not an invitation: it has no " + sessionPath + "ACCOUNT")
+	if err != nil {
+		return nil, err
 	}
-	password := u.Query().Get("passwd")
-	if fragment, err := url.ParseQuery(u.EscapedFragment()); err == nil && password == "" {
-		password = fragment.Get("passwd")
-	}
-	if password == "" {
-		return nil, errors.New("the link has no passwd: copy the whole link from the invitation")
-	}
-	return New(u.Scheme+"://"+u.Host+prefix, account, password, opt), nil
+	return New(l.Base, l.Account, l.Password, opt), nil
 }
 
 // New makes a client from a gateway's base URL, an account (sip:…) and its password.
 func New(base, account, password string, opt Options) *Client {
-	c := &Client{base: strings.TrimRight(base, "/"), account: account, password: password, http: opt.HTTP, quiet: opt.Quiet, back: opt.FirstBack}
+	c := &Client{base: strings.TrimRight(base, "/"), account: account, password: password, http: opt.HTTP, quiet: opt.Quiet, back: opt.FirstBack, way: opt.Transport, heard: opt.Connection}
 	if c.http == nil {
 		c.http = &http.Client{
 			Transport: http.DefaultTransport.(*http.Transport).Clone(),
@@ -135,10 +146,27 @@ func (c *Client) call(ctx context.Context, method, path string, body, answer any
 		_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, maxAnswer)) // so that the connection is used again
 		return nil
 	}
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(answer); err != nil {
+	if err := json.NewDecoder(&bodyReader{io.LimitReader(res.Body, maxAnswer)}).Decode(answer); err != nil {
 		return fmt.Errorf("%s %s: answer of the gateway: %w", method, req.URL.Path, err)
 	}
 	return nil
+}
+
+// brokenError says that a connection broke in the middle of an answer.
+type brokenError struct{ err error }
+
+func (e *brokenError) Error() string { return "the connection broke: " + e.err.Error() }
+func (e *brokenError) Unwrap() error { return e.err }
+
+// bodyReader reads an answer and tells a connection that broke from what is wrong in the answer.
+type bodyReader struct{ r io.Reader }
+
+func (b *bodyReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = &brokenError{err}
+	}
+	return n, err
 }
 
 // persist repeats a call that may be repeated until it succeeds, fails for good or ctx
@@ -162,7 +190,8 @@ func passing(err error) bool {
 	problem, ok := errors.AsType[*Problem](err)
 	if !ok {
 		_, network := errors.AsType[*url.Error](err)
-		return network || errors.Is(err, io.ErrUnexpectedEOF)
+		_, broken := errors.AsType[*brokenError](err)
+		return network || broken || errors.Is(err, io.ErrUnexpectedEOF)
 	}
 	switch problem.Status {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:

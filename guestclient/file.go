@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -24,6 +25,7 @@ type File struct {
 	State   string    `json:"state,omitempty"`   // receiving, accepted, sent, delivered, displayed, failed
 	Reason  string    `json:"reason,omitempty"`
 	SHA256  string    `json:"sha256,omitempty"` // hexadecimal
+	Sent    int64     `json:"sent,omitempty"`   // in delivery events of a file under way: bytes that the inviter has
 	Time    time.Time `json:"time,omitzero"`
 	Expires time.Time `json:"expires,omitzero"`
 }
@@ -72,14 +74,9 @@ func (c *Client) SendFileAs(ctx context.Context, id, to, name, contentType strin
 
 // sendRest sends the file from an offset to its end.
 func (c *Client) sendRest(ctx context.Context, location string, content io.ReadSeeker, offset, size int64, f *File) error {
-	base, err := url.Parse(c.base)
+	u, err := c.own(location)
 	if err != nil {
 		return err
-	}
-	u, err := base.Parse(location)
-	// The password belongs to this gateway; no answer may send the client elsewhere.
-	if err != nil || location == "" || u.Scheme != base.Scheme || u.Host != base.Host {
-		return fmt.Errorf("the gateway names no place for the file: %.100q", location)
 	}
 	if _, err := content.Seek(offset, io.SeekStart); err != nil {
 		return err
@@ -110,7 +107,7 @@ func (c *Client) fileAnswer(req *http.Request, f *File) (http.Header, error) {
 	defer res.Body.Close()
 	switch res.StatusCode {
 	case http.StatusOK, http.StatusAccepted:
-		err = json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(f)
+		err = json.NewDecoder(&bodyReader{io.LimitReader(res.Body, maxAnswer)}).Decode(f)
 	case http.StatusCreated, http.StatusNoContent:
 		_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, maxAnswer)) // so that the connection is used again
 	default:
@@ -131,6 +128,26 @@ func (c *Client) FetchPreview(ctx context.Context, id string, w io.Writer) error
 	return err
 }
 
+// Download is Fetch that goes on behind what came where the connection breaks, until ctx ends. With the offset of what a
+// download before it has left, it is one more part of the same file.
+func (c *Client) Download(ctx context.Context, id string, offset int64, w io.Writer) (int64, error) {
+	total, pause := int64(0), c.back
+	for {
+		n, err := c.Fetch(ctx, id, offset+total, w)
+		total += n
+		if err == nil || !passing(err) || ctx.Err() != nil {
+			return total, err
+		}
+		if n > 0 {
+			pause = c.back
+		}
+		if waitErr := sleep(ctx, max(jitter(pause), retryAfter(err))); waitErr != nil {
+			return total, err
+		}
+		pause = min(2*pause, maxBack)
+	}
+}
+
 func (c *Client) fetch(ctx context.Context, path string, offset int64, w io.Writer) (int64, error) {
 	req, err := c.request(ctx, http.MethodGet, path, nil)
 	if err != nil {
@@ -147,10 +164,52 @@ func (c *Client) fetch(ctx context.Context, path string, offset int64, w io.Writ
 		return 0, err
 	}
 	defer res.Body.Close()
+	if res.StatusCode == http.StatusRequestedRangeNotSatisfiable && res.Header.Get("Content-Range") == fmt.Sprintf("bytes */%d", offset) {
+		return 0, nil // RFC 9110 §15.5.17: the file ends here, so all of it is there
+	}
 	if res.StatusCode != want {
 		return 0, readProblem(res)
 	}
-	return io.Copy(w, res.Body)
+	return io.Copy(w, &bodyReader{res.Body})
+}
+
+// AbandonFile takes back a file that SendFileAs has begun under an id and whose context has ended, so that the gateway keeps
+// no part of it.
+func (c *Client) AbandonFile(ctx context.Context, id, to string) error {
+	return c.persist(ctx, func() error {
+		req, err := c.request(ctx, http.MethodPost, filePath+"?"+url.Values{"to": {to}, "id": {id}}.Encode(), nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", "application/octet-stream")
+		req.Header.Set("Upload-Complete", "?0")
+		var f File
+		header, err := c.fileAnswer(req, &f)
+		if err != nil {
+			return err
+		}
+		if f.ID == "" {
+			place, err := c.own(header.Get("Location"))
+			if err != nil {
+				return err
+			}
+			_, f.ID, _ = strings.Cut(place.Path, filePath+"/")
+		}
+		return c.CancelFile(ctx, f.ID)
+	})
+}
+
+// own is an address of this gateway. The password belongs to it; no answer may send the client elsewhere.
+func (c *Client) own(location string) (*url.URL, error) {
+	base, err := url.Parse(c.base)
+	if err != nil {
+		return nil, err
+	}
+	u, err := base.Parse(location)
+	if err != nil || location == "" || u.Scheme != base.Scheme || u.Host != base.Host {
+		return nil, fmt.Errorf("the gateway names no place for the file: %.100q", location)
+	}
+	return u, nil
 }
 
 // Files lists the files exchanged with an inviter, as History does messages.

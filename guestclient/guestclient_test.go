@@ -1,8 +1,10 @@
 package guestclient_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -37,12 +39,15 @@ func deadline(t *testing.T) context.Context {
 	return ctx
 }
 
-// R7, R32: both forms of the link open the client.
-func TestBothFormsOfTheLinkOpenTheClient(t *testing.T) {
+// R7, R32: the link opens the client in both forms, and as a browser hands it over.
+func TestAllFormsOfTheLinkOpenTheClient(t *testing.T) {
 	for _, link := range []string{
 		"https://chat.cc.com/rcsgw/invitee/session/sip:b_at_cc.com@guest.example?passwd=x%2By",
 		"https://chat.cc.com/rcsgw/invitee/session/sip%3Ab_at_cc.com%40guest.example#passwd=x%2By",
 		" http://127.0.0.1:8080/base/rcsgw/invitee/session/sip:b_at_cc.com@guest.example?passwd=x%2By\n",
+		"latchkey:https://chat.cc.com/rcsgw/invitee/session/sip:b_at_cc.com@guest.example#passwd=x%2By",
+		"LATCHKEY://chat.cc.com/rcsgw/invitee/session/sip:b_at_cc.com@guest.example?passwd=x%2By",
+		"web+latchkey:https%3A%2F%2Fchat.cc.com%2Frcsgw%2Finvitee%2Fsession%2Fsip%3Ab_at_cc.com%40guest.example%23passwd%3Dx%252By",
 	} {
 		c, err := guestclient.Open(link, guestclient.Options{})
 		if err != nil || c.Account() != guestclienttest.Account {
@@ -54,6 +59,20 @@ func TestBothFormsOfTheLinkOpenTheClient(t *testing.T) {
 		if _, err := guestclient.Open(link, guestclient.Options{}); err == nil || strings.Contains(err.Error(), "hush") {
 			t.Errorf("Open(%q) = %v, want an error without the password", link, err)
 		}
+	}
+}
+
+// R32: what the link lacks can be asked for; a gateway on this machine has no certificate.
+func TestLinkIsTakenApart(t *testing.T) {
+	l, err := guestclient.ParseLink("latchkey://127.0.0.1:8080/base/rcsgw/invitee/session/sip%3Ab%40cc.com")
+	if want := (guestclient.Link{Base: "http://127.0.0.1:8080/base", Account: "sip:b@cc.com"}); err != nil || l != want {
+		t.Errorf("ParseLink = %+v, %v, want %+v", l, err, want)
+	}
+	if _, err := guestclient.Open(l.String(), guestclient.Options{}); !errors.Is(err, guestclient.ErrNoPassword) {
+		t.Errorf("Open = %v, want ErrNoPassword", err)
+	}
+	if l, err = guestclient.ParseLink("latchkey://[::1]/rcsgw/invitee/session/a#passwd=hush"); err != nil || l.Base != "http://[::1]" || strings.Contains(l.String(), "hush") {
+		t.Errorf("ParseLink = %+v, %v", l, err)
 	}
 }
 
@@ -221,5 +240,175 @@ func TestOtherCallsReachTheGateway(t *testing.T) {
 	}
 	if err := c.Logout(ctx); err != nil {
 		t.Errorf("Logout = %v", err)
+	}
+}
+
+// R32, F30: the same events, each once and in order, whichever way they come, and over connections that end.
+func TestEventsComeByAllTransports(t *testing.T) {
+	for _, c := range []struct {
+		way   guestclient.Transport
+		proxy guestclienttest.Proxy
+		path  string // of a request that shows the way
+	}{
+		{guestclient.SSE, guestclienttest.Open, "GET /rcsgw/invitee/events"},
+		{guestclient.Poll, guestclienttest.Buffering, "GET /rcsgw/invitee/events?after=0&wait=0"},
+		{guestclient.WebSocket, guestclienttest.Buffering, "GET /rcsgw/invitee/events?after=0"},
+		{guestclient.Auto, guestclienttest.Converting, "GET /rcsgw/invitee/events?after=0&wait=0"},
+		{guestclient.Auto, guestclienttest.Buffering, "GET /rcsgw/invitee/events?after=0&wait=25"},
+	} {
+		t.Run(string(c.way+" "+guestclient.Transport(c.proxy)), func(t *testing.T) {
+			g := newGateway(t)
+			g.CutAfter = 2
+			g.Behind(c.proxy)
+			client := guestclient.New(g.URL(), guestclienttest.Account, guestclienttest.Password, guestclient.Options{Transport: c.way, FirstBack: time.Millisecond, Quiet: 300 * time.Millisecond})
+			t.Cleanup(client.Close)
+			long := strings.Repeat("ä", 200)
+			for range 5 {
+				g.Post(`{"id":%d,"type":"message","message":{"text":"` + long + `"}}`)
+			}
+			var got []int64
+			for e, err := range client.Events(deadline(t), 0) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if e.Message == nil || e.Message.Text != long {
+					t.Fatalf("event %+v", e)
+				}
+				if got = append(got, e.ID); len(got) == 5 {
+					g.Post(`{"id":%d,"type":"message","message":{"text":"` + long + `"}}`)
+				}
+				if e.ID == 6 {
+					break
+				}
+			}
+			if !slices.Equal(got, []int64{1, 2, 3, 4, 5, 6}) {
+				t.Errorf("events %v, want 1 to 6 once each", got)
+			}
+			if !slices.Contains(g.Requests(), c.path) {
+				t.Errorf("requests %q lack %s", g.Requests(), c.path)
+			}
+		})
+	}
+}
+
+// R32: a client can show that it has lost the gateway, and nothing is lost or doubled by that.
+func TestLostGatewayIsToldOnceAndComesBack(t *testing.T) {
+	for _, way := range []guestclient.Transport{guestclient.Auto, guestclient.Poll, guestclient.WebSocket} {
+		g := newGateway(t)
+		var states []bool
+		c := guestclient.New(g.URL(), guestclienttest.Account, guestclienttest.Password, guestclient.Options{
+			Transport: way, FirstBack: time.Millisecond, Quiet: 10 * time.Second,
+			Connection: func(up bool, why error) {
+				if up != (why == nil) {
+					t.Errorf("%s: up %v, why %v", way, up, why)
+				}
+				if states = append(states, up); !up {
+					g.Down(false)
+					g.Post(`{"id":%d,"type":"message","message":{"text":"back"}}`)
+				}
+			},
+		})
+		t.Cleanup(c.Close)
+		g.Post(`{"id":%d,"type":"message","message":{"text":"before"}}`)
+		var got []string
+		for e, err := range c.Events(deadline(t), 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got = append(got, e.Message.Text); e.Message.Text == "back" {
+				break
+			}
+			g.Down(true)
+		}
+		if !slices.Equal(got, []string{"before", "back"}) || !slices.Equal(states, []bool{true, false, true}) {
+			t.Errorf("%s: events %q, states %v", way, got, states)
+		}
+	}
+}
+
+// X3, R32: a file goes on behind the cut, both ways, and is there once.
+func TestFilesGoOnBehindACut(t *testing.T) {
+	g := newGateway(t)
+	c := open(t, g)
+	body := []byte(strings.Repeat("0123456789", 5000))
+	g.CutFiles(12_345, 1, 20_000)
+	f, err := c.SendFile(deadline(t), guestclienttest.Inviter, "Grüße.txt", "text/plain", bytes.NewReader(body))
+	if err != nil || f.State != "accepted" || f.Name != "Grüße.txt" {
+		t.Fatalf("SendFile = %+v, %v", f, err)
+	}
+	if got := g.Files(); len(got) != 1 || !bytes.Equal(got[0].Body, body) || got[0].To != guestclienttest.Inviter {
+		t.Fatalf("files at the gateway: %d", len(got))
+	}
+	g.AddFile("f1", "x", "text/plain", body)
+	g.CutFiles(7, 30_000)
+	var out bytes.Buffer
+	out.Write(body[:100])
+	if n, err := c.Download(deadline(t), "f1", 100, &out); err != nil || n != int64(len(body)-100) || !bytes.Equal(out.Bytes(), body) {
+		t.Errorf("Download = %d, %v, %d bytes", n, err, out.Len())
+	}
+	if n, err := c.Download(deadline(t), "f1", int64(len(body)), &out); n != 0 || err != nil {
+		t.Errorf("Download of what is there = %d, %v", n, err)
+	}
+	if _, err := c.Download(deadline(t), "f1", int64(len(body))+1, io.Discard); err == nil {
+		t.Error("Download from behind the end succeeds")
+	}
+	if _, err := c.Download(deadline(t), "f1", 0, failing{}); !errors.Is(err, errFull) {
+		t.Errorf("Download to a full disk = %v", err)
+	}
+	if all, err := c.Files(deadline(t), guestclienttest.Inviter, "", 10); err != nil || len(all) != 2 {
+		t.Errorf("Files = %+v, %v", all, err)
+	}
+}
+
+var errFull = errors.New("full")
+
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, errFull }
+
+// F55: what is given up in the middle leaves nothing at the gateway.
+func TestAbandonedFileIsTakenBack(t *testing.T) {
+	g := newGateway(t)
+	c := open(t, g)
+	release := g.HoldFiles()
+	defer release()
+	ctx, cancel := context.WithCancel(deadline(t))
+	ended := make(chan error, 1)
+	go func() { // ends with ctx
+		_, err := c.SendFileAs(ctx, "one", guestclienttest.Inviter, "a.bin", "application/octet-stream", strings.NewReader(strings.Repeat("x", 1<<20)))
+		ended <- err
+	}()
+	for len(g.Files()) == 0 {
+		select {
+		case err := <-ended:
+			t.Fatal(err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Fatalf("SendFileAs = %v", err)
+	}
+	if err := c.AbandonFile(deadline(t), "one", guestclienttest.Inviter); err != nil {
+		t.Fatal(err)
+	}
+	if f := g.Files(); len(f) != 1 || !f[0].Cancelled || f[0].Whole {
+		t.Errorf("files %+v", f)
+	}
+}
+
+// S9: an answer can't send the client's password to another host.
+func TestUploadStaysAtItsGateway(t *testing.T) {
+	g := newGateway(t)
+	c := open(t, g)
+	for _, location := range []string{"https://evil.example/x", "//evil.example/x", ""} {
+		g.Fail(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", location)
+			w.Header().Set("Upload-Offset", "0")
+			w.WriteHeader(http.StatusCreated)
+		})
+		if _, err := c.SendFile(deadline(t), "sip:a@cc.com", "x", "x/y", strings.NewReader("x")); err == nil || !strings.Contains(err.Error(), "names no place") {
+			t.Errorf("Location %q: %v", location, err)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package imstest
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -195,7 +196,9 @@ func (e *endpoint) take(f *frame) {
 	case e.file != nil:
 		code = e.file.collect(f)
 	default:
-		code = e.collect(f)
+		if code = e.collect(f); code == 0 {
+			return
+		}
 	}
 	if fr := f.get("Failure-Report"); fr == "no" || fr == "partial" && code == 200 {
 		return
@@ -264,7 +267,7 @@ func byteRange(v string) (start, end, total int64) {
 	return num(m[1]), num(m[2]), num(m[3])
 }
 
-// collect puts a chunk to its message and returns the status that answers it.
+// collect puts a chunk to its message and returns the status that answers it, or 0 where the connection is lost.
 func (e *endpoint) collect(f *frame) int {
 	if !f.hasBody {
 		return 200
@@ -301,6 +304,10 @@ func (e *endpoint) collect(f *frame) int {
 	if limit := int64(manner.MaxSize); limit > 0 && max(start-1+int64(len(f.body)), total) > limit {
 		e.phone.violation("msrp: message of %d octets, max-size is %d", max(start-1+int64(len(f.body)), total), limit)
 		return refuse(413)
+	}
+	if manner.LoseFirst && bytes.Contains(f.body, []byte("text/plain")) && e.phone.once("lost "+id) {
+		go e.close() // e.mu is held; it ends by itself
+		return 0
 	}
 	part := e.parts[id]
 	if int64(len(part)) < start-1 {

@@ -46,6 +46,7 @@ type Manner struct {
 	Renews        bool          // offers another path at once when it has done so (F38)
 	ReofferCode   int           // to re-INVITEs; 0: 200
 	Hasty         bool          // connects behind its 200 without waiting for the ACK, and a CANCEL comes too late for it (F41)
+	LoseFirst     bool          // the connection is lost in the middle of each text, the first time that it comes
 	Files         FileManner
 }
 

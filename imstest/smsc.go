@@ -496,3 +496,17 @@ func (m *SMS) read() {
 var smscBasic = []rune("@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\x1bÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà")
 
 var smscExtended = map[byte]rune{0x14: '^', 0x28: '{', 0x29: '}', 0x2f: '\\', 0x3c: '[', 0x3d: '~', 0x3e: ']', 0x40: '|', 0x65: '€'}
+
+// Messages lists the whole messages that were accepted, long ones joined, oldest first.
+func (s *SMSC) Messages() (all []SMS) {
+	taken := s.Taken()
+	known := map[string]bool{}
+	for _, m := range taken {
+		if !known[m.To] {
+			known[m.To] = true
+			all = append(all, assemble(taken, m.To)...)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b SMS) int { return a.Time.Compare(b.Time) })
+	return all
+}

@@ -18,56 +18,91 @@ import (
 const guestUsage = `Usage: latchkey guest LINK [options]
 
 Chats as the guest whom the invitation link names. Each line you enter is a message; /help lists
-the commands. LINK can be @PATH, a file that holds the link, so that other users of the
-machine don't see the password among the processes. Reads lines from a pipe, too: it then ends once all is
-sent, with exit code 1 if something was not.`
+the commands, among them /send and /save for files.
+
+LINK is the link of the invitation, in any of its forms (?passwd=, #passwd=, latchkey:…), or @PATH, a
+file that holds it, so that other users of the machine don't see the password among the
+processes. Where it has no password, you are asked for it.
+
+In a pipe each line of the input is a message, too. It ends once all is sent. With --json each line in
+and out is an object; docs/howto/guest-client.md lists them.
+
+Exit codes: 0 all is sent, 1 something is not or the gateway refuses, 2 wrong usage.
+NO_COLOR turns colours off; on a TERM=dumb nothing is painted.`
 
 func runGuest(ctx context.Context, args []string) error {
 	flags := pflag.NewFlagSet("guest", pflag.ContinueOnError)
-	asJSON := flags.Bool("json", false, "print one JSON object a line, for programs")
+	asJSON := flags.Bool("json", false, "read and print one JSON object a line, for programs")
 	wait := flags.Duration("wait", 0, "after the end of the input: how long to stay for answers, for example 30s")
+	events := flags.String("events", "", "how events are followed: sse, poll or websocket (default: sse, and poll where a proxy keeps it back)")
 	if err := parse(flags, guestUsage, args); err != nil {
 		return err
 	}
 	if flags.NArg() != 1 {
 		return usagef("give the one link of the invitation; for example latchkey guest 'https://chat.example.com/rcsgw/invitee/session/sip:b@cc.com?passwd=…'")
 	}
+	way := guestclient.Transport(*events)
+	switch way {
+	case guestclient.Auto, guestclient.SSE, guestclient.Poll, guestclient.WebSocket:
+	default:
+		return usagef("--events: %q is none of sse, poll and websocket; for example --events poll", *events)
+	}
 	link, err := readLink(flags.Arg(0))
+	if err == nil {
+		link.Password, err = passwordOf(link)
+	}
 	if err != nil {
 		return usageError{err}
 	}
-	client, err := guestclient.Open(link, guestclient.Options{})
-	if err != nil {
-		return usageError{err}
-	}
+	connection := terminal.NewConnection()
+	client := guestclient.New(link.Base, link.Account, link.Password, guestclient.Options{Transport: way, Connection: connection.Changed})
 	defer client.Close()
 
 	opt := terminal.Options{In: os.Stdin, Out: os.Stdout, JSON: *asJSON, Wait: *wait}
-	if !*asJSON && term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())) {
-		screen, err := terminal.OpenScreen(os.Stdin, os.Stdout)
+	capable, colours := terminal.Capable(os.Getenv)
+	if !*asJSON && capable && term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())) {
+		screen, err := terminal.OpenScreen(os.Stdin, os.Stdout, colours)
 		if err != nil {
 			return err
 		}
 		defer screen.Close()
 		opt.Screen = screen
 	}
-	return terminal.Run(ctx, client, opt)
+	return terminal.Run(ctx, client, connection, opt)
 }
 
 // readLink takes the link itself or the first line of the file that @PATH names.
-func readLink(arg string) (string, error) {
+func readLink(arg string) (guestclient.Link, error) {
 	path, ok := strings.CutPrefix(arg, "@")
 	if !ok {
-		return arg, nil
+		return guestclient.ParseLink(arg)
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return "", fmt.Errorf("the file of the link: %w", err)
+		return guestclient.Link{}, fmt.Errorf("the file of the link: %w", err)
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
 	if !lines.Scan() {
-		return "", errors.New("the file of the link is empty")
+		return guestclient.Link{}, errors.New("the file of the link is empty")
 	}
-	return lines.Text(), nil
+	return guestclient.ParseLink(lines.Text())
+}
+
+// passwordOf is the link's password, or what a person at a terminal says.
+func passwordOf(link guestclient.Link) (string, error) {
+	in := int(os.Stdin.Fd())
+	if link.Password != "" || !term.IsTerminal(in) {
+		if link.Password == "" {
+			return "", guestclient.ErrNoPassword
+		}
+		return link.Password, nil
+	}
+	fmt.Fprintf(os.Stderr, "Password of the invitation for %s: ", terminal.Clean(link.Account))
+	password, err := term.ReadPassword(in)
+	fmt.Fprintln(os.Stderr)
+	if err == nil && len(password) == 0 {
+		err = guestclient.ErrNoPassword
+	}
+	return string(password), err
 }

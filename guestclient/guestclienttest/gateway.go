@@ -36,6 +36,11 @@ type Gateway struct {
 	failures  []http.HandlerFunc
 	deaf      int // answers to messages that get lost
 	loggedOut bool
+	down      bool
+	proxy     Proxy
+	files     []File
+	cuts      []int64
+	hold      <-chan struct{}
 }
 
 // Message is what the guest sent; ID is the client's.
@@ -52,7 +57,12 @@ func NewGateway() *Gateway {
 	mux.HandleFunc("GET /rcsgw/invitee/message", g.history)
 	mux.HandleFunc("POST /rcsgw/invitee/composing", g.note)
 	mux.HandleFunc("POST /rcsgw/invitee/read", g.note)
-	mux.HandleFunc("GET /rcsgw/invitee/events", g.stream)
+	mux.HandleFunc("GET /rcsgw/invitee/events", g.follow)
+	mux.HandleFunc("POST /rcsgw/invitee/file", g.begin)
+	mux.HandleFunc("GET /rcsgw/invitee/file", g.listFiles)
+	mux.HandleFunc("GET /rcsgw/invitee/file/{id}", g.fetch)
+	mux.HandleFunc("PATCH /rcsgw/invitee/file/{id}", g.goOn)
+	mux.HandleFunc("DELETE /rcsgw/invitee/file/{id}", g.dropFile)
 	g.server = httptest.NewServer(g.guard(mux))
 	return g
 }
@@ -136,14 +146,18 @@ func (g *Gateway) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, rest, _ := r.BasicAuth()
 		g.mu.Lock()
-		gone := g.loggedOut
+		gone, down := g.loggedOut, g.down
 		var fail http.HandlerFunc
 		if len(g.failures) > 0 {
 			fail, g.failures = g.failures[0], g.failures[1:]
 		}
-		g.requests = append(g.requests, r.Method+" "+r.URL.RequestURI())
+		if !down {
+			g.requests = append(g.requests, r.Method+" "+r.URL.RequestURI())
+		}
 		g.mu.Unlock()
 		switch {
+		case down:
+			panic(http.ErrAbortHandler)
 		case gone || user+":"+rest != Account+":"+Password:
 			Problem(http.StatusUnauthorized, "unauthorized", "Wrong or missing credentials")(w, r)
 		case fail != nil:
@@ -216,10 +230,6 @@ func (g *Gateway) note(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Gateway) stream(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Accept") == "application/json" {
-		fmt.Fprint(w, `{"events":[],"last":0}`)
-		return
-	}
 	last := r.Header.Get("Last-Event-ID")
 	next, sent := 0, 0
 	if last != "" {
@@ -232,9 +242,7 @@ func (g *Gateway) stream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	fmt.Fprint(w, ": hello\n\n")
 	for {
-		g.mu.Lock()
-		events, more := g.events[next:], g.more
-		g.mu.Unlock()
+		events, more := g.after(next)
 		for _, e := range events {
 			next++
 			sent++

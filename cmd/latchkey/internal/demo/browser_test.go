@@ -25,7 +25,7 @@ func start(t *testing.T) *World {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	w, err := Start(ctx, Options{HTTPListen: "127.0.0.1:0", Listen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})
+	w, err := Start(ctx, Options{HTTPListen: "127.0.0.1:0", Listen: "127.0.0.1:0", Slow: time.Second, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestNewcomerClicksThroughTheDemo(t *testing.T) {
 			}
 
 			// The second inviter answers by himself.
-			if err := w.Invite(t.Context(), "b@cc.com"); err != nil {
+			if err := w.Invite(t.Context(), "robin", "b@cc.com"); err != nil {
 				t.Fatal(err)
 			}
 			if size.Phone {
@@ -146,7 +146,7 @@ func TestNewcomerClicksThroughTheDemo(t *testing.T) {
 			}
 			guest.Await("#list", "Robin")
 			look(guest, "guest-list")
-			guest.Click(`[data-uri="` + robinURI + `"]`)
+			guest.Click(`[data-uri="` + "sip:robin@cc.com" + `"]`)
 			guest.Await("#talk-name", "Robin")
 			write(guest, "Are you there?")
 			guest.Await("#log .message:not(.mine)", "Robin here, by myself. You wrote: Are you there?")
@@ -185,7 +185,7 @@ func TestNewcomerClicksThroughTheDemo(t *testing.T) {
 // in the core; the link still works after it.
 func TestScannersOpenNothing(t *testing.T) {
 	w := start(t)
-	if err := w.Invite(t.Context(), "b@cc.com"); err != nil {
+	if err := w.Invite(t.Context(), "robin", "b@cc.com"); err != nil {
 		t.Fatal(err)
 	}
 	invitation := link(t, w, "Robin")
@@ -217,4 +217,87 @@ func TestScannersOpenNothing(t *testing.T) {
 	if cookies := tab.Cookies(); len(cookies) != 1 {
 		t.Errorf("after the login the browser has the cookies %q", cookies)
 	}
+}
+
+// X9, issue 7: the start page lets people invite, and both sides stand in one window, on a desk and on a phone.
+func TestBothSidesStandInOneWindow(t *testing.T) {
+	for _, size := range []webtest.Size{webtest.Desktop, webtest.Phone} {
+		t.Run(size.Name, func(t *testing.T) {
+			w := start(t)
+			opt := webtest.Options{Size: size}
+			phonePage, _, _ := w.Links()
+			base := strings.TrimSuffix(phonePage, "/phone")
+			door := chromium.Open(t, opt)
+			door.Go(base)
+			for _, p := range w.people {
+				door.Await("#"+p.Key, p.Sees)
+			}
+			door.Click("[data-person=bert]")
+			door.Await("#bert [role=status]", "Invited.")
+			webtest.Eval[bool](door, `(document.getElementById("bert").scrollIntoView({block: "center"}), true)`)
+			door.Shot("demo-people-" + size.Name)
+			if flaws := door.Flaws(); flaws != "" {
+				t.Error(flaws)
+			}
+
+			both := chromium.Open(t, opt)
+			both.Go(base + "/beside")
+			both.ClickInFrame(phonePage, "#invite-button")
+			both.AwaitInFrame(base+"/mail", "#mails", "Alice")
+			both.ClickInFrame(base+"/mail", "a.invitation-link")
+			both.ClickInFrame(w.besideURL, "#door-button")
+			both.AwaitInFrame(w.besideURL, "#list, #talk-name", "Bert")
+			say := func(to, text string) {
+				both.ClickInFrame(w.besideURL, `[data-uri="`+to+`"]`)
+				webtest.InFrame[bool](both, w.besideURL, `((t) => { t.value = "`+text+`"; t.dispatchEvent(new Event("input", {bubbles: true})); return true; })(document.querySelector("#text"))`)
+				both.ClickInFrame(w.besideURL, "#send")
+			}
+			say("sip:bert@cc.com", "Got a minute?")
+			both.AwaitInFrame(w.besideURL, "#log", "busy")
+			both.Shot("demo-busy-" + size.Name)
+			if webtest.InFrame[bool](both, w.besideURL, `document.querySelector("#back")?.checkVisibility() || false`) {
+				both.ClickInFrame(w.besideURL, "#back")
+			}
+			say(aliceURI, "Hello, Alice, from beside you")
+			both.AwaitInFrame(phonePage, "#thread", "Hello, Alice, from beside you")
+			both.Shot("demo-beside-" + size.Name)
+		})
+	}
+}
+
+// X9, F02, F03: a number gets an SMS or an MMS of the demo's centres, and the mailbox shows them with their links.
+func TestMailboxShowsSMSAndMMS(t *testing.T) {
+	w := start(t)
+	phonePage, mailbox, _ := w.Links()
+	alice := chromium.Open(t, webtest.Options{Size: webtest.Phone})
+	alice.Go(phonePage)
+	invite := func(number, channel, says string) {
+		t.Helper()
+		webtest.Eval[string](alice, `document.querySelector("#identifier").value = ""`)
+		alice.Type("#identifier", number)
+		alice.Click("[name=channel][value=" + channel + "]")
+		alice.Click("#invite-button")
+		alice.Await("#done", number+" gets "+says)
+	}
+	invite("+86 139 0000 0001", "sms", "an SMS.")
+	invite("+8613900000002", "mms", "an MMS.")
+	alice.Shot("demo-numbers-phone")
+	mail := chromium.Open(t, webtest.Options{Size: webtest.Phone})
+	mail.Go(mailbox)
+	mail.Await(".sms", "+8613900000001")
+	mail.Await(".mms", "+8613900000002")
+	mail.AwaitCount(".mms img", 1)
+	mail.Shot("demo-mailbox-sms-phone")
+	if flaws := mail.Flaws(); flaws != "" {
+		t.Error(flaws)
+	}
+	guest := mail.Follow(".sms a.invitation-link", webtest.Options{Size: webtest.Phone})
+	guest.Click("#door-button")
+	guest.Await("#talk-name", "Alice")
+	// A picture of Alice's phone comes to the guest.
+	alice.Click("#chats button:first-child")
+	alice.Click("#picture")
+	alice.Await("#thread .mine", "Sent")
+	guest.Await("#log", "sunset.png")
+	guest.Shot("demo-picture-phone")
 }

@@ -1,22 +1,28 @@
-// Package demo is a whole small world on one machine: a SIP core, two RCS phones, a mail server,
-// and a gateway in the middle, in one process. Nothing of the gateway is replaced or shortened; its peers
-// are package imstest's.
+// Package demo is a whole small world on one machine: a SIP core, the RCS phones of a dozen people who behave in
+// every way that people and phones do, a mail server, centres for SMS and MMS, and a gateway in the middle, in one
+// process. Nothing of the gateway is replaced or shortened; its peers are package imstest's.
 package demo
 
 import (
+	"cmp"
 	"context"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"html/template"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
-	"latchkey/directory"
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sync/errgroup"
+
 	"latchkey/gateway"
 	"latchkey/imstest"
 )
@@ -26,37 +32,50 @@ var static embed.FS
 
 // Options of a World.
 type Options struct {
-	HTTPListen string // the gateway's address for guests; "": 127.0.0.1:8080, or a free port where that is taken
-	Listen     string // of the demo's own pages; "": 127.0.0.1:8082, or a free port
+	HTTPListen string        // the gateway's address for guests; "": 127.0.0.1:8080, or a free port where that is taken
+	Listen     string        // of the demo's own pages; "": 127.0.0.1:8082, or a free port
+	Slow       time.Duration // how long Sloan takes to answer; default 5 s
 	Log        *slog.Logger
 }
 
-// The demo's people.
+// The demo's domains, and Alice, whose phone is operated in the browser. All people have the same password.
 const (
-	aliceURI      = "sip:alice@cc.com"
-	robinURI      = "sip:robin@cc.com"
-	alicePassword = "demo-alice"
-	robinPassword = "demo-robin"
-	userDomain    = "cc.com"
-	guestDomain   = "guest.example"
+	aliceURI    = "sip:alice@cc.com"
+	password    = "demo"
+	userDomain  = "cc.com"
+	guestDomain = "guest.example"
+	guestMail   = "b@cc.com" // whom the start page lets people invite
 )
 
 // World is a running demo.
 type World struct {
-	core    *imstest.Core
-	alice   *phone
-	robin   *imstest.Phone
-	mail    *imstest.MailSink
-	gateway *gateway.Gateway
-	pages   *http.Server
-	url     string // of the demo's own pages
-	dir     string
-	ended   chan error // the gateway's Run
+	core      *imstest.Core
+	alice     *phone
+	people    []*person
+	mail      *imstest.MailSink
+	smsc      *imstest.SMSC
+	mmsc      *imstest.MMSC
+	gateway   *gateway.Gateway
+	pages     *http.Server
+	url       string       // of the demo's own pages
+	beside    *http.Server // the guest's page, for a frame
+	besideURL string
+	dir       string
+	slow      time.Duration
+	ended     chan error // the gateway's Run
+
+	acting context.Context // ends with Close: what people do of their own accord
+	rest   context.CancelFunc
+	mu     sync.Mutex // guards closed
+	closed bool       // nobody begins anything any more
+	acts   sync.WaitGroup
 }
 
 // Start builds the world and returns when all of it is ready.
 func Start(ctx context.Context, opt Options) (w *World, err error) {
-	w = &World{ended: make(chan error, 1)}
+	w = &World{ended: make(chan error, 1), slow: cmp.Or(opt.Slow, slowness)}
+	w.people = newPeople(w.slow)
+	w.acting, w.rest = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
 			w.Close()
@@ -65,25 +84,44 @@ func Start(ctx context.Context, opt Options) (w *World, err error) {
 	if w.dir, err = os.MkdirTemp("", "latchkey-demo-"); err != nil {
 		return w, err
 	}
-	if w.core, err = imstest.NewCore(imstest.CoreOptions{
-		Domains: []string{userDomain, guestDomain}, Open: true, Users: map[string]imstest.Account{aliceURI: {}, robinURI: {}},
-	}); err != nil {
+	accounts := map[string]imstest.Account{aliceURI: {}}
+	for _, p := range w.people {
+		accounts[p.uri] = imstest.Account{}
+	}
+	if w.core, err = imstest.NewCore(imstest.CoreOptions{Domains: []string{userDomain, guestDomain}, Open: true, Users: accounts}); err != nil {
 		return w, err
 	}
 	if w.mail, err = imstest.NewMailSink(""); err != nil {
 		return w, err
 	}
+	if w.smsc, err = imstest.NewSMSC("127.0.0.1:0"); err != nil {
+		return w, err
+	}
+	w.smsc.Behave(imstest.SMSCManner{Receipt: "DELIVRD"})
+	if w.mmsc, err = imstest.NewMMSC(); err != nil {
+		return w, err
+	}
 	if err = w.startGateway(opt); err != nil {
 		return w, err
 	}
-	if err = w.startPhones(ctx); err != nil {
+	if err = w.startBeside(); err != nil {
 		return w, err
 	}
-	return w, w.startPages(opt)
+	ln, err := net.Listen("tcp", freeOr(opt.Listen, "127.0.0.1:8082"))
+	if err != nil {
+		return w, err
+	}
+	w.url = "http://" + ln.Addr().String()
+	if err = w.startPhones(ctx); err != nil {
+		_ = ln.Close()
+		return w, err
+	}
+	w.startPages(ln)
+	return w, nil
 }
 
 func (w *World) startGateway(opt Options) error {
-	users, err := usersFile()
+	users, err := w.usersFile()
 	if err != nil {
 		return err
 	}
@@ -95,6 +133,7 @@ func (w *World) startGateway(opt Options) error {
 		"--data=" + filepath.Join(w.dir, "latchkey.db"), "--http-listen=" + freeOr(opt.HTTPListen, "127.0.0.1:8080"), "--admin-listen=127.0.0.1:0",
 		"--domain=" + guestDomain, "--sip-listen=udp:127.0.0.1:0,tcp:127.0.0.1:0", "--sip-core=" + w.core.URI(), "--msrp-listen=tcp:127.0.0.1:0",
 		"--directory=file:" + path, "--mail=smtp://" + w.mail.Addr(), "--mail-from=invitations@latchkey.example", "--sip-register-expires=3600s",
+		"--sms=smpp://demo:demo@" + w.smsc.Addr() + "?from=Latchkey", "--file-peers=127.0.0.0/8", "--mms=mm7+http://demo:demo@" + w.mmsc.Addr() + "/mm7?vasp=latchkey&vas=invitations",
 	}, func(string) string { return "" })
 	if err != nil {
 		return err
@@ -106,15 +145,16 @@ func (w *World) startGateway(opt Options) error {
 	return nil
 }
 
-// usersFile is the directory of the two registered users.
-func usersFile() ([]byte, error) {
+// usersFile is the directory of the registered users. One hash serves all, and a cheap one, so that the demo starts at once: the password
+// is no secret.
+func (w *World) usersFile() ([]byte, error) {
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		return nil, err
+	}
 	out := "users:\n"
-	for i, u := range []struct{ uri, name, password string }{{aliceURI, "Alice", alicePassword}, {robinURI, "Robin", robinPassword}} {
-		hash, err := directory.HashPassword(u.password)
-		if err != nil {
-			return nil, err
-		}
-		out += fmt.Sprintf("  - {uri: %q, uid: \"%d\", name: %q, password: %q, level: 1, state: active}\n", u.uri, 10001+i, u.name, hash)
+	for i, u := range append([]*person{{uri: aliceURI, Name: "Alice"}}, w.people...) {
+		out += fmt.Sprintf("  - {uri: %q, uid: \"%d\", name: %q, password: %q, level: 1, state: active}\n", u.uri, 10001+i, u.Name, hash)
 	}
 	return []byte(out), nil
 }
@@ -132,46 +172,53 @@ func freeOr(listen, usual string) string {
 	return usual
 }
 
+// startPhones registers all phones at once.
 func (w *World) startPhones(ctx context.Context) error {
-	newPhone := func(uri string) (*imstest.Phone, error) {
-		p, err := imstest.NewPhone(imstest.PhoneOptions{URI: uri, Core: w.core.Addr(), Manner: imstest.Manner{Tags: imstest.ChatTags}})
-		if err != nil {
-			return nil, err
-		}
-		return p, p.Register(ctx)
-	}
-	alice, err := newPhone(aliceURI)
-	if alice != nil {
-		w.alice = newPhonePage(alice, w.gateway.URL())
-	}
+	alice, err := imstest.NewPhone(imstest.PhoneOptions{URI: aliceURI, Core: w.core.Addr(), Manner: imstest.Manner{Tags: imstest.FileTags}})
 	if err != nil {
 		return fmt.Errorf("alice's phone: %w", err)
 	}
-	if w.robin, err = newPhone(robinURI); err != nil {
-		return fmt.Errorf("robin's phone: %w", err)
+	w.alice = newPhonePage(alice, w.gateway.URL())
+	var all errgroup.Group
+	all.Go(func() error { return alice.Register(ctx) })
+	for _, p := range w.people {
+		all.Go(func() error {
+			if err := p.start(ctx, w); err != nil {
+				return fmt.Errorf("%s's phone: %w", p.Key, err)
+			}
+			return nil
+		})
 	}
-	answerByItself(w.robin)
-	return nil
+	return all.Wait()
 }
 
-func (w *World) startPages(opt Options) error {
-	ln, err := net.Listen("tcp", freeOr(opt.Listen, "127.0.0.1:8082"))
-	if err != nil {
-		return err
-	}
-	w.url = "http://" + ln.Addr().String()
+var door = template.Must(template.ParseFS(static, "static/index.html", "static/beside.html"))
+
+func (w *World) startPages(ln net.Listener) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /static/", http.FileServerFS(static))
-	for path, file := range map[string]string{"/{$}": "index.html", "/phone": "phone.html", "/mail": "mail.html"} {
+	for path, file := range map[string]string{"/phone": "phone.html", "/mail": "mail.html"} {
 		mux.HandleFunc("GET "+path, func(rw http.ResponseWriter, r *http.Request) { http.ServeFileFS(rw, r, static, "static/"+file) })
+	}
+	for path, file := range map[string]string{"/{$}": "index.html", "/beside": "beside.html"} {
+		mux.HandleFunc("GET "+path, func(rw http.ResponseWriter, _ *http.Request) {
+			_ = door.ExecuteTemplate(rw, file, map[string]any{"People": w.people, "Mail": guestMail, "Gateway": w.gateway.URL(), "Beside": w.besideURL})
+		})
 	}
 	mux.HandleFunc("GET /mail/list", w.listMails)
 	// What invitations say is shown to operators, by the gateway itself.
 	mux.Handle("GET /templates", http.RedirectHandler("http://"+w.gateway.Addrs().Admin+"/templates", http.StatusFound))
+	mux.HandleFunc("GET "+notesPath, serveNotes)
+	mux.HandleFunc("GET /doors", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(rw).Encode(map[string]string{"gateway": w.gateway.URL(), "beside": w.besideURL})
+	})
+	mux.HandleFunc("POST /people/invite", func(rw http.ResponseWriter, r *http.Request) {
+		serveOrder(rw, r, func(ctx context.Context, o order) (any, error) { return w.invites(ctx, o.Person, guestMail) })
+	})
 	w.alice.routes(mux)
 	w.pages = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = w.pages.Serve(ln) }() // ends with Close
-	return nil
 }
 
 // Links are where to click: Alice's phone, the mailbox, the guest's page.
@@ -179,16 +226,37 @@ func (w *World) Links() (phone, mailbox, guest string) {
 	return w.url + "/phone", w.url + "/mail", w.gateway.URL() + "/rcsgw/invitee/session/sip:b_at_cc.com@" + guestDomain
 }
 
-// Invite lets Robin, who answers by himself, invite somebody, as his client would.
-func (w *World) Invite(ctx context.Context, email string) error {
-	_, err := invite(ctx, w.gateway.URL(), robinURI, robinPassword, email)
+// Invite lets somebody of the start page invite, as their client would.
+func (w *World) Invite(ctx context.Context, key, email string) error {
+	_, err := w.invites(ctx, key, email)
 	return err
+}
+
+func (w *World) invites(ctx context.Context, key, email string) (map[string]any, error) {
+	p := w.person(key)
+	if p == nil {
+		return nil, fmt.Errorf("nobody here is called %q", key)
+	}
+	return invite(ctx, w.gateway.URL(), p.uri, invitation{Email: email})
+}
+
+// person finds somebody of the start page.
+func (w *World) person(key string) *person {
+	for _, p := range w.people {
+		if p.Key == key {
+			return p
+		}
+	}
+	return nil
 }
 
 // Close ends all of it. It may be called on a world that did not come up.
 func (w *World) Close() {
-	if w.pages != nil {
-		_ = w.pages.Close()
+	w.rest()
+	for _, s := range []*http.Server{w.pages, w.beside} {
+		if s != nil {
+			_ = s.Close()
+		}
 	}
 	if w.gateway != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -198,11 +266,21 @@ func (w *World) Close() {
 	if w.alice != nil {
 		w.alice.phone.Close()
 	}
-	if w.robin != nil {
-		w.robin.Close()
+	for _, p := range w.people {
+		p.close()
 	}
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.acts.Wait()
 	if w.mail != nil {
 		w.mail.Close()
+	}
+	if w.smsc != nil {
+		w.smsc.Close()
+	}
+	if w.mmsc != nil {
+		w.mmsc.Close()
 	}
 	if w.core != nil {
 		w.core.Close()
@@ -219,20 +297,23 @@ func Run(ctx context.Context, out io.Writer, opt Options) error {
 		return err
 	}
 	defer w.Close()
-	if err := w.Invite(ctx, "b@cc.com"); err != nil {
+	if err := w.Invite(ctx, "robin", guestMail); err != nil {
 		return fmt.Errorf("robin's invitation: %w", err)
 	}
 	phone, mailbox, guest := w.Links()
 	fmt.Fprintf(out, `Latchkey's demo is ready. Open these in tabs of their own:
 
   1. Alice's phone   %s
-     Type an e-mail address and press Invite.
+     Type an e-mail address or a telephone number and press Invite.
   2. The mailbox     %s
      Click the link in the invitation. One from Robin to b@cc.com is there already; he answers by himself.
   3. The guest       %s
      This page opens from the link in the mail. Press Open chat, write, and watch Alice's phone.
 
-%s/templates shows what invitations say, in each language.
+Or all in one window: %s/beside
+People who are busy, slow, offline and worse are at %[4]s/
+What invitations say, in each language, is at %[4]s/templates
+
 Ctrl-C stops everything and leaves nothing behind.
 `, phone, mailbox, guest, w.url)
 	select {

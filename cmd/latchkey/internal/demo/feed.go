@@ -18,6 +18,7 @@ type phoneEvent struct {
 	Mine   bool   `json:"mine,omitempty"`
 	Active bool   `json:"active,omitempty"`
 	Online bool   `json:"online,omitempty"`
+	File   bool   `json:"file,omitempty"` // of message: nothing that can be reported as read
 }
 
 // feed keeps all that happened on the phone, so that a page opened late shows the whole

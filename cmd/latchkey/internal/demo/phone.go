@@ -29,6 +29,10 @@ func newPhonePage(p *imstest.Phone, gateway string) *phone {
 			a.feed.tell(phoneEvent{Type: "state", Peer: e.Peer, ID: e.ID, State: e.Status})
 		case "composing":
 			a.feed.tell(phoneEvent{Type: "composing", Peer: e.Peer, Active: e.Active})
+		case "file":
+			a.feed.tell(phoneEvent{Type: "message", Peer: e.Peer, ID: e.ID, Text: fmt.Sprintf("📎 %s\n%s, %d bytes", e.File.Name, e.File.Type, e.File.Size), Time: at, File: true})
+		case "filecut":
+			a.feed.tell(phoneEvent{Type: "message", Peer: e.Peer, ID: e.ID, Text: fmt.Sprintf("📎 %s stopped after %d bytes", e.File.Name, e.File.Got), Time: at, File: true})
 		case "call":
 			a.feed.tell(phoneEvent{Type: "chat", Peer: e.Peer})
 		}
@@ -40,6 +44,7 @@ func (a *phone) routes(mux *http.ServeMux) {
 	mux.Handle("GET /phone/events", a.feed)
 	for path, f := range map[string]func(context.Context, order) (any, error){
 		"/phone/invite": a.invite, "/phone/send": a.send, "/phone/composing": a.composing, "/phone/online": a.online, "/phone/read": a.read,
+		"/phone/picture": a.picture,
 	} {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { serveOrder(w, r, f) })
 	}
@@ -47,7 +52,8 @@ func (a *phone) routes(mux *http.ServeMux) {
 
 // order is what the page asks the phone for.
 type order struct {
-	Email  string `json:"email"`
+	Person string `json:"person"`
+	invitation
 	To     string `json:"to"`
 	Text   string `json:"text"`
 	ID     string `json:"id"`
@@ -78,12 +84,21 @@ func serveOrder(w http.ResponseWriter, r *http.Request, f func(context.Context, 
 }
 
 func (a *phone) invite(ctx context.Context, o order) (any, error) {
-	return invite(ctx, a.gateway, aliceURI, alicePassword, o.Email)
+	return invite(ctx, a.gateway, aliceURI, o.invitation)
+}
+
+// invitation is what the REST interface takes (INTERFACE, Inviter).
+type invitation struct {
+	Email        string   `json:"email,omitempty"`
+	Tel          string   `json:"tel,omitempty"`
+	Channel      string   `json:"channel,omitempty"`
+	Interactions []string `json:"interactions"`
 }
 
 // invite is what an inviter's client sends (patent step 203).
-func invite(ctx context.Context, gateway, uri, password, email string) (map[string]any, error) {
-	body, err := json.Marshal(map[string]string{"email": email})
+func invite(ctx context.Context, gateway, uri string, i invitation) (map[string]any, error) {
+	i.Interactions = []string{"im", "file"}
+	body, err := json.Marshal(i)
 	if err != nil {
 		return nil, err
 	}
@@ -120,6 +135,20 @@ func (a *phone) send(ctx context.Context, o order) (any, error) {
 	return map[string]string{"id": id}, nil
 }
 
+// picture sends a picture to the guest, over MSRP.
+func (a *phone) picture(ctx context.Context, o order) (any, error) {
+	body := sunset()
+	id := fmt.Sprintf("picture-%d", time.Now().UnixNano())
+	a.feed.tell(phoneEvent{Type: "message", Peer: o.To, ID: id, Text: "📎 sunset.png", Time: time.Now().UTC().Format(time.RFC3339), Mine: true, State: "sending"})
+	state := "sent"
+	_, err := a.phone.SendFile(ctx, o.To, imstest.FileOffer{Name: "sunset.png", Type: "image/png", Body: bytes.NewReader(body), Size: int64(len(body))})
+	if err != nil {
+		state = "failed"
+	}
+	a.feed.tell(phoneEvent{Type: "state", Peer: o.To, ID: id, State: state})
+	return map[string]string{"id": id}, err
+}
+
 // composing is silently nothing where no chat is open.
 func (a *phone) composing(ctx context.Context, o order) (any, error) {
 	_ = a.phone.Composing(ctx, o.To, o.Active)
@@ -142,25 +171,4 @@ func (a *phone) online(ctx context.Context, o order) (any, error) {
 	}
 	a.feed.tell(phoneEvent{Type: "online", Online: o.Online})
 	return struct{}{}, nil
-}
-
-// answerByItself makes a phone answer each message after a moment of typing.
-func answerByItself(p *imstest.Phone) {
-	p.OnEvent(func(e imstest.PhoneEvent) {
-		if e.Type != "message" {
-			return
-		}
-		go func() { // ends with its deadline
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-			defer cancel()
-			p.Display(e.Peer, e.ID)
-			_ = p.Composing(ctx, e.Peer, true)
-			select {
-			case <-time.After(700 * time.Millisecond):
-			case <-ctx.Done():
-				return
-			}
-			_, _ = p.Send(ctx, e.Peer, "Robin here, by myself. You wrote: "+e.Text)
-		}()
-	})
 }

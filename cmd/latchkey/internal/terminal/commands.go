@@ -1,66 +1,27 @@
 package terminal
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"strconv"
-	"strings"
+	"slices"
 	"time"
 
 	"latchkey/guestclient"
 )
 
-const commandHelp = `Each line is a message. Commands:
-  /who      who invited you, and who is there
-  /status   is the one you write to there?
-  /to N     write to inviter N of /who
-  /quit     leave; the invitation stays
-  /logout   leave for good: the link is dead afterwards
-  //text    a message that begins with /`
-
-// line is what the guest entered: a message or a command.
-func (c *chat) line(line string) {
-	switch {
-	case strings.TrimSpace(line) == "":
-	case strings.HasPrefix(line, "//"):
-		c.send(line[1:])
-	case strings.HasPrefix(line, "/"):
-		c.command(strings.Fields(line))
-	default:
-		c.send(line)
-	}
+// outgoing is a message or file of the guest's on its way.
+type outgoing struct {
+	key   string // of its block on the screen, and the id that the gateway knows it again by
+	text  string // of a file: its name
+	at    time.Time
+	state string // "": not at the gateway yet
+	why   string
+	file  *transfer // nil: it is a message
 }
 
-func (c *chat) command(words []string) {
-	switch words[0] {
-	case "/quit", "/q":
-		c.leave()
-	case "/logout":
-		c.logout()
-	case "/help", "/?":
-		c.out.notice("%s", commandHelp)
-	case "/who":
-		c.who()
-	case "/status":
-		c.status()
-	case "/to":
-		n, err := 0, error(nil)
-		if len(words) == 2 {
-			n, err = strconv.Atoi(words[1])
-		}
-		if err != nil || n < 1 || n > len(c.inviters) {
-			c.out.trouble("/to", errors.New("give the number of an inviter, as in /to 1; /who lists them"))
-			return
-		}
-		c.turnTo(n - 1)
-		c.out.notice("Writing to %s.", nameOf(c.inviters[n-1]))
-	default:
-		c.out.trouble(words[0], errors.New("is not a command; /help lists them, and // begins a message with /"))
-	}
-}
-
-// leave ends the chat; in a pipe once the messages before it are sent.
-func (c *chat) leave() {
+// goAway ends the chat; in a pipe once the messages before it are sent.
+func (c *chat) goAway() {
 	if c.opt.Screen != nil {
 		c.quit = true
 		return
@@ -69,17 +30,22 @@ func (c *chat) leave() {
 	c.closing = time.After(c.opt.Settle)
 }
 
+func (c *chat) turn(r request) {
+	n, ok := c.person(r.To)
+	if !ok {
+		c.out.trouble(r, "/to", errors.New("give the number or name of an inviter, as in /to 1; /who lists them"))
+		return
+	}
+	c.turnTo(n)
+	c.out.notice("Writing to %s.", nameOf(c.inviters[n]))
+	c.out.done(r)
+}
+
 // turnTo makes inviter n the one to whom lines go.
 func (c *chat) turnTo(n int) {
 	c.stopTyping()
 	c.to = c.inviters[n].URI
-	c.showPrompt("")
-}
-
-func (c *chat) showPrompt(note string) {
-	if c.opt.Screen != nil {
-		c.opt.Screen.prompt(c.name(c.to) + note + "> ")
-	}
+	c.showFoot()
 }
 
 // name is what an inviter is called, or the URI of one who isn't known.
@@ -92,31 +58,39 @@ func (c *chat) name(uri string) string {
 	return cleanLine(uri)
 }
 
-func (c *chat) send(text string) {
-	if c.to == "" {
-		c.out.trouble("send", errors.New("nobody invites you any more"))
+func (c *chat) sendText(r request) {
+	to := c.addressee(r, "send")
+	if to == "" || r.Text == "" {
 		c.unsent = true
 		return
 	}
 	c.active, c.idle = false, nil // the message itself ends the typing (RFC 3994 §3.3)
 	c.sending++
-	to := c.to
+	o := &outgoing{key: cmp.Or(r.ID, guestclient.NewID()), text: r.Text, at: time.Now()}
+	c.out.begun(o)
 	c.sends.add(func(ctx context.Context) {
-		m, err := c.client.Send(ctx, to, text)
-		c.post(ctx, func() { c.sent(m, text, err) })
+		m, err := c.client.SendAs(ctx, o.key, to, r.Text)
+		c.post(ctx, func() { c.sent(r, o, m, err) })
 	})
 }
 
 // sent is the gateway's answer to a message.
-func (c *chat) sent(m guestclient.Message, text string, err error) {
+func (c *chat) sent(r request, o *outgoing, m guestclient.Message, err error) {
 	c.sending--
 	if err != nil {
 		c.unsent = true
-		c.out.trouble("not sent: "+excerpt(text), err)
+		o.state, o.why = "failed", err.Error()
+		c.out.refused(r, o, err)
 	} else {
-		c.open[m.ID] = text
-		c.out.accepted(m, text)
+		o.state, o.at = "accepted", m.Time
+		c.open[m.ID], c.shown[m.ID] = o, true
+		c.out.accepted(r, o, m)
 	}
+	c.retell()
+}
+
+// retell goes through what was told of messages before the gateway's answer to them.
+func (c *chat) retell() {
 	early := c.early
 	c.early = nil
 	for _, e := range early {
@@ -124,31 +98,58 @@ func (c *chat) sent(m guestclient.Message, text string, err error) {
 	}
 }
 
-func (c *chat) status() {
-	to := c.to
+func (c *chat) read(r request) {
+	c.simple(r, "read", func(ctx context.Context) error { return c.client.Read(ctx, r.ID) })
+}
+
+func (c *chat) composing(r request) {
+	if to := c.addressee(r, "composing"); to != "" {
+		c.simple(r, "composing", func(ctx context.Context) error { return c.client.Composing(ctx, to, r.State == "active") })
+	}
+}
+
+// simple does something that has no answer but that it is done.
+func (c *chat) simple(r request, what string, do func(context.Context) error) {
+	c.rest.add(func(ctx context.Context) {
+		err := do(ctx)
+		c.post(ctx, func() {
+			if err != nil {
+				c.out.trouble(r, what, err)
+				return
+			}
+			c.out.done(r)
+		})
+	})
+}
+
+func (c *chat) status(r request) {
+	to := c.addressee(r, "/status")
+	if to == "" {
+		return
+	}
 	c.rest.add(func(ctx context.Context) {
 		s, err := c.client.Status(ctx, to)
 		c.post(ctx, func() {
 			if err != nil {
-				c.out.trouble("/status", err)
+				c.out.trouble(r, "/status", err)
 				return
 			}
-			c.out.event(guestclient.Event{Type: "status", Time: s.Checked, URI: s.URI, Status: s.Status})
+			c.out.status(r, s)
 			c.out.notice("%s is %s.", c.name(s.URI), cleanLine(s.Status))
 		})
 	})
 }
 
-func (c *chat) who() {
+func (c *chat) who(r request) {
 	c.rest.add(func(ctx context.Context) {
 		inviters, err := c.client.Inviters(ctx)
 		c.post(ctx, func() {
 			if err != nil {
-				c.out.trouble("/who", err)
+				c.out.trouble(r, "/who", err)
 				return
 			}
 			c.setInviters(inviters)
-			c.out.inviters(c.inviters, c.to)
+			c.out.inviters(r, c.inviters, c.to)
 		})
 	})
 }
@@ -158,6 +159,7 @@ func (c *chat) setInviters(inviters []guestclient.Inviter) {
 	c.inviters = inviters
 	for _, in := range inviters {
 		if in.URI == c.to {
+			c.showFoot()
 			return
 		}
 	}
@@ -169,14 +171,27 @@ func (c *chat) setInviters(inviters []guestclient.Inviter) {
 	c.out.notice("Writing to %s now.", nameOf(inviters[0]))
 }
 
-func (c *chat) logout() {
+// leave asks a person first: there is no way back.
+func (c *chat) leave(r request) {
+	if !r.Sure {
+		c.asking = func(answer string) {
+			if answer == "yes" || answer == "y" {
+				c.leave(request{Sure: true})
+				return
+			}
+			c.out.notice("You stay.")
+		}
+		c.out.notice("Leave for good? The link will not work any more, and your messages and files at the gateway are deleted.")
+		c.showFoot()
+		return
+	}
 	c.gone = true
 	c.rest.add(func(ctx context.Context) {
 		err := c.client.Logout(ctx)
 		c.post(ctx, func() {
 			if err != nil {
 				c.gone = false
-				c.out.trouble("/logout", err)
+				c.out.trouble(r, "/leave", err)
 				return
 			}
 			c.out.notice("You are logged out. The invitation has ended.")
@@ -184,4 +199,86 @@ func (c *chat) logout() {
 			c.quit = true
 		})
 	})
+}
+
+// past is an entry of the history, a message or a file.
+type past struct {
+	message *guestclient.Message
+	file    *guestclient.File
+	at      time.Time
+}
+
+// lately shows a person where the chat stands, before anything new comes.
+func (c *chat) lately(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastWords)
+	defer cancel()
+	messages, err := c.client.History(ctx, c.to, "", 10)
+	if err != nil || len(messages) == 0 {
+		return // it isn't what the guest came for
+	}
+	for _, m := range messages {
+		c.shown[m.ID] = true
+	}
+	c.recount(request{}, c.to, 10, messages, nil)
+}
+
+// history shows what was before, messages and files in the order of time.
+func (c *chat) history(r request) {
+	to := c.addressee(r, "/history")
+	if to == "" {
+		return
+	}
+	limit := min(max(cmp.Or(r.Limit, 20), 1), 200)
+	c.rest.add(func(ctx context.Context) {
+		messages, err := c.client.History(ctx, to, r.Before, limit)
+		var files []guestclient.File
+		if err == nil && r.Before == "" {
+			files, _ = c.client.Files(ctx, to, "", limit) // messages without files are better than nothing
+		}
+		c.post(ctx, func() {
+			if err != nil {
+				c.out.trouble(r, "/history", err)
+				return
+			}
+			c.recount(r, to, limit, messages, files)
+		})
+	})
+}
+
+func (c *chat) recount(r request, with string, limit int, messages []guestclient.Message, files []guestclient.File) {
+	if c.opt.JSON {
+		c.out.object(struct {
+			head
+			With     string                `json:"with"`
+			Messages []guestclient.Message `json:"messages"`
+			Files    []guestclient.File    `json:"files,omitempty"`
+		}{r.head("history"), with, messages, files})
+		return
+	}
+	var all []past
+	for i := range messages {
+		all = append(all, past{message: &messages[i], at: messages[i].Time})
+	}
+	for i := range files {
+		all = append(all, past{file: &files[i], at: files[i].Time})
+	}
+	slices.SortStableFunc(all, func(a, b past) int { return a.at.Compare(b.at) })
+	all = all[max(0, len(all)-limit):]
+	if len(all) == 0 {
+		c.out.notice("Nothing was written yet.")
+		return
+	}
+	c.out.notice("With %s so far:", c.name(with))
+	for _, p := range all {
+		switch {
+		case p.message != nil && p.message.From == with:
+			c.out.received(p.at, c.name(with), p.message.Text)
+		case p.message != nil:
+			c.out.own("", &outgoing{at: p.at, text: p.message.Text, state: p.message.State, why: p.message.Reason})
+		case p.file.From == with:
+			c.offer(with, *p.file, p.at)
+		default:
+			c.out.own("", &outgoing{at: p.at, text: p.file.Name, state: p.file.State, why: p.file.Reason, file: &transfer{name: p.file.Name, size: p.file.Size, whole: true}})
+		}
+	}
 }

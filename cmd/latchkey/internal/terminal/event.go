@@ -1,7 +1,11 @@
 package terminal
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
+	"strings"
 
 	"latchkey/guestclient"
 )
@@ -14,9 +18,7 @@ func (c *chat) event(e guestclient.Event) {
 	case "message":
 		c.received(e)
 	case "file":
-		if e.File != nil {
-			c.out.notice("%s sends the file %s (%d bytes); files can't be fetched here, open the link in a browser.", c.name(e.From), cleanLine(e.File.Name), e.File.Size)
-		}
+		c.fileCame(e)
 	case "delivery":
 		c.delivery(e)
 	case "status":
@@ -27,13 +29,12 @@ func (c *chat) event(e guestclient.Event) {
 			}
 		}
 	case "composing":
-		switch {
-		case e.From != c.to:
-		case e.State == "active":
-			c.showPrompt(" is typing…")
-		default:
-			c.showPrompt("")
+		if e.State == "active" {
+			c.typing[e.From] = true
+		} else {
+			delete(c.typing, e.From)
 		}
+		c.showFoot()
 	case "inviter":
 		c.inviterChanged(e)
 	case "session":
@@ -42,59 +43,122 @@ func (c *chat) event(e guestclient.Event) {
 	}
 }
 
+// showFoot paints what stands at the foot of a screen: who is typing, and to whom the line goes.
+func (c *chat) showFoot() {
+	if c.opt.Screen == nil {
+		return
+	}
+	prompt, status := c.name(c.to)+"> ", []span(nil)
+	if c.asking != nil {
+		prompt = "yes or no> "
+	}
+	var who []string
+	for _, uri := range slices.Sorted(maps.Keys(c.typing)) {
+		who = append(who, c.name(uri))
+	}
+	switch {
+	case c.offline:
+		status = []span{{"No connection. Trying again; what you write waits.", loud}}
+	case len(who) == 1:
+		status = []span{{who[0] + " is typing…", quiet}}
+	case len(who) > 1:
+		status = []span{{strings.Join(who, " and ") + " are typing…", quiet}}
+	}
+	c.opt.Screen.canvas.foot(prompt, status)
+}
+
+// connection is what the event stream says of itself.
+func (c *chat) connection(up bool, why error) {
+	first := !c.connected
+	c.connected = c.connected || up
+	c.offline = !up
+	if !up {
+		clear(c.typing) // nobody would tell that it is over
+	}
+	if c.opt.JSON || !first || !up {
+		c.out.connection(up, why)
+	}
+	c.showFoot()
+}
+
 func (c *chat) received(e guestclient.Event) {
 	if e.Message == nil {
 		return
 	}
-	c.out.received(e.Time, c.name(e.From), e.Message.Text)
-	if e.From == c.to {
-		c.showPrompt("")
+	delete(c.typing, e.From)
+	c.showFoot()
+	if id := e.Message.ID; !c.shown[id] {
+		c.shown[id] = true
+		c.out.received(e.Time, c.name(e.From), e.Message.Text)
 	}
-	id := e.Message.ID
+	c.tellRead(e.Message.ID) // also of one that the history has shown
+}
+
+func (c *chat) fileCame(e guestclient.Event) {
+	if e.File == nil {
+		return
+	}
+	delete(c.typing, e.From)
+	if e.File.State == "failed" {
+		c.out.notice("%s sends the file %s, which could not be had%s.", c.name(e.From), cleanLine(e.File.Name), reason(e.File.Reason))
+		return
+	}
+	if !c.shown[e.File.ID] {
+		c.shown[e.File.ID] = true
+		c.offer(e.From, *e.File, e.Time)
+	}
+}
+
+// tellRead is the inviter's tick. A program says itself when somebody has read.
+func (c *chat) tellRead(id string) {
+	if c.opt.JSON {
+		return
+	}
 	c.rest.add(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, lastWords)
 		defer cancel()
-		_ = c.client.Read(ctx, id) // the inviter's tick; the message itself is safe
+		_ = c.client.Read(ctx, id) // the message itself is safe
 	})
 }
 
-// delivery moves a message of ours on. It can come before the answer to the
-// request that sent the message; then it waits for that.
+// delivery moves something of ours on. It can come before the answer to the
+// request that sent it; then it waits for that.
 func (c *chat) delivery(e guestclient.Event) {
-	if e.Message == nil {
-		return
+	var id, state, why string
+	switch {
+	case e.Message != nil:
+		id, state, why = e.Message.ID, cmp.Or(e.Message.State, e.State), cmp.Or(e.Message.Reason, e.Reason)
+	case e.File != nil:
+		id, state, why = e.File.ID, cmp.Or(e.File.State, e.State), cmp.Or(e.File.Reason, e.Reason)
 	}
-	text, ours := c.open[e.Message.ID]
+	o, ours := c.open[id]
 	if !ours {
 		if c.sending > 0 {
 			c.early = append(c.early, e)
 		}
 		return // of another device, or of an earlier chat
 	}
-	state := e.Message.State
-	if state == "" {
-		state = e.State
+	o.state, o.why = state, why
+	if o.file != nil {
+		o.file.at = cmp.Or(e.File.Sent, o.file.size)
 	}
-	why := e.Message.Reason
-	if why == "" {
-		why = e.Reason
-	}
-	c.out.progress(e.Time, state, text, why)
+	c.out.progress(e.Time, o)
 	switch {
 	case state == "failed":
 		c.unsent = true
-		delete(c.open, e.Message.ID)
+		delete(c.open, id)
 	case state == "displayed", c.opt.Screen == nil && state != "accepted":
 		// A pipe may close once the message has reached the inviter's side.
-		delete(c.open, e.Message.ID)
+		delete(c.open, id)
 	}
 }
 
 func (c *chat) inviterChanged(e guestclient.Event) {
 	switch e.State {
 	case "added":
-		c.out.notice("%s invites you.", c.name(firstOf(e.Name, e.URI)))
+		c.out.notice("%s invites you.", c.name(cmp.Or(e.Name, e.URI)))
 	case "removed":
+		delete(c.typing, e.URI)
 		c.out.notice("%s has ended the invitation%s.", c.name(e.URI), reason(e.Reason))
 	}
 	c.rest.add(func(ctx context.Context) {
@@ -134,13 +198,4 @@ func reason(why string) string {
 		return ""
 	}
 	return ": " + cleanLine(why)
-}
-
-func firstOf(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return ""
 }

@@ -28,16 +28,45 @@ type Options struct {
 	In     io.Reader     // lines and commands
 	Out    io.Writer     // what happens
 	Screen *Screen       // a terminal instead of In and Out
-	JSON   bool          // one JSON object a line instead of text
+	JSON   bool          // one JSON object a line instead of text, in and out
 	Wait   time.Duration // after the end of In: how long to stay for answers; 0 leaves once all is sent
 	Settle time.Duration // after the end of In: how long messages may take to be sent; default 30 s
+}
+
+// Connection hears of the gateway's being lost and found; give its Changed to guestclient.Options of the chat's client.
+type Connection struct{ changes chan change }
+
+type change struct {
+	up  bool
+	why error
+}
+
+// NewConnection makes one for one chat.
+func NewConnection() *Connection { return &Connection{make(chan change, 1)} }
+
+// Changed takes news. What the chat has not looked at yet is replaced: only the latest counts.
+func (n *Connection) Changed(up bool, why error) {
+	for {
+		select {
+		case n.changes <- change{up, why}:
+			return
+		default:
+		}
+		select {
+		case <-n.changes:
+		default:
+		}
+	}
 }
 
 // ErrUnsent is returned when the input ended and not all messages reached their inviter.
 var ErrUnsent = errors.New("not all messages were sent")
 
-// Run logs in and chats until the input ends, the guest quits or ctx ends.
-func Run(ctx context.Context, client *guestclient.Client, opt Options) error {
+// ErrUnsaved is returned when the input ended and a file was not saved.
+var ErrUnsaved = errors.New("not all files were saved")
+
+// Run logs in and chats until the input ends, the guest quits or ctx ends. connection may be nil.
+func Run(ctx context.Context, client *guestclient.Client, connection *Connection, opt Options) error {
 	login, err := client.Login(ctx)
 	if err != nil {
 		return fmt.Errorf("log in: %w", err)
@@ -45,14 +74,18 @@ func Run(ctx context.Context, client *guestclient.Client, opt Options) error {
 	if opt.Settle == 0 {
 		opt.Settle = 30 * time.Second
 	}
+	if connection == nil {
+		connection = NewConnection()
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	c := &chat{
-		client: client, opt: opt, out: output{w: opt.Out, json: opt.JSON}, inviters: login.Inviters,
-		open: map[string]string{}, lines: make(chan string), ended: make(chan struct{}), typed: make(chan string, 1),
+		client: client, opt: opt, out: output{w: opt.Out, json: opt.JSON, screen: opt.Screen}, inviters: login.Inviters,
+		open: map[string]*outgoing{}, shown: map[string]bool{}, typing: map[string]bool{},
+		lines: make(chan string), ended: make(chan struct{}), typed: make(chan string, 1), changes: connection.changes,
 		events: make(chan told), followed: make(chan struct{}), results: make(chan func()),
 	}
 	if opt.Screen != nil {
-		c.out.w, c.out.echo = opt.Screen, true
+		opt.Screen.canvas.completeWith(c.completion)
 		opt.Screen.typed = func(line string) {
 			select {
 			case c.typed <- line:
@@ -60,19 +93,26 @@ func Run(ctx context.Context, client *guestclient.Client, opt Options) error {
 			}
 		}
 	}
-	c.sends, c.rest = newChores(ctx), newChores(ctx)
-	go c.follow(ctx) // ends with ctx
+	queues := []**chores{&c.sends, &c.rest, &c.uploads, &c.downloads}
+	for _, q := range queues {
+		*q = newChores(ctx)
+	}
 	defer func() {
 		cancel()
-		<-c.sends.done
-		<-c.rest.done
+		for _, q := range queues {
+			<-(*q).done
+		}
 		<-c.followed
 	}()
 	c.out.login(login)
 	if len(c.inviters) > 0 {
 		c.turnTo(0)
+		if opt.Screen != nil {
+			c.lately(ctx)
+		}
 		c.out.notice("Writing to %s. /help shows the commands.", nameOf(c.inviters[0]))
 	}
+	go c.follow(ctx)    // ends with ctx
 	go c.readLines(ctx) // ends with the input; a read that blocks for ever ends with the process
 	return c.run(ctx)
 }
@@ -84,12 +124,20 @@ type chat struct {
 	out    output
 
 	inviters []guestclient.Inviter
-	to       string            // URI of the one to whom lines go
-	sending  int               // messages that the gateway has not taken yet
-	open     map[string]string // id and text of messages on their way
+	to       string               // URI of the one to whom lines go
+	sending  int                  // messages and files that the gateway has not taken yet
+	saving   int                  // files that come down
+	open     map[string]*outgoing // on their way, by the gateway's id
 	early    []guestclient.Event
-	unsent   bool // a message failed
+	shown    map[string]bool // ids of what stands on the screen
+	files    []*transfer     // number n stands at n-1
+	typing   map[string]bool // URIs of inviters
+	unsent   bool            // a message failed
+	unsaved  bool            // a file did
 	last     int64
+	asking   func(answer string) // takes the next line
+
+	connected, offline bool // connected: it was once
 
 	active     bool // the inviter was told that the guest is typing
 	activeTo   string
@@ -103,12 +151,15 @@ type chat struct {
 	lines    chan string
 	ended    chan struct{} // closed after the last line
 	typed    chan string
+	changes  chan change
 	events   chan told
 	followed chan struct{} // closed when the event stream is left
 	results  chan func()   // what requests found, to be done in the loop
 
-	sends *chores // messages, in order
-	rest  *chores // everything else, in order
+	sends     *chores // messages, in order
+	uploads   *chores // files
+	downloads *chores
+	rest      *chores // everything else, in order
 }
 
 // told is one step of the event stream.
@@ -140,6 +191,8 @@ func (c *chat) run(ctx context.Context) error {
 			c.event(t.event)
 		case f := <-c.results:
 			f()
+		case n := <-c.changes:
+			c.connection(n.up, n.why)
 		case <-c.idle:
 			c.stopTyping()
 		case <-c.closing:
@@ -154,8 +207,13 @@ func (c *chat) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lastWords)
 	defer cancel()
 	c.flush(ctx)
-	if c.opt.Screen == nil && !c.gone && (c.unsent || !c.settled()) {
+	switch {
+	case c.gone:
+	case c.opt.Screen != nil && c.sending == 0: // a person has seen what became of the rest
+	case c.unsent || !c.settled():
 		return ErrUnsent
+	case c.unsaved:
+		return ErrUnsaved
 	}
 	return nil
 }
@@ -179,8 +237,8 @@ func (c *chat) flush(ctx context.Context) {
 	}
 }
 
-// settled reports whether every message reached its inviter or failed.
-func (c *chat) settled() bool { return c.sending == 0 && len(c.open) == 0 }
+// settled reports whether everything reached its inviter, or the disk, or failed.
+func (c *chat) settled() bool { return c.sending == 0 && c.saving == 0 && len(c.open) == 0 }
 
 // inputEnded stays at a pipe's end until messages are sent, and then for answers.
 func (c *chat) inputEnded() {
@@ -229,7 +287,7 @@ func (c *chat) readLines(ctx context.Context) {
 		line, err := next()
 		if err != nil {
 			if !errors.Is(err, io.EOF) {
-				c.post(ctx, func() { c.out.trouble("input", err) })
+				c.post(ctx, func() { c.out.trouble(request{}, "input", err) })
 			}
 			return
 		}
@@ -252,9 +310,9 @@ func (c *chat) follow(ctx context.Context) {
 	}
 }
 
-// keyTyped tells the inviter that the guest is typing, unless it is a command.
+// keyTyped tells the inviter that the guest is typing, unless it is a command or an answer to a question.
 func (c *chat) keyTyped(line string) {
-	if c.to == "" || line == "" || line[0] == '/' {
+	if c.to == "" || line == "" || line[0] == '/' || c.asking != nil {
 		return
 	}
 	c.idle = time.After(idleAfter)

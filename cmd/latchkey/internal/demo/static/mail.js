@@ -1,5 +1,11 @@
-// The mailbox: shows each mail's plain text and turns its links into links.
+// The mailbox: shows each mail, SMS and MMS, and turns the links of their text into links. A mail's HTML stands in a frame that can do
+// nothing but open links.
 let shown = -1;
+const inFrame = new URLSearchParams(location.search).has('beside');
+const doors = await (await fetch('/doors')).json();
+
+// here is where a link leads: beside Alice's phone it opens in this frame, by the demo's way through.
+const here = (link) => (inFrame && link.startsWith(doors.gateway) ? doors.beside + link.slice(doors.gateway.length) : link);
 
 function body(text) {
   const pre = document.createElement('pre');
@@ -8,16 +14,26 @@ function body(text) {
     const at = rest.indexOf(link);
     pre.append(rest.slice(0, at));
     const a = document.createElement('a');
-    a.href = link;
+    a.href = here(link);
     a.textContent = link;
     a.className = 'invitation-link';
-    a.target = '_blank';
+    if (!inFrame) a.target = '_blank';
     a.rel = 'noreferrer';
     pre.append(a);
     rest = rest.slice(at + link.length);
   }
   pre.append(rest);
   return pre;
+}
+
+// page shows a mail's HTML as a mail program does: without scripts, and links open tabs.
+function page(html) {
+  const frame = document.createElement('iframe');
+  frame.title = 'The mail as its reader sees it';
+  frame.className = 'html';
+  frame.sandbox = 'allow-popups allow-popups-to-escape-sandbox';
+  frame.srcdoc = `<base target="_blank">${html}`;
+  return frame;
 }
 
 function row(dl, term, text) {
@@ -28,6 +44,37 @@ function row(dl, term, text) {
   dl.append(dt, dd);
 }
 
+function card(m) {
+  const card = document.createElement('article');
+  card.className = `card mail ${m.kind}`;
+  const h = document.createElement('h2');
+  h.textContent = m.subject;
+  const dl = document.createElement('dl');
+  row(dl, 'From', m.from);
+  row(dl, 'To', m.to);
+  row(dl, 'At', new Date(m.time).toLocaleTimeString());
+  if (m.parts > 1) row(dl, 'Parts', `${m.parts}, joined by the handset`);
+  card.append(h, dl);
+  if (m.picture) {
+    const img = document.createElement('img');
+    img.src = m.picture;
+    img.alt = 'The picture of the MMS';
+    card.append(img);
+  }
+  if (!m.html) {
+    card.append(body(m.text));
+    return card;
+  }
+  card.append(page(m.html));
+  const plain = document.createElement('details');
+  const summary = document.createElement('summary');
+  summary.textContent = 'The same as plain text';
+  plain.open = true;
+  plain.append(summary, body(m.text));
+  card.append(plain);
+  return card;
+}
+
 async function refresh() {
   const mails = await (await fetch('/mail/list')).json();
   if (mails.length === shown) return;
@@ -36,22 +83,11 @@ async function refresh() {
   if (!mails.length) {
     const p = document.createElement('p');
     p.className = 'empty';
-    p.textContent = 'No mail yet. Invite somebody on Alice’s phone.';
+    p.textContent = 'Nothing yet. Invite somebody on Alice’s phone.';
     box.replaceChildren(p);
     return;
   }
-  box.replaceChildren(...mails.map((m) => {
-    const card = document.createElement('article');
-    card.className = 'card mail';
-    const h = document.createElement('h2');
-    h.textContent = m.subject;
-    const dl = document.createElement('dl');
-    row(dl, 'From', m.from);
-    row(dl, 'To', m.to);
-    row(dl, 'At', new Date(m.time).toLocaleTimeString());
-    card.append(h, dl, body(m.text));
-    return card;
-  }));
+  box.replaceChildren(...mails.map(card));
 }
 
 // again refreshes after a while, one at a time.

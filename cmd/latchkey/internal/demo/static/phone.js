@@ -17,7 +17,7 @@ function chat(peer) {
   return chats.get(peer);
 }
 
-// The guest's account is made of their e-mail address.
+// The guest's account is made of their e-mail address or number.
 const name = (peer) => peer.replace(/^sips?:/, '').replace(/@.*$/, '').replace('_at_', '@');
 const unread = (c) => c.lines.filter((l) => l.text && !l.mine && !l.read).length;
 const states = { sending: 'Sending…', sent: '✓ Sent', delivered: '✓✓ Delivered', displayed: '✓✓ Seen', failed: 'Not delivered' };
@@ -45,7 +45,7 @@ function draw() {
   items.forEach((li, i) => { if (thread.children[i] !== li) thread.insertBefore(li, thread.children[i] || null); });
   $('scroll').scrollTop = $('scroll').scrollHeight;
   $('typing').textContent = c?.typing ? `${name(current)} is typing…` : '';
-  $('text').disabled = $('send').disabled = !current;
+  $('text').disabled = $('send').disabled = $('picture').disabled = !current;
   read();
 }
 
@@ -77,7 +77,7 @@ async function post(path, body) {
 }
 
 const find = (id) => [...chats.values()].flatMap((c) => c.lines).find((l) => l.id === id);
-const line = (e) => ({ id: e.id, text: e.text, time: e.time, mine: e.mine, state: e.state });
+const line = (e) => ({ id: e.id, text: e.text, time: e.time, mine: e.mine, state: e.state, read: e.file });
 const hear = {
   reset() { chats.clear(); current = null; },
   chat(e) { chat(e.peer); },
@@ -104,15 +104,22 @@ async function order(path, body) {
   try { return await post(path, body); } catch (problem) { $('error').textContent = problem.message; }
 }
 
+const kinds = { '': 'a mail', sms: 'an SMS', mms: 'an MMS' };
+const isNumber = () => /^\s*\+/.test($('identifier').value);
+$('identifier').oninput = () => { $('channels').hidden = !isNumber(); };
+
+$('picture').onclick = () => order('/phone/picture', { to: current });
+
 $('invite').onsubmit = async (e) => {
   e.preventDefault();
   $('invite-button').disabled = true;
-  const email = $('identifier').value.trim();
-  const answer = await order('/phone/invite', { email });
+  const whom = $('identifier').value.trim();
+  const channel = isNumber() ? document.querySelector('[name=channel]:checked').value : '';
+  const answer = await order('/phone/invite', isNumber() ? { tel: whom.replace(/[\s()-]/g, ''), channel } : { email: whom });
   $('invite-button').disabled = false;
   $('done').hidden = !answer;
   if (!answer) return;
-  $('done-text').textContent = answer.created ? `${email} gets a mail.` : `${email} was invited before and gets one more mail.`;
+  $('done-text').textContent = answer.created ? `${whom} gets ${kinds[channel]}.` : `${whom} was invited before and gets one more.`;
   chat(answer.account);
   current = answer.account;
   draw();

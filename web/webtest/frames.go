@@ -1,0 +1,58 @@
+package webtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+)
+
+// InFrame gives the value of a JavaScript expression in the frame whose address begins with prefix; it waits for the frame.
+func InFrame[T any](tab *Tab, prefix, expression string) T {
+	tab.t.Helper()
+	var value T
+	tab.Until(func() (bool, string) {
+		var seen []string
+		for _, f := range command(tab, page.GetFrameTree, cdp.Empty{}).FrameTree.ChildFrames {
+			if seen = append(seen, f.Frame.URL+f.Frame.UnreachableURL); !strings.HasPrefix(f.Frame.URL, prefix) {
+				continue
+			}
+			yes := true
+			world := command(tab, page.CreateIsolatedWorld, page.CreateIsolatedWorldParams{FrameID: f.Frame.ID})
+			got := command(tab, runtime.Evaluate, runtime.EvaluateParams{Expression: expression, ContextID: world.ExecutionContextID, ReturnByValue: &yes, AwaitPromise: &yes})
+			if got.ExceptionDetails != nil || json.Unmarshal(got.Result.Value, &value) != nil {
+				return false, fmt.Sprintf("%s in %s: %+v", expression, f.Frame.URL, got.ExceptionDetails)
+			}
+			return true, ""
+		}
+		return false, fmt.Sprintf("no frame %s among %q", prefix, seen)
+	})
+	return value
+}
+
+// ClickInFrame waits for an element of a frame and clicks it.
+func (tab *Tab) ClickInFrame(prefix, selector string) {
+	tab.t.Helper()
+	tab.Until(func() (bool, string) {
+		ok := InFrame[bool](tab, prefix, fmt.Sprintf(`(() => { const e = document.querySelector(%q); if (!e?.checkVisibility() || e.disabled) return false; e.click(); return true; })()`, selector))
+		return ok, selector + " can't be clicked in " + prefix
+	})
+}
+
+// AwaitInFrame waits until what a selector shows in a frame contains want.
+func (tab *Tab) AwaitInFrame(prefix, selector, want string) {
+	tab.t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		shown := InFrame[string](tab, prefix, fmt.Sprintf(`[...document.querySelectorAll(%q)].filter((e) => e.checkVisibility()).map((e) => e.innerText.trim()).join("\n")`, selector))
+		if strings.Contains(shown, want) {
+			return
+		}
+		if time.Now().After(end) {
+			tab.t.Fatalf("after %v: %s in %s shows %q, want %q", patience, selector, prefix, shown, want)
+		}
+	}
+}
