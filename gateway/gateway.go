@@ -45,7 +45,8 @@ type Gateway struct {
 	registrar *registrar.Registrar
 	keeper    accountKeeper // the registrar, or who has guests in the core without registering them
 	lookout   *registrar.Lookout
-	words     chan word // from the lookout, for presence and conversations
+	words     chan word   // from the lookout, for presence and conversations
+	outcomes  chan string // ids of notices that came to their end, from the store
 	board     *presence.Board
 	hall      *conversation.Hall
 	desk      *guest.Desk
@@ -77,7 +78,7 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{config: c, log: log, over: make(chan struct{}), words: make(chan word, maxWords)}
+	g := &Gateway{config: c, log: log, over: make(chan struct{}), words: make(chan word, maxWords), outcomes: make(chan string, maxOutcomes)}
 	g.ctx, g.stop = context.WithCancel(context.Background())
 	if err := g.open(); err != nil {
 		g.close()
@@ -93,7 +94,7 @@ func (g *Gateway) open() (err error) {
 	if err = g.openDirectory(); err != nil {
 		return err
 	}
-	if g.db, err = storage.Open(g.ctx, c.Data, storage.Options{Log: g.log}); err != nil {
+	if g.db, err = storage.Open(g.ctx, c.Data, storage.Options{Ended: g.noticeEnded, Log: g.log}); err != nil {
 		return err
 	}
 	if g.files, err = g.openFiles(); err != nil {
@@ -227,6 +228,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	background("desk", g.desk.Run)
 	background("courier", g.deliver)
 	background("mail-bounce", g.takeBounces)
+	background("outcomes", g.tellOutcomes)
 	background("files", g.files.Run)
 	background("http", g.front.run)
 	background("admin", g.front.runAdmin)

@@ -129,6 +129,7 @@ func TestInviterSeesWhatBecameOfTheSMS(t *testing.T) {
 			s, option := centre(t, "")
 			s.Behave(c.manner)
 			w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{option}})
+			a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 			w.Do("POST", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, byNumber).Wants(http.StatusCreated)
 			var reason string
 			imstest.Eventually(t, gatewaytest.Patience, func() bool {
@@ -139,6 +140,17 @@ func TestInviterSeesWhatBecameOfTheSMS(t *testing.T) {
 				if code != 0 {
 					t.Errorf("a receipt was answered with %#x", code)
 				}
+			}
+			// Issue 8, line 1: Alice's phone is told in the chat, once, and only of the end.
+			want := map[string]string{"delivered": "The invitation to " + telephone + " was delivered.", "failed": "The invitation to " + telephone + " could not be delivered: " + c.reason + "."}[c.state]
+			if want != "" {
+				if got, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1); err != nil || got[0].Text != want || got[0].Wants != "" {
+					t.Errorf("Alice's phone got %+v, %v, want %q", got, err, want)
+				}
+			}
+			w.Stop()
+			if n := len(a.Events("message")) + len(a.Events("repeat")); n > 1 || want == "" && n > 0 {
+				t.Errorf("Alice's phone got %+v", a.Events("message"))
 			}
 		})
 	}

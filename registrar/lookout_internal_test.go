@@ -3,6 +3,7 @@ package registrar
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -107,6 +108,33 @@ func TestLookOnItsWayDoesNotSubscribeAnew(t *testing.T) {
 	l.Follow("sip:a@cc.com")
 	if _ = l.act(t.Context(), w); asked.Load() != 1 {
 		t.Errorf("%d SUBSCRIBEs after other news, want one", asked.Load())
+	}
+}
+
+// B1.24: that the core threw the guest's own contact out is not forgotten when the next document, which comes before anybody has looked, says
+// nothing of it; it is when the contact is there again.
+func TestLossOfTheOwnContactOutlivesTheNextDocument(t *testing.T) {
+	own := `<contact id="o" state="%s" event="%s"><uri>sip:b@127.0.0.1</uri></contact>`
+	lost, there := fmt.Sprintf(own, "terminated", "rejected"), fmt.Sprintf(own, "active", "registered")
+	for _, c := range []struct {
+		docs []string
+		want string
+	}{
+		{[]string{doc(0, "full", "active", there), doc(1, "partial", "terminated", lost), doc(2, "partial", "terminated")}, "rejected"},
+		{[]string{doc(0, "full", "active", there), doc(1, "partial", "terminated", lost), doc(2, "partial", "active", there)}, ""},
+		{[]string{doc(0, "full", "active", there), doc(1, "partial", "active", contactOf("c", "terminated", "rejected"))}, ""},
+	} {
+		var asked atomic.Int32
+		l := NewLookout(&oneSighting{}, askedWire{&asked}, LookoutOptions{Core: "sip:127.0.0.1", RegEvent: Standing})
+		sub := l.open(watching{"sip:a@cc.com", true})
+		for _, text := range c.docs {
+			sub.mu.Lock()
+			l.hear(sub, sip.NewRequest(sip.NOTIFY, sip.Uri{Scheme: "sip", Host: "127.0.0.1"}), mustParse(t, text))
+			sub.mu.Unlock()
+		}
+		if event, _ := sub.lostContact(); event != c.want {
+			t.Errorf("after %q: %q, want %q", c.docs, event, c.want)
+		}
 	}
 }
 

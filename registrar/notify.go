@@ -106,7 +106,9 @@ func (l *Lookout) hear(sub *subscription, req *sip.Request, info *reginfo) (repo
 				report = &Report{Online: v == present, Features: features, At: now}
 			}
 			if sub.of.self {
-				sub.event, sub.after = l.ownContact(sub, info)
+				if event, after, told := l.ownContact(sub, info); told { // what says nothing of it takes back nothing that act has not seen
+					sub.event, sub.after = event, after
+				}
 			}
 			if !sub.doubtful {
 				sub.due = sub.refreshAt(now)
@@ -150,24 +152,28 @@ func (l *Lookout) over(sub *subscription, reason string, after time.Duration) {
 	}
 }
 
-// ownContact finds how the guest's own contact was lost; "": it was not.
-func (l *Lookout) ownContact(sub *subscription, info *reginfo) (event string, after time.Duration) {
+// ownContact finds how the guest's own contact was lost; "": it is there. Not told: the document does not name it.
+func (l *Lookout) ownContact(sub *subscription, info *reginfo) (event string, after time.Duration, told bool) {
 	hop, err := parseHop(l.opt.Core)
 	if err != nil {
-		return "", 0
+		return "", 0, false
 	}
 	for _, reg := range info.registrations {
+		if a, err := latchkey.ParseAddress(reg.aor); err != nil || a.Identity() != sub.of.identity {
+			continue
+		}
 		for _, c := range reg.contacts {
 			var u sip.Uri
-			if c.state != "terminated" || sip.ParseUri(c.uri, &u) != nil || !sameContact(u, l.wire.Contact(u.User, hop)) {
+			if sip.ParseUri(c.uri, &u) != nil || !sameContact(u, l.wire.Contact(u.User, hop)) {
 				continue
 			}
-			if a, err := latchkey.ParseAddress(reg.aor); err == nil && a.Identity() == sub.of.identity {
-				event, after = c.event, c.retryAfter
+			if told = true; c.state != "terminated" {
+				return "", 0, true
 			}
+			event, after = c.event, c.retryAfter
 		}
 	}
-	return event, after
+	return event, after, told
 }
 
 // refreshAt is when the subscription is to be renewed; while its 2xx is not there, that says so. s.mu is held.

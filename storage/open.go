@@ -23,9 +23,10 @@ var migrations embed.FS
 
 // Options of a DB. The zero value is ready for use.
 type Options struct {
-	Readers     int           // connections of the Read pool; default 8
-	Batch       int           // writes that share one commit at most; default 256
-	BusyTimeout time.Duration // how long another process may hold the file; default 5 s
+	Readers     int                 // connections of the Read pool; default 8
+	Batch       int                 // writes that share one commit at most; default 256
+	BusyTimeout time.Duration       // how long another process may hold the file; default 5 s
+	Ended       func(notice string) // is called, when that is on disk, where a notice was delivered or has failed, once each. It must not block; nil: nobody is
 	Log         *slog.Logger
 }
 
@@ -36,6 +37,7 @@ type DB struct {
 	read  *sql.DB
 	log   *slog.Logger
 	batch int
+	ended func(notice string)
 	turns turns
 
 	jobs chan *job
@@ -72,7 +74,7 @@ func Open(ctx context.Context, path string, opt Options) (*DB, error) {
 	if err := ownFile(path); err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
-	db := &DB{path: path, log: opt.Log, batch: opt.Batch, jobs: make(chan *job, opt.Batch), done: make(chan struct{})}
+	db := &DB{path: path, log: opt.Log, batch: opt.Batch, ended: opt.Ended, jobs: make(chan *job, opt.Batch), done: make(chan struct{})}
 	var err error
 	if db.write, err = sql.Open("sqlite", dsn(path, opt.BusyTimeout, "_txlock=immediate")); err != nil {
 		return nil, fmt.Errorf("data %s: %w", path, err)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -125,14 +126,33 @@ func (db *DB) RetryNotice(ctx context.Context, id string, due time.Time, reason 
 
 // EndNotice notes that a notice was sent or has failed for good, and erases the password.
 func (db *DB) EndNotice(ctx context.Context, id string, state latchkey.NotificationState, reason string) error {
-	err := db.Write(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.Exec(`UPDATE outbox SET state = $2, reason = $3, link = '', note = '' WHERE id = $1 AND state = 'queued'`, id, state, reason); err != nil {
+	ended := false
+	err := db.Write(ctx, func(tx *sql.Tx) (err error) {
+		res, err := tx.Exec(`UPDATE outbox SET state = $2, reason = $3, link = '', note = '' WHERE id = $1 AND state = 'queued'`, id, state, reason)
+		if err != nil {
 			return err
 		}
-		return conclude(tx, id) // reports may have come already
+		if ended, err = conclude(tx, id); err != nil { // reports may have come already
+			return err
+		}
+		n, err := res.RowsAffected()
+		ended = ended || n > 0 && state != latchkey.NotificationSent
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("notice %s: %w", id, err)
 	}
+	db.tellEnd(id, ended)
 	return nil
+}
+
+// NoticeEnd tells what became of a notice, and which relation it was for. KindNotFound: that is over.
+func (db *DB) NoticeEnd(ctx context.Context, id string) (n latchkey.Notice, state latchkey.NotificationState, reason string, err error) {
+	err = db.read.QueryRowContext(ctx, `SELECT relation, channel, recipient, language, state, reason FROM outbox WHERE id = $1`, id).
+		Scan(&n.Relation, &n.Channel, &n.Recipient, &n.Language, &state, &reason)
+	if errors.Is(err, sql.ErrNoRows) {
+		return n, "", "", latchkey.Errorf(latchkey.KindNotFound, "")
+	}
+	n.ID = id
+	return n, state, reason, err
 }

@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -83,10 +84,18 @@ func TestNoticeGoesWhereItsPartsGo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := fresh(t)
+			ended := 0
+			db, err := storage.Open(t.Context(), filepath.Join(t.TempDir(), "latchkey.db"), storage.Options{Ended: func(string) { ended++ }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = db.Close() })
 			n := sms(t, db)
 			for _, s := range c.steps {
 				s(t, db, n)
+			}
+			if want := map[bool]int{false: 1}[c.state == sent]; ended != want { // issue 8, line 1: the inviter hears of the end, once
+				t.Errorf("told of the end %d times, want %d", ended, want)
 			}
 			if v, err := db.Invitation(t.Context(), n.Relation); err != nil || v.Notification != c.state || v.Reason != c.reason {
 				t.Errorf("%s %q, %v, want %s %q", v.Notification, v.Reason, err, c.state, c.reason)
