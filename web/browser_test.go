@@ -440,7 +440,7 @@ func TestKeyboardAndScreenReader(t *testing.T) {
 	tab.Await("#talk-name", "Alice")
 	tab.Press("typed blind\n") // the focus is in the field
 	tab.Await("#log .mine", "typed blind")
-	if unnamed := webtest.Eval[string](tab, `[...document.querySelectorAll("button, textarea, [role=log], nav, main, dialog")].filter((e) => {
+	if unnamed := webtest.Eval[string](tab, `[...document.querySelectorAll("button, textarea, [role=log], nav, section, dialog")].filter((e) => {
 		const by = (a) => (e.getAttribute(a) || "").split(" ").filter(Boolean).map((i) => document.getElementById(i)?.textContent || "").join("");
 		return !(e.getAttribute("aria-label") || by("aria-labelledby") || e.labels?.length || e.textContent.trim() || e.id === "door");
 	}).map((e) => e.outerHTML).join("\n")`); unnamed != "" {

@@ -97,7 +97,7 @@ export function drawTalk(talk, look) {
   let today = '';
   talk.days ||= new Map();
   const mark = (name, className) => {
-    if (!talk.days.has(name)) talk.days.set(name, make('li', className, name));
+    if (!talk.days.has(name)) talk.days.set(name, make('p', className, name));
     wanted.push(talk.days.get(name));
   };
   for (const m of talk.shown) {
@@ -106,11 +106,11 @@ export function drawTalk(talk, look) {
     if (m === talk.mark) mark(t('newest'), 'day news');
     m.bubble ||= bubble(m, talk, look);
     drawState(m, talk);
-    wanted.push(m.bubble.li);
+    wanted.push(m.bubble.box);
   }
   const log = $('log');
-  for (const li of [...log.children]) if (!wanted.includes(li)) li.remove();
-  wanted.forEach((li, i) => { if (log.children[i] !== li) log.insertBefore(li, log.children[i] || null); });
+  for (const e of [...log.children]) if (!wanted.includes(e)) e.remove();
+  wanted.forEach((e, i) => { if (log.children[i] !== e) log.insertBefore(e, log.children[i] || null); });
 }
 
 function bubble(m, talk, look) {
@@ -118,9 +118,9 @@ function bubble(m, talk, look) {
   time.dateTime = m.time.toISOString();
   const state = make('span', 'state');
   const body = m.file ? make('div', 'file') : rich(m.text);
-  const li = make('li', m.mine ? 'message mine' : 'message', make('span', 'hidden', m.mine ? t('you') : t('said', { name: talk.name })), body, make('p', 'meta', time, ' ', state));
-  if (!m.file && big.test(m.text)) li.classList.add('big');
-  return { li, state, body, look };
+  const box = make('div', m.mine ? 'message mine' : 'message', make('span', 'hidden', m.mine ? t('you') : t('said', { name: talk.name })), body, make('p', 'meta', time, ' ', state));
+  if (!m.file && big.test(m.text)) box.classList.add('big');
+  return { box, state, body, look };
 }
 
 // Up to three emoji alone are shown large, where the browser knows what one is.
@@ -201,13 +201,13 @@ function show({ file: { id, name } }) {
 
 // drawState shows how far a message has come, and what can be done about it.
 function drawState(m, talk) {
-  const { li, state, body, look } = m.bubble;
+  const { box, state, body, look } = m.bubble;
   if (m.file) drawFile(m, body, look);
   if (m.bubble.bar) m.bubble.bar.value = m.part;
   if (m.bubble.shown === m.state) return;
-  m.bubble.shown = li.dataset.state = m.state;
+  m.bubble.shown = box.dataset.state = m.state;
   m.bubble.bar = null;
-  li.querySelector('.acts')?.remove();
+  box.querySelector('.acts')?.remove();
   if (!m.mine) {
     state.textContent = m.state === 'failed' ? `${t('gone')} ${lang === 'en' && m.reason || ''}` : '';
     return;
@@ -220,5 +220,5 @@ function drawState(m, talk) {
     m.bubble.bar = Object.assign(make('progress'), { max: 1, value: m.part, ariaLabel: t('progress', { name: m.file.name }) });
     acts.append(m.bubble.bar, press('plain', t('cancel'), () => talk.drop(m)));
   }
-  if (acts.firstChild) li.append(acts);
+  if (acts.firstChild) box.append(acts);
 }
