@@ -47,10 +47,17 @@ type Client struct {
 	back     time.Duration
 }
 
+// Scheme comes before a link that the guest's page hands over to a program (R32): latchkey:https://…
+const Scheme = "latchkey:"
+
 // Open makes a client of an invitation link, with the password as query (?passwd=) or as
-// fragment (#passwd=). It asks the gateway nothing yet.
+// fragment (#passwd=), and with or without Scheme before it. It asks the gateway nothing yet.
 func Open(link string, opt Options) (*Client, error) {
-	u, err := url.Parse(strings.TrimSpace(link))
+	link = strings.TrimSpace(link)
+	if len(link) > len(Scheme) && strings.EqualFold(link[:len(Scheme)], Scheme) {
+		link = link[len(Scheme):]
+	}
+	u, err := url.Parse(link)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, errors.New("the link is not an http:// or https:// URL") // it may hold a password, so it isn't repeated
 	}

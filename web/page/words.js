@@ -40,7 +40,7 @@ const dates = new Intl.DateTimeFormat(locale, { dateStyle: 'long' });
 
 export const clock = (d) => clocks.format(d);
 export const date = (d) => dates.format(d);
-export const names = (all) => new Intl.ListFormat(locale).format(all);
+export const names = (all) => new Intl.ListFormat(locale).format(all.map(isolate));
 
 export function day(d) {
   const ago = Math.round((new Date().setHours(0, 0, 0, 0) - new Date(d).setHours(0, 0, 0, 0)) / 86_400_000);
