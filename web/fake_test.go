@@ -57,6 +57,7 @@ type gateway struct {
 	slow     chan struct{}      // uploads wait in the middle until it is closed, if set
 	resumed  []int              // where uploads went on
 	stopped  int                // opt-outs
+	over     chan struct{}      // closed when the test is over
 }
 
 type file struct {
@@ -111,11 +112,12 @@ type event struct {
 }
 
 func newGateway(t testing.TB) *gateway {
-	g := &gateway{t: t, more: make(chan struct{}), talks: map[string][]message{}, files: map[string][]*file{}, inviters: []inviter{
+	g := &gateway{t: t, more: make(chan struct{}), over: make(chan struct{}), talks: map[string][]message{}, files: map[string][]*file{}, inviters: []inviter{
 		{alice, "10001", "Alice", []string{"im", "file"}, "online"}, {robin, "10002", "Robin Hofmann-Überlang", []string{"im"}, "offline"},
 	}}
 	g.Server = httptest.NewServer(g)
 	t.Cleanup(func() {
+		close(g.over)
 		g.CloseClientConnections()
 		g.Close()
 	})
@@ -520,6 +522,8 @@ func (g *gateway) receive(w http.ResponseWriter, r *http.Request, f *file) {
 	if slow != nil {
 		select {
 		case <-slow:
+		case <-g.over:
+			return
 		case <-r.Context().Done():
 			return
 		}
