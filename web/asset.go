@@ -98,7 +98,7 @@ func (a asset) serve(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", a.kind)
 	h.Add("Vary", "Accept-Encoding")
 	body, tag := a.body, a.tag
-	if a.zipped != nil && accepts(r, "gzip") {
+	if a.zipped != nil && r.Header.Get("Range") == "" && accepts(r, "gzip") { // a range is one of the plain bytes
 		body, tag = a.zipped, tag+"-gzip" // RFC 9110 §8.8.3.3: each representation has a tag of its own
 		h.Set("Content-Encoding", "gzip")
 		h.Set("Content-Length", strconv.Itoa(len(body))) // net/http leaves it out beside Content-Encoding

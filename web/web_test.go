@@ -121,6 +121,9 @@ func TestAssetsAreKeptForGoodByTheirVersion(t *testing.T) {
 		if plain := get(t, web.Assets(), "GET", at, "Accept-Encoding", "gzip;q=0, *"); plain.Header.Get("Content-Encoding") != "" {
 			t.Errorf("%s is compressed for who refuses it", name)
 		}
+		if part := get(t, web.Assets(), "GET", at, "Accept-Encoding", "gzip", "Range", "bytes=1-9"); part.StatusCode != http.StatusPartialContent || body(t, part) != string(source[1:10]) || part.Header.Get("Content-Length") != "9" {
+			t.Errorf("a range of %s = %d %v", name, part.StatusCode, part.Header)
+		}
 		old := get(t, web.Assets(), "GET", "/rcsgw/app/0123456789abcdef/"+name)
 		tag := old.Header.Get("ETag")
 		if old.StatusCode != 200 || old.Header.Get("Cache-Control") != "no-cache" || len(tag) < 10 {
