@@ -14,6 +14,8 @@ cd "$(dirname "$0")" || exit 1
 STATICCHECK=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK=golang.org/x/vuln/cmd/govulncheck@v1.9.0
 SMPP=smpp@0.6.0-rc.4 # an SMS centre for tests, from npm
+AXE=axe-core@4.11.0  # looks for what keeps people from using the page
+LIGHTHOUSE=lighthouse@12.8.2
 MAILPIT=github.com/axllent/mailpit@v1.27.11
 
 : "${LATCHKEY_TOOLS:=${XDG_CACHE_HOME:-$HOME/.cache}/latchkey/tools}"
@@ -57,6 +59,8 @@ kamailio-extra-modules /usr/lib/$(uname -m)-linux-gnu/kamailio/modules/uuid.so
 sip-tester sipp
 chromium chromium
 fonts-dejavu-core /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
+fonts-noto-color-emoji /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf
+fonts-wqy-zenhei /usr/share/fonts/truetype/wqy/wqy-zenhei.ttc
 tmux tmux
 tshark tshark
 gcc gcc
@@ -110,7 +114,7 @@ package() {
 	mkdir -p "$LATCHKEY_TOOLS/npm" && npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$LATCHKEY_TOOLS/npm" "$1" && : >"$stamp"
 }
 
-packages() { package "$SMPP"; }
+packages() { package "$SMPP" && package "$AXE" && package "$LIGHTHOUSE"; }
 
 form() {
 	files=$(gofmt -l .)

@@ -44,6 +44,7 @@ func TestAllFormsOfTheLinkOpenTheClient(t *testing.T) {
 	for _, link := range []string{
 		"https://chat.cc.com/rcsgw/invitee/session/sip:b_at_cc.com@guest.example?passwd=x%2By",
 		"https://chat.cc.com/rcsgw/invitee/session/sip%3Ab_at_cc.com%40guest.example#passwd=x%2By",
+		"latchkey:https://chat.cc.com/rcsgw/invitee/session/sip:b_at_cc.com@guest.example#passwd=x%2By", "Latchkey:https://chat.cc.com/rcsgw/invitee/session/sip:b_at_cc.com@guest.example?passwd=x%2By",
 		" http://127.0.0.1:8080/base/rcsgw/invitee/session/sip:b_at_cc.com@guest.example?passwd=x%2By\n",
 		"latchkey:https://chat.cc.com/rcsgw/invitee/session/sip:b_at_cc.com@guest.example#passwd=x%2By",
 		"LATCHKEY://chat.cc.com/rcsgw/invitee/session/sip:b_at_cc.com@guest.example?passwd=x%2By",
@@ -54,7 +55,7 @@ func TestAllFormsOfTheLinkOpenTheClient(t *testing.T) {
 			t.Errorf("Open(%q) = %v, %v, want account %s", link, c, err, guestclienttest.Account)
 		}
 	}
-	for _, link := range []string{"", "sip:b@cc.com", "ftp://cc.com/rcsgw/invitee/session/x?passwd=hush", "https://cc.com/?passwd=hush", "https://cc.com/rcsgw/invitee/session/?passwd=hush",
+	for _, link := range []string{"", "latchkey:", "latchkey:latchkey:https://cc.com/rcsgw/invitee/session/x?passwd=hush", "latchkey:file:///rcsgw/invitee/session/x?passwd=hush", "sip:b@cc.com", "ftp://cc.com/rcsgw/invitee/session/x?passwd=hush", "https://cc.com/?passwd=hush", "https://cc.com/rcsgw/invitee/session/?passwd=hush",
 		"https://cc.com/rcsgw/invitee/session/a/b?passwd=hush", "https://cc.com/rcsgw/invitee/session/sip:b@cc.com", "http://[::1/?passwd=hush"} {
 		if _, err := guestclient.Open(link, guestclient.Options{}); err == nil || strings.Contains(err.Error(), "hush") {
 			t.Errorf("Open(%q) = %v, want an error without the password", link, err)

@@ -82,7 +82,7 @@ func TestPasswordLeavesTheAddressBar(t *testing.T) {
 			g := newGateway(t)
 			tab := chromium.Open(t, webtest.Options{})
 			tab.Go(g.link(sep))
-			tab.Await("#door-button", "Open chat")
+			tab.Await("#door-button:enabled", "Open chat")
 			if address := webtest.Eval[string](tab, "location.href"); address != g.URL+"/rcsgw/invitee/session/sip:b_at_cc.com@guest.example" {
 				t.Errorf("the address bar shows %s", address)
 			}
@@ -103,7 +103,7 @@ func TestLinkOpenedAgainInTheSameTab(t *testing.T) {
 	tab.Go(strings.Split(g.link("#"), "#")[0])
 	tab.Await("#door-title", "Open the link in your invitation")
 	webtest.Eval[any](tab, fmt.Sprintf("void (location.href = %q)", g.link("#")))
-	tab.Await("#door-button", "Open chat")
+	tab.Await("#door-button:enabled", "Open chat")
 	if address := webtest.Eval[string](tab, "location.href"); strings.Contains(address, "passwd") {
 		t.Errorf("the address bar shows %s", address)
 	}
@@ -342,7 +342,7 @@ func TestLeaving(t *testing.T) {
 	tab := enter(t, g, webtest.Options{})
 	tab.Await("#log", "between us")
 	tab.Click("#leave")
-	tab.Await("#leaving", "Your messages and your account are deleted")
+	tab.Await("#leaving", "Your messages, your files and your account are deleted")
 	tab.Await("#leaving", "Alice and Robin Hofmann-Überlang")
 	tab.Click("#stay")
 	tab.AwaitCount("#leaving", 0)
@@ -413,8 +413,13 @@ func TestHostileTextStaysText(t *testing.T) {
 	if text := webtest.Eval[string](tab, `document.querySelector("#log .text").textContent`); text != evil {
 		t.Errorf("shown is %q, want %q", text, evil)
 	}
-	if n := webtest.Eval[int](tab, `document.querySelectorAll("#chat a, #chat img, #chat script, #bold").length`); n != 0 {
+	if n := webtest.Eval[int](tab, `document.querySelectorAll("#log a:not(.text a), #log img, #chat script, #bold").length`); n != 0 {
 		t.Errorf("text became %d elements", n)
+	}
+	// Addresses can be pressed, and what opens learns nothing; the override of direction is no part of one.
+	links := webtest.Eval[string](tab, `[...document.querySelectorAll("#log .text")].map((e) => [...e.querySelectorAll("a")].map((a) => [a.href, a.textContent, a.rel, a.target].join(" ")).join()).join("\n")`)
+	if want := "http://127.0.0.1:9/x http://127.0.0.1:9/x noopener noreferrer _blank,https://example.com/ https://example.com/ noopener noreferrer _blank"; links != want+"\n"+want {
+		t.Errorf("links are %q, want twice %q", links, want)
 	}
 	for _, r := range tab.Requests() {
 		if !strings.Contains(r, g.URL+"/rcsgw/") {
@@ -429,13 +434,13 @@ func TestKeyboardAndScreenReader(t *testing.T) {
 	g := newGateway(t)
 	tab := chromium.Open(t, webtest.Options{})
 	tab.Go(g.link("?"))
-	tab.Await("#door-button", "Open chat")
+	tab.Await("#door-button:enabled", "Open chat")
 	tab.Press("\t")
 	tab.Press("\n")
 	tab.Await("#talk-name", "Alice")
 	tab.Press("typed blind\n") // the focus is in the field
 	tab.Await("#log .mine", "typed blind")
-	if unnamed := webtest.Eval[string](tab, `[...document.querySelectorAll("button, textarea, [role=log], nav, main, dialog")].filter((e) => {
+	if unnamed := webtest.Eval[string](tab, `[...document.querySelectorAll("button, textarea, [role=log], nav, section, dialog")].filter((e) => {
 		const by = (a) => (e.getAttribute(a) || "").split(" ").filter(Boolean).map((i) => document.getElementById(i)?.textContent || "").join("");
 		return !(e.getAttribute("aria-label") || by("aria-labelledby") || e.labels?.length || e.textContent.trim() || e.id === "door");
 	}).map((e) => e.outerHTML).join("\n")`); unnamed != "" {

@@ -17,7 +17,7 @@ func Example() {
 	mux.Handle("GET /rcsgw/app/", web.Assets())
 	server := httptest.NewServer(mux)
 	defer server.Close()
-	for _, path := range []string{"/rcsgw/invitee/session/sip:b@guest.example", "/rcsgw/app/page.css"} {
+	for _, path := range []string{"/rcsgw/invitee/session/sip:b@guest.example", "/rcsgw/app/worker.js"} {
 		res, err := http.Get(server.URL + path)
 		if err != nil {
 			fmt.Println(err)
@@ -29,5 +29,5 @@ func Example() {
 	}
 	// Output:
 	// 200 OK text/html; charset=utf-8 true
-	// 200 OK text/css; charset=utf-8 false
+	// 200 OK text/javascript; charset=utf-8 true
 }

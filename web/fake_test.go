@@ -3,6 +3,8 @@ package web_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"mime"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -47,8 +49,31 @@ type gateway struct {
 	refusing http.HandlerFunc // answers messages, if set
 	loses    int              // so many answers to messages get lost, by a dropped connection or a proxy that gives up
 	down     bool             // drops connections
+	away     bool             // drops also those for the page and what it loads
 	gone     bool             // the login is over
 	cookie   string
+	files    map[string][]*file // by inviter
+	cuts     int                // so many uploads break in the middle
+	slow     chan struct{}      // uploads wait in the middle until it is closed, if set
+	resumed  []int              // where uploads went on
+	stopped  int                // opt-outs
+	over     chan struct{}      // closed when the test is over
+}
+
+type file struct {
+	ID      string    `json:"id"`
+	From    string    `json:"from,omitempty"`
+	To      string    `json:"to,omitempty"`
+	Name    string    `json:"name"`
+	Size    int       `json:"size"`
+	Type    string    `json:"type"`
+	Preview bool      `json:"preview,omitempty"`
+	State   string    `json:"state,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+	Time    time.Time `json:"time,omitzero"`
+
+	key  string // the client's id
+	body []byte
 }
 
 type inviter struct {
@@ -83,14 +108,16 @@ type event struct {
 	Reason  string    `json:"reason,omitempty"`
 	Name    string    `json:"name,omitempty"`
 	Message *message  `json:"message,omitempty"`
+	File    *file     `json:"file,omitempty"`
 }
 
 func newGateway(t testing.TB) *gateway {
-	g := &gateway{t: t, more: make(chan struct{}), talks: map[string][]message{}, inviters: []inviter{
-		{alice, "10001", "Alice", []string{"im"}, "online"}, {robin, "10002", "Robin Hofmann-Überlang", []string{"im"}, "offline"},
+	g := &gateway{t: t, more: make(chan struct{}), over: make(chan struct{}), talks: map[string][]message{}, files: map[string][]*file{}, inviters: []inviter{
+		{alice, "10001", "Alice", []string{"im", "file"}, "online"}, {robin, "10002", "Robin Hofmann-Überlang", []string{"im"}, "offline"},
 	}}
 	g.Server = httptest.NewServer(g)
 	t.Cleanup(func() {
+		close(g.over)
 		g.CloseClientConnections()
 		g.Close()
 	})
@@ -144,6 +171,29 @@ func (g *gateway) move(to, state, reason string) {
 	})
 }
 
+// gives lets an inviter send a file.
+func (g *gateway) gives(from string, f file) {
+	f.From, f.Size, f.State, f.Time = from, len(f.body), "accepted", time.Now().UTC()
+	g.do(func() {
+		g.files[from] = append(g.files[from], &f)
+		told := f
+		told.State, told.From, told.Time = "", "", time.Time{}
+		g.add(event{Type: "file", From: from, File: &told})
+	})
+}
+
+// has is what the gateway has of the files to an inviter: name, size and state.
+func (g *gateway) has(to string) (all []string) {
+	g.do(func() {
+		for _, f := range g.files[to] {
+			if f.To != "" {
+				all = append(all, fmt.Sprintf("%s %d %s", f.Name, len(f.body), f.State))
+			}
+		}
+	})
+	return all
+}
+
 // sent are the texts that the gateway has for an inviter.
 func (g *gateway) sent(to string) (texts []string) {
 	g.do(func() {
@@ -176,7 +226,12 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	session := strings.HasPrefix(r.URL.Path, "/rcsgw/invitee/session/")
+	g.mu.Lock()
+	away := g.away
+	g.mu.Unlock()
 	switch {
+	case away:
+		panic(http.ErrAbortHandler)
 	case strings.HasPrefix(r.URL.Path, "/rcsgw/app/"):
 		web.Assets().ServeHTTP(w, r)
 		return
@@ -201,6 +256,8 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r)
 	case session && r.Method == http.MethodPost:
 		g.login(w, r)
+	case strings.HasPrefix(r.URL.Path, "/rcsgw/invitee/optout/") && r.Method == http.MethodPost:
+		g.optout(w, r)
 	case !known:
 		problem(401, "unauthorized", "Wrong or missing credentials", "")(w, r)
 	case session && r.Method == http.MethodGet:
@@ -224,6 +281,16 @@ func (g *gateway) login(w http.ResponseWriter, r *http.Request) {
 	g.inside(w)
 }
 
+func (g *gateway) optout(w http.ResponseWriter, r *http.Request) {
+	var body struct{ Passwd string }
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || body.Passwd != password || r.URL.Path != "/rcsgw/invitee/optout/"+account {
+		problem(401, "unauthorized", "Wrong or missing credentials", "")(w, r)
+		return
+	}
+	g.do(func() { g.stopped++ })
+	w.WriteHeader(http.StatusNoContent)
+}
+
 func (g *gateway) inside(w http.ResponseWriter) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -232,6 +299,11 @@ func (g *gateway) inside(w http.ResponseWriter) {
 
 func (g *gateway) serve(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
+	what, id, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/rcsgw/invitee/"), "/")
+	if what == "file" {
+		g.file(w, r, id)
+		return
+	}
 	var body map[string]string
 	if r.Method == http.MethodPost {
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
@@ -344,4 +416,127 @@ func (g *gateway) is(what string, condition func() bool) {
 			g.t.Fatalf("the gateway never saw: %s; requests %q", what, g.requests)
 		}
 	}
+}
+
+// file answers as INTERFACE.md and the draft on resumable uploads have it.
+func (g *gateway) file(w http.ResponseWriter, r *http.Request, id string) {
+	q := r.URL.Query()
+	find := func(match func(*file) bool) (found *file) {
+		g.do(func() {
+			for _, all := range g.files {
+				if i := slices.IndexFunc(all, match); i >= 0 {
+					found = all[i]
+				}
+			}
+		})
+		return found
+	}
+	f := find(func(f *file) bool { return f.ID == id })
+	switch {
+	case id == "" && r.Method == http.MethodGet:
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		all := g.files[q.Get("with")]
+		if i := slices.IndexFunc(all, func(f *file) bool { return f.ID == q.Get("before") }); i >= 0 {
+			all = all[:i]
+		}
+		answer(w, 200, map[string]any{"files": append([]*file{}, all[max(0, len(all)-50):]...)})
+	case id == "" && r.Method == http.MethodPost:
+		g.announce(w, r, find(func(f *file) bool { return f.key == q.Get("id") }))
+	case f == nil:
+		problem(404, "not-found", "No such file", "")(w, r)
+	case r.Method == http.MethodPatch:
+		g.receive(w, r, f)
+	case r.Method == http.MethodDelete:
+		g.do(func() { f.State, f.body = "failed", nil })
+		w.WriteHeader(http.StatusNoContent)
+	case q.Get("preview") != "":
+		w.Header().Set("Content-Type", "image/png")
+		_, _ = w.Write(f.body)
+	default:
+		w.Header().Set("Content-Type", f.Type)
+		w.Header().Set("Content-Disposition", "attachment")
+		w.Header().Set("Content-Security-Policy", "sandbox; default-src 'none'")
+		_, _ = w.Write(f.body)
+	}
+}
+
+func (g *gateway) announce(w http.ResponseWriter, r *http.Request, f *file) {
+	_, params, err := mime.ParseMediaType(r.Header.Get("Content-Disposition"))
+	size, bad := strconv.Atoi(r.Header.Get("Upload-Length"))
+	if err != nil || bad != nil || r.Header.Get("Upload-Complete") != "?0" || r.ContentLength > 0 {
+		g.t.Errorf("the page announces %v", r.Header)
+	}
+	var complete bool
+	g.do(func() {
+		if complete = f != nil && f.State != "receiving"; complete {
+			answer(w, 200, f)
+		}
+		if complete || g.refusing != nil {
+			return
+		}
+		if f == nil {
+			to := r.URL.Query().Get("to")
+			f = &file{ID: fmt.Sprint("file-", len(g.files[to])), To: to, Name: params["filename"], Size: size, Type: r.Header.Get("Content-Type"), State: "receiving", Time: time.Now().UTC(), key: r.URL.Query().Get("id")}
+			g.files[to] = append(g.files[to], f)
+		}
+	})
+	switch {
+	case complete:
+	case f == nil:
+		g.refusing(w, r)
+	default:
+		g.do(func() { w.Header().Set("Upload-Offset", strconv.Itoa(len(f.body))) })
+		w.Header().Set("Location", "/rcsgw/invitee/file/"+f.ID)
+		w.WriteHeader(http.StatusCreated)
+	}
+}
+
+func (g *gateway) receive(w http.ResponseWriter, r *http.Request, f *file) {
+	at, err := strconv.Atoi(r.Header.Get("Upload-Offset"))
+	var stands int
+	g.do(func() { stands = len(f.body) })
+	if err == nil && at != stands { // a browser repeats by itself what a dropped connection was to carry
+		problem(409, "mismatching-upload-offset", "The upload stands at another offset", "")(w, r)
+		return
+	}
+	if err != nil || r.Header.Get("Upload-Complete") != "?1" || r.Header.Get("Content-Type") != "application/partial-upload" {
+		g.t.Errorf("the page goes on with %v, at %d", r.Header, stands)
+	}
+	var cut bool
+	var slow chan struct{}
+	g.do(func() {
+		g.resumed = append(g.resumed, at)
+		slow = g.slow
+		if cut = g.cuts > 0; cut {
+			g.cuts--
+		}
+	})
+	half := make([]byte, (f.Size-at)/2)
+	if slow != nil || cut {
+		if _, err := io.ReadFull(r.Body, half); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		g.do(func() { f.body = append(f.body, half...) })
+	}
+	if slow != nil {
+		select {
+		case <-slow:
+		case <-g.over:
+			return
+		case <-r.Context().Done():
+			return
+		}
+	}
+	if cut {
+		panic(http.ErrAbortHandler)
+	}
+	rest, err := io.ReadAll(r.Body)
+	g.do(func() {
+		f.body = append(f.body, rest...)
+		if err == nil && f.State == "receiving" {
+			f.State = "accepted"
+		}
+	})
+	g.do(func() { answer(w, 202, f) })
 }

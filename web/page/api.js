@@ -1,6 +1,6 @@
 // The gateway's HTTP interface, as far as the page needs it.
 
-const base = new URL('../invitee/', import.meta.url);
+export const base = new URL('../../invitee/', import.meta.url); // this stands at app/HASH/
 
 // Whose invitation this is: the last part of the page's path, plain or percent-encoded.
 export const account = (() => {
@@ -65,8 +65,15 @@ const session = `session/${encodeURIComponent(account)}`;
 export const login = (passwd) => call('POST', session, { passwd });
 export const current = () => call('GET', session); // by the cookie of an earlier login; changes nothing
 export const leave = () => call('DELETE', session);
-export const history = (uri, before) =>
-  call('GET', `message?with=${encodeURIComponent(uri)}&limit=50${before ? `&before=${encodeURIComponent(before)}` : ''}`);
+export const stop = (passwd) => call('POST', `optout/${encodeURIComponent(account)}`, { passwd }); // no more invitations, ever
+
+export const pageSize = 50;
+
+// history is a page of 'message' or 'file': the newest ones, or those before one of them.
+export const history = (kind, uri, before) =>
+  call('GET', `${kind}?with=${encodeURIComponent(uri)}&limit=${pageSize}${before ? `&before=${encodeURIComponent(before)}` : ''}`);
+
+export const fileURL = (id, preview = false) => new URL(`file/${encodeURIComponent(id)}${preview ? '?preview=1' : ''}`, base).href;
 
 // Events follows the guest's events: take(event) hears each once, in order; live(bool) whether the
 // stream stands; over(problem) that it can't be had any more.

@@ -6,6 +6,7 @@
     try { window.passwd = decodeURIComponent(part.slice('passwd='.length)); } catch { /* cut in the middle of an escape: as good as none */ }
   }
   if (location.search || location.hash) history.replaceState(null, '', location.pathname);
+  if (window.passwd) document.documentElement.className = 'invited'; // the invitation is shown before the rest is here
   // The link opened once more in this tab changes only the fragment; begin anew with it.
   addEventListener('hashchange', () => location.reload());
 })();

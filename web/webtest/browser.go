@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
@@ -85,8 +86,9 @@ var (
 type Options struct {
 	Size     Size // default: Desktop
 	Dark     bool
-	NoScript bool // JavaScript is off
-	Beside   *Tab // share the cookies of another tab
+	Lang     string // what the browser prefers; default: en-GB
+	NoScript bool   // JavaScript is off
+	Beside   *Tab   // share the cookies of another tab
 }
 
 // Tab is one page of one person.
@@ -96,6 +98,7 @@ type Tab struct {
 
 	mu       sync.Mutex // guards the fields below
 	requests []string
+	received int64
 	faults   []string
 }
 
@@ -148,6 +151,10 @@ func attach(t testing.TB, parent context.Context, opt Options, how ...chromedp.C
 	command(tab, emulation.SetTouchEmulationEnabled, emulation.SetTouchEmulationEnabledParams{Enabled: size.Phone})
 	// Several people look at their screens at once.
 	command(tab, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
+	if opt.Lang != "" {
+		agent := Eval[string](tab, "navigator.userAgent")
+		command(tab, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{UserAgent: agent, AcceptLanguage: opt.Lang})
+	}
 	command(tab, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: opt.NoScript})
 	return tab
 }
@@ -171,6 +178,8 @@ func (tab *Tab) listen(event any) {
 	switch e := event.(type) {
 	case *network.EventRequestWillBeSent:
 		tab.requests = append(tab.requests, e.Request.Method+" "+e.Request.URL)
+	case *network.EventLoadingFinished:
+		tab.received += int64(e.EncodedDataLength)
 	case *runtime.EventExceptionThrown:
 		tab.faults = append(tab.faults, (&chromedp.ExceptionError{ExceptionDetails: e.ExceptionDetails}).Error())
 	case *runtime.EventConsoleAPICalled:
@@ -189,6 +198,36 @@ func (tab *Tab) Requests() []string {
 	tab.mu.Lock()
 	defer tab.mu.Unlock()
 	return slices.Clone(tab.requests)
+}
+
+// Received is how many bytes came over the network since the tab was opened, headers included.
+func (tab *Tab) Received() int64 {
+	tab.mu.Lock()
+	defer tab.mu.Unlock()
+	return tab.received
+}
+
+// Slow makes the tab's processor so many times slower.
+func (tab *Tab) Slow(times float64) {
+	tab.t.Helper()
+	command(tab, emulation.SetCPUThrottlingRate, emulation.SetCPUThrottlingRateParams{Rate: times})
+}
+
+// Allow lets the page have a permission, as if the person had said yes; no takes it away.
+func (tab *Tab) Allow(name string, yes bool) {
+	tab.t.Helper()
+	setting := browser.PermissionSettingDenied
+	if yes {
+		setting = browser.PermissionSettingGranted
+	}
+	id := chromedp.FromContext(tab.ctx).BrowserContextID
+	command(tab, browser.SetPermission, browser.SetPermissionParams{Permission: &browser.PermissionDescriptor{Name: name}, Setting: setting, BrowserContextID: id})
+}
+
+// Choose fills a field for files.
+func (tab *Tab) Choose(selector string, paths ...string) {
+	tab.t.Helper()
+	tab.Do(chromedp.SetUploadFiles(chromedp.CSS(selector), paths))
 }
 
 // Cookies are the names of the cookies that the page's person has.

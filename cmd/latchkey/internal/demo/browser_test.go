@@ -175,7 +175,7 @@ func TestNewcomerClicksThroughTheDemo(t *testing.T) {
 			})
 			again := mail.Follow("a.invitation-link", opt)
 			again.Click("#door-button")
-			again.Await("#door-title", "This link doesn’t work")
+			again.Await("#door-title", "This link was used up")
 			look(again, "link-dead")
 		})
 	}
