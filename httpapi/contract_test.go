@@ -216,7 +216,7 @@ func (p *pact) check(x *exchange) error {
 	node, ok := responses[status]
 	pointer := o.pointer + "/responses/" + status
 	if !ok {
-		if x.status != http.StatusInternalServerError && x.status != http.StatusServiceUnavailable {
+		if !slices.Contains([]int{http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable}, x.status) {
 			return fmt.Errorf("status %d isn't documented", x.status)
 		}
 		node, pointer = responses["default"], o.pointer+"/responses/default"

@@ -51,6 +51,7 @@ type desk struct {
 	tokens    map[string]bool
 	calls     []string
 	failure   error // of Invite, Login and Logout
+	denial    error // of Authenticate
 }
 
 func (d *desk) note(format string, args ...any) {
@@ -67,6 +68,12 @@ func (d *desk) fail(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.failure = err
+}
+
+func (d *desk) deny(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.denial = err
 }
 
 func (d *desk) Invite(_ context.Context, req guest.InviteRequest) (guest.Invited, error) {
@@ -143,6 +150,9 @@ func (d *desk) WithdrawAll(_ context.Context, inviter latchkey.InviterID) error 
 func (d *desk) Authenticate(_ context.Context, who, pw string, _ netip.Addr) (latchkey.Guest, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.denial != nil {
+		return latchkey.Guest{}, d.denial
+	}
 	if known, err := address(who); err != nil || known.Identity() != account || pw != password || len(d.relations) == 0 {
 		return latchkey.Guest{}, latchkey.Errorf(latchkey.KindUnauthorized, "")
 	}
