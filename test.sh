@@ -14,6 +14,7 @@ cd "$(dirname "$0")" || exit 1
 STATICCHECK=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK=golang.org/x/vuln/cmd/govulncheck@v1.9.0
 SMPP=smpp@0.6.0-rc.4 # an SMS centre for tests, from npm
+REDOCLY=@redocly/cli@1.34.5 # the linter of openapi.yaml, from npm
 MAILPIT=github.com/axllent/mailpit@v1.27.11
 
 : "${LATCHKEY_TOOLS:=${XDG_CACHE_HOME:-$HOME/.cache}/latchkey/tools}"
@@ -57,6 +58,7 @@ sip-tester sipp
 chromium chromium
 fonts-dejavu-core /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 tmux tmux
+libxml2-utils xmllint
 tshark tshark
 gcc gcc
 libc6-dev /usr/include/stdlib.h
@@ -103,13 +105,13 @@ tools() {
 
 # package NAME@VERSION installs a package of npm, for tests, unless it is there in that version.
 package() {
-	stamp="$LATCHKEY_TOOLS/npm/.$1"
+	stamp="$LATCHKEY_TOOLS/npm/.$(printf '%s' "$1" | tr / -)"
 	[ -e "$stamp" ] && return 0
 	echo "$1"
 	mkdir -p "$LATCHKEY_TOOLS/npm" && npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$LATCHKEY_TOOLS/npm" "$1" && : >"$stamp"
 }
 
-packages() { package "$SMPP"; }
+packages() { package "$SMPP" && package "$REDOCLY"; }
 
 form() {
 	files=$(gofmt -l .)
