@@ -73,7 +73,7 @@ func poll(w *gatewaytest.World, b *gatewaytest.Guest) listener {
 	return listener{"long poll", func(each func(gatewaytest.Event) bool) error {
 		last := int64(0)
 		for {
-			req, err := http.NewRequestWithContext(w.Within(2*gatewaytest.Patience), "GET", fmt.Sprintf("%s/rcsgw/invitee/events?after=%d&wait=5", w.URL(), last), nil)
+			req, err := http.NewRequestWithContext(w.Within(2*gatewaytest.Patience), "GET", fmt.Sprintf("%s/rcsgw/invitee/events?after=%d&wait=2", w.URL(), last), nil)
 			if err != nil {
 				return err
 			}
