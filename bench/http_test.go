@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -106,7 +107,7 @@ func BenchmarkStreams(b *testing.B) {
 	crowd(w, n)
 	host := strings.TrimPrefix(w.URL(), "http://")
 	settle(w)
-	before := w.Memory()
+	before, heap, stacks := w.Memory(), metric(b, w, "go_memstats_heap_inuse_bytes"), metric(b, w, "go_memstats_stack_inuse_bytes")
 	begun := time.Now()
 	var opening sync.WaitGroup
 	conns := make([]net.Conn, n)
@@ -138,11 +139,35 @@ func BenchmarkStreams(b *testing.B) {
 			}
 		}
 	})
-	settle(w)
+	time.Sleep(standing) // the collector runs every two minutes at least: what opening them needed is gone by then
 	grown := float64(w.Memory()-before) / float64(n)
-	b.Logf("%d streams, opened in %.1f s: %.1f kB of resident memory each", n, took.Seconds(), grown/1000)
+	b.Logf("%d streams, opened in %.1f s: %.1f kB of resident memory each; %.1f kB of heap in use and %.1f kB of stacks, %.1f goroutines", n, took.Seconds(), grown/1000,
+		(metric(b, w, "go_memstats_heap_inuse_bytes")-heap)/float64(n)/1000, (metric(b, w, "go_memstats_stack_inuse_bytes")-stacks)/float64(n)/1000, metric(b, w, "go_goroutines")/float64(n))
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(grown/1000, "kB/stream")
+}
+
+const standing = 150 * time.Second
+
+// metric reads one of the gateway's metrics.
+func metric(b *testing.B, w *gatewaytest.World, name string) float64 {
+	b.Helper()
+	res, err := http.Get("http://" + w.Admin() + "/metrics")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer res.Body.Close()
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			f, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return f
+		}
+	}
+	b.Fatalf("no metric %s", name)
+	return 0
 }
 
 // settle waits until the gateway's memory has not changed by much for ten seconds, two minutes at most.
@@ -209,9 +234,12 @@ func BenchmarkAccepted(b *testing.B) {
 		d.write(b)
 	}
 	raw := syncs / time.Since(begun).Seconds()
+	spent := metric(b, w, "process_cpu_seconds_total")
 	ours := post(w.URL())
+	spent = metric(b, w, "process_cpu_seconds_total") - spent
 	plain := post(echo.URL)
-	b.Logf("%d guests on %d CPUs: %.0f messages a second; %.0f fsyncs a second (%.1f messages each); %.0f echoes", guests, runtime.NumCPU(), ours, raw, ours/raw, plain)
+	b.Logf("%d guests on %d CPUs: %.0f messages a second, %.2f ms of the gateway's CPU time each; %.0f fsyncs a second (%.1f messages each); %.0f echoes",
+		guests, runtime.NumCPU(), ours, 1000*spent/float64(n), raw, ours/raw, plain)
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(ours, "messages/s")
 	b.ReportMetric(ours/raw, "per-fsync")

@@ -1,14 +1,17 @@
 package httpapi
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"maps"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -504,7 +507,7 @@ func (w *world) handler() http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		x := &exchange{method: r.Method, path: r.URL.EscapedPath(), query: query(r), request: r.Header.Clone()}
 		r.Body = &copied{r.Body, x}
-		rec := &witness{rw, x}
+		rec := &witness{rw, x, w.t}
 		defer func() {
 			if p := recover(); p != nil {
 				panic(p)
@@ -537,6 +540,7 @@ func (c *copied) Read(b []byte) (int, error) {
 type witness struct {
 	http.ResponseWriter
 	x *exchange
+	t testing.TB
 }
 
 func (w *witness) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -559,6 +563,54 @@ func (w *witness) Write(b []byte) (int, error) {
 		w.x.body = append(w.x.body, b[:n]...)
 	}
 	return n, err
+}
+
+// Hijack gives the connection away, and keeps what is written to it: a stream is an answer, too.
+func (w *witness) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil && !strings.EqualFold(w.x.request.Get("Upgrade"), "websocket") {
+		conn = &tapped{Conn: conn, w: w}
+	}
+	return conn, rw, err
+}
+
+// tapped holds a stream against the document when it is closed.
+type tapped struct {
+	net.Conn
+	w    *witness
+	mu   sync.Mutex
+	all  []byte
+	once sync.Once
+}
+
+func (c *tapped) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	if len(c.all) < most {
+		c.all = append(c.all, b...)
+	}
+	c.mu.Unlock()
+	return c.Conn.Write(b)
+}
+
+func (c *tapped) Close() error {
+	c.once.Do(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(c.all)), nil)
+		if err != nil {
+			return // cut off before it began
+		}
+		body, err := io.ReadAll(res.Body)
+		x := *c.w.x
+		x.status, x.header, x.body, x.cut = res.StatusCode, res.Header, body, false
+		if err != nil && len(c.all) < most && !errors.Is(err, io.ErrUnexpectedEOF) {
+			c.w.t.Errorf("a stream's chunks can't be read: %v", err)
+		}
+		if err := contract().check(&x); err != nil {
+			c.w.t.Errorf("%s is not as openapi.yaml says: %v\n%.1000s", x.path, err, body)
+		}
+	})
+	return c.Conn.Close()
 }
 
 // The examples are for people who copy them.

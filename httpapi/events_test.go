@@ -67,6 +67,9 @@ func openSSE(t *testing.T, c *http.Client, url string, changes ...change) *sseCl
 	return s
 }
 
+// drain reads until the stream ends.
+func (s *sseClient) drain() { _, _ = io.Copy(io.Discard, s.body) }
+
 func (s *sseClient) close() {
 	s.stop()
 	_ = s.body.Close()

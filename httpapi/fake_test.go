@@ -52,6 +52,7 @@ type desk struct {
 	calls     []string
 	failure   error // of Invite, Login and Logout
 	denial    error // of Authenticate
+	lost      error // of Relations
 }
 
 func (d *desk) note(format string, args ...any) {
@@ -68,6 +69,12 @@ func (d *desk) fail(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.failure = err
+}
+
+func (d *desk) lose(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lost = err
 }
 
 func (d *desk) deny(err error) {
@@ -187,6 +194,9 @@ func (d *desk) ByToken(_ context.Context, token string) (latchkey.Guest, error) 
 func (d *desk) Relations(_ context.Context, of latchkey.AccountID) ([]latchkey.Relation, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.lost != nil {
+		return nil, d.lost
+	}
 	if of != account {
 		return nil, nil
 	}
