@@ -293,3 +293,96 @@ func BenchmarkDurable(b *testing.B) {
 	b.ReportMetric(rate, "messages/s")
 	b.ReportMetric(rate/raw, "per-fsync")
 }
+
+// BenchmarkSiege is how long a guest's requests take (asking for the history) while one address holds 5,000 half-open connections and guesses passwords as fast as it
+// can. Beside it: the same in peace. F66 wants the 99th part in a hundred under 100 ms.
+func BenchmarkSiege(b *testing.B) {
+	w := gatewaytest.New(b, gatewaytest.Plan{Command: []string{program(b), "serve"}, Args: []string{"--log-level=info"}})
+	crowd(w, 10)
+	host := strings.TrimPrefix(w.URL(), "http://")
+	peace, siege := &side{name: "in peace"}, &side{name: "under siege"}
+	ask := func(s *side) {
+		client := http.Client{Transport: &http.Transport{DialContext: dialer(1).DialContext}, Timeout: gatewaytest.Patience}
+		defer client.CloseIdleConnections()
+		for i := range 1000 {
+			req, err := http.NewRequest("GET", w.URL()+"/rcsgw/invitee/message?with="+gatewaytest.Alice, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			req.Header.Set("Authorization", basicOf(i%10))
+			s.measure(func() {
+				res, err := client.Do(req)
+				if err != nil {
+					b.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, res.Body)
+				_ = res.Body.Close()
+				if res.StatusCode != http.StatusOK {
+					b.Fatalf("a guest is answered %d", res.StatusCode)
+				}
+			})
+		}
+	}
+	ask(peace)
+	over := make(chan struct{})
+	var attacking sync.WaitGroup
+	var opened, guessed atomic.Int64
+	enemy := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 3, 1)}}
+	attacking.Go(func() { // ends with over
+		conns := make([]net.Conn, 5000)
+		for i := 0; ; i = (i + 1) % len(conns) {
+			select {
+			case <-over:
+				for _, c := range conns {
+					if c != nil {
+						_ = c.Close()
+					}
+				}
+				return
+			default:
+			}
+			if conns[i] != nil {
+				_ = conns[i].Close()
+			}
+			var err error
+			if conns[i], err = enemy.Dial("tcp", host); err == nil {
+				_, _ = io.WriteString(conns[i], "GET / HTTP/1.1\r\nX-Slow: ")
+				opened.Add(1)
+			}
+		}
+	})
+	for range 16 {
+		attacking.Go(func() { // ends with over
+			client := http.Client{Transport: &http.Transport{DialContext: enemy.DialContext}, Timeout: gatewaytest.Patience}
+			defer client.CloseIdleConnections()
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				req, err := http.NewRequest("POST", w.URL()+"/rcsgw/invitee/session/sip:g1@guest.example", nil)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				req.SetBasicAuth("sip:g1@guest.example", fmt.Sprint(guessed.Add(1)))
+				if res, err := client.Do(req); err == nil {
+					_, _ = io.Copy(io.Discard, res.Body)
+					_ = res.Body.Close()
+				}
+			}
+		})
+	}
+	for opened.Load() < 5000 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	before, begun := guessed.Load(), time.Now()
+	ask(siege)
+	rate := float64(guessed.Load()-before) / time.Since(begun).Seconds()
+	close(over)
+	attacking.Wait()
+	compare(b, siege, peace)
+	b.Logf("%d half-open connections were opened, %.0f guesses a second; the 99th part in a hundred: %.1f ms, in peace %.1f ms", opened.Load(), rate, ms(siege.at(0.99)), ms(peace.at(0.99)))
+	b.ReportMetric(ms(siege.at(0.99)), "ms-p99")
+}
