@@ -24,6 +24,7 @@ const (
 	KindExpired                        // the invitation's validity is over
 	KindOffline                        // R25: sending needs an online inviter
 	KindConflict                       // the same id was used for something else
+	KindBadRange                       // a range that a file doesn't have
 	KindTooLarge                       // body or message over its limit
 	KindUnsupportedMedia               // content type not understood
 	KindNotAcceptable                  // no representation that the client accepts
@@ -63,6 +64,7 @@ var table = [kinds]Row{
 	KindExpired:            {"expired", "The invitation is no longer valid", 410, 410, 481, 0, slog.LevelInfo},
 	KindOffline:            {"offline", "The inviter is offline", 409, 480, 403, 0, slog.LevelInfo},
 	KindConflict:           {"conflict", "The id was used for something else", 409, 409, 403, 0, slog.LevelInfo},
+	KindBadRange:           {"bad-range", "There are no such bytes", 416, 400, 400, 0, slog.LevelInfo},
 	KindTooLarge:           {"too-large", "Too large", 413, 413, 413, 0, slog.LevelInfo},
 	KindUnsupportedMedia:   {"unsupported-media-type", "Media type not supported", 415, 415, 415, 0, slog.LevelInfo},
 	KindNotAcceptable:      {"not-acceptable", "No acceptable representation", 406, 406, 415, 0, slog.LevelInfo},

@@ -16,6 +16,7 @@ GOVULNCHECK=golang.org/x/vuln/cmd/govulncheck@v1.9.0
 SMPP=smpp@0.6.0-rc.4 # an SMS centre for tests, from npm
 AXE=axe-core@4.11.0  # looks for what keeps people from using the page
 LIGHTHOUSE=lighthouse@12.8.2
+REDOCLY=@redocly/cli@1.34.5 # the linter of openapi.yaml, from npm
 MAILPIT=github.com/axllent/mailpit@v1.27.11
 
 : "${LATCHKEY_TOOLS:=${XDG_CACHE_HOME:-$HOME/.cache}/latchkey/tools}"
@@ -62,6 +63,7 @@ fonts-dejavu-core /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 fonts-noto-color-emoji /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf
 fonts-wqy-zenhei /usr/share/fonts/truetype/wqy/wqy-zenhei.ttc
 tmux tmux
+libxml2-utils xmllint
 tshark tshark
 gcc gcc
 libc6-dev /usr/include/stdlib.h
@@ -108,13 +110,13 @@ tools() {
 
 # package NAME@VERSION installs a package of npm, for tests, unless it is there in that version.
 package() {
-	stamp="$LATCHKEY_TOOLS/npm/.$1"
+	stamp="$LATCHKEY_TOOLS/npm/.$(printf '%s' "$1" | tr / -)"
 	[ -e "$stamp" ] && return 0
 	echo "$1"
 	mkdir -p "$LATCHKEY_TOOLS/npm" && npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$LATCHKEY_TOOLS/npm" "$1" && : >"$stamp"
 }
 
-packages() { package "$SMPP" && package "$AXE" && package "$LIGHTHOUSE"; }
+packages() { package "$SMPP" && package "$AXE" && package "$LIGHTHOUSE" && package "$REDOCLY"; }
 
 form() {
 	files=$(gofmt -l .)

@@ -44,8 +44,18 @@ func (h *Hall) Wait(ctx context.Context, account latchkey.AccountID, after int64
 		a.waiting--
 		h.tidy(account, a)
 	}()
-	// Looked up after taking the signal, so that nothing falls between.
-	if events, err := h.store.Events(ctx, account, after, 1); err != nil || len(events) > 0 {
+	// Looked up after taking the signal, so that nothing falls between; on a stack of its own, since the query needs a deep one
+	// and thousands may wait here for hours.
+	var there bool
+	var err error
+	looked := make(chan struct{})
+	go func() { // ends with the query
+		defer close(looked)
+		var events []latchkey.Event
+		events, err = h.store.Events(ctx, account, after, 1)
+		there = len(events) > 0
+	}()
+	if <-looked; err != nil || there {
 		return err
 	}
 	select {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -23,7 +25,7 @@ import (
 // front is the gateway's HTTP side: guests and inviters on one listener, operators on another.
 type front struct {
 	config Config
-	guests net.Listener
+	guests *door
 	admin  net.Listener
 	ready  atomic.Bool
 	cert   atomic.Pointer[tls.Certificate]
@@ -42,10 +44,11 @@ const (
 
 func newFront(c Config) (*front, error) {
 	f := &front{config: c, fresh: fresh{conns: map[net.Conn]struct{}{}}}
-	var err error
-	if f.guests, err = net.Listen("tcp", c.HTTPListen); err != nil {
+	guests, err := net.Listen("tcp", c.HTTPListen)
+	if err != nil {
 		return nil, fmt.Errorf("http-listen: %w", err)
 	}
+	f.guests = newDoor(guests, c)
 	if f.admin, err = net.Listen("tcp", c.AdminListen); err != nil {
 		_ = f.guests.Close()
 		return nil, fmt.Errorf("admin-listen: %w", err)
@@ -81,17 +84,34 @@ func (f *front) certificate() func() *tls.Certificate {
 func (f *front) serve(g *Gateway) {
 	f.api = httpapi.New(httpapi.Ports{
 		Desk: g.desk, Hall: g.hall, Presence: g.board, Directory: g.directory, Files: shelf{g.files}, Page: web.Page(), Assets: web.Assets(), OptOut: web.OptOut(),
-	}, httpapi.Options{PublicURL: g.URL(), Trusted: f.config.HTTPTrusted, Log: g.log})
+	}, httpapi.Options{PublicURL: g.URL(), Trusted: f.config.HTTPTrusted, Rate: f.config.HTTPRate, Origins: f.config.HTTPOrigins, Log: g.log})
 	server := func(h http.Handler) *http.Server {
 		return &http.Server{Handler: h, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ConnState: f.fresh.note}
 	}
 	f.guestServer, f.adminServer = server(f.api), server(f.operators(g))
+	f.guestServer.ConnState = func(c net.Conn, s http.ConnState) {
+		f.fresh.note(c, s)
+		f.guests.note(c, s)
+	}
+	f.warn(g)
 	f.guestServer.BaseContext = func(net.Listener) context.Context { return g.ctx } // streams end with the gateway
 	if f.config.HTTPS() {
 		f.guestServer.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return f.cert.Load(), nil
 		}}
 	}
+}
+
+// warn says what the operator should not leave so: passwords go by Basic, and S17 wants TLS under them.
+func (f *front) warn(g *Gateway) {
+	u, err := url.Parse(g.URL())
+	if err != nil || u.Scheme == "https" {
+		return
+	}
+	if host, err := netip.ParseAddr(u.Hostname()); err == nil && host.IsLoopback() || u.Hostname() == "localhost" {
+		return
+	}
+	g.log.Warn("passwords and messages of guests are not protected on the way: give http-tls-cert and http-tls-key, or a public-url of https:// where TLS ends before the gateway", "url", g.URL())
 }
 
 // operators serves health and metrics. The listener is never public.

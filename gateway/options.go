@@ -23,6 +23,9 @@ type Config struct {
 	HTTPTLSCert     string          // path of a PEM file; "" with HTTPTLSKey: plain HTTP
 	HTTPTLSKey      string          // path of a PEM file
 	HTTPTrusted     []netip.Prefix  // proxies whose word on clients and inviters is believed
+	HTTPRate        float64         // requests a second of one client address, and of one person; 0: no limit
+	HTTPConnections int             // connections of http-listen at a time
+	HTTPOrigins     []string        // origins of other pages that may use the interface
 	AdminListen     string          // host:port
 	Domain          string          // SIP domain of temporary accounts
 	AccountScheme   guest.Scheme    // how an account is made from an identifier (R9)
@@ -161,6 +164,9 @@ func Options() []Option {
 		{Name: "http-tls-cert", Help: "PEM file with the certificate chain; with http-tls-key http-listen speaks HTTPS", Example: "/etc/latchkey/tls.crt", set: text(func(c *Config) *string { return &c.HTTPTLSCert })},
 		{Name: "http-tls-key", Help: "PEM file with the private key", Example: "/etc/latchkey/tls.key", set: text(func(c *Config) *string { return &c.HTTPTLSKey })},
 		{Name: "http-trusted", Meaning: "none", Help: "list of networks (CIDR) of proxies in front of http-listen; their X-3GPP-Asserted-Identity names the inviter, their Forwarded or X-Forwarded-For the client", Example: "192.0.2.8/32,2001:db8:1::/64", List: true, set: setHTTPTrusted},
+		{Name: "http-rate", Default: "200", Help: "how many requests a second one client address may make in the long run, and as many one inviter or guest, ten seconds' worth at once; or none for no limit", Example: "50", set: setHTTPRate},
+		{Name: "http-connections", Default: "10000", Help: "how many connections http-listen has at a time, a quarter of them from one client address; quiet ones make room for new ones", Example: "50000", set: setHTTPConnections},
+		{Name: "http-origins", Meaning: "none", Help: "list of origins of Web pages, beside the gateway's own, that may use the HTTP interface by Basic (CORS)", Example: "https://chat.example.com", List: true, set: setHTTPOrigins},
 		{Name: "admin-listen", Default: "127.0.0.1:8081", Help: "address of /healthz, /readyz, /metrics and /templates (what invitations look like); never public", Example: "127.0.0.1:8081", set: hostPort(func(c *Config) *string { return &c.AdminListen })},
 		{Name: "domain", Default: "guest.example", Help: "SIP domain of temporary accounts", Example: "guest.example.com", set: setDomain},
 		{Name: "account-scheme", Default: "mapped", Help: "how accounts are named: mapped (sip:b_at_cc.com@DOMAIN), identifier (sip:b@cc.com), serial (sip:g1@DOMAIN) or directory (an HTTP directory allots them)", Example: "serial", set: setAccountScheme},

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 	"regexp"
 	"strings"
@@ -57,7 +58,7 @@ func (a *API) logRequest(rec *recorder, r *http.Request) func() {
 	return func() {
 		attrs := []any{"method", method, "path", path, "status", rec.status, "bytes", rec.bytes,
 			"duration", time.Since(start).Round(time.Microsecond), "from", a.remote(r).String()}
-		if rec.cause == nil {
+		if rec.cause == nil || errors.Is(rec.cause, errHeld) {
 			a.opt.Log.DebugContext(r.Context(), "http request", attrs...)
 			return
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"latchkey"
+	"latchkey/internal/limit"
 )
 
 // answerTime bounds writing an answer that is no stream, from its request on: longer than a
@@ -21,6 +22,9 @@ type API struct {
 	attendance *attendance
 	goodbyes   *goodbyes
 	uploads    *uploading
+	places     *limit.Rate   // requests of client addresses
+	people     *limit.Rate   // requests of inviters and guests
+	held       *limit.Window // addresses of which the log has heard lately that they are held back
 
 	open  context.Context // until Drain: streams end and their clients reconnect
 	drain context.CancelFunc
@@ -30,6 +34,7 @@ type API struct {
 func New(ports Ports, opt Options) *API {
 	opt = opt.withDefaults()
 	a := &API{ports: ports, opt: opt, attendance: newAttendance(ports, opt), goodbyes: newGoodbyes(), uploads: &uploading{most: opt.MaxUploads, now: map[latchkey.AccountID]int{}}}
+	a.places, a.people, a.held = limit.NewRate(opt.Rate, maxHeld), limit.NewRate(opt.Rate, maxHeld), limit.NewWindow(1, time.Minute, maxHeld)
 	a.open, a.drain = context.WithCancel(context.Background())
 	return a
 }
@@ -64,7 +69,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Each request sets it anew, since net/http leaves it to the next one on the connection.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
 	secureHeaders(rec.Header(), r)
-	if err := a.route(rec, r); err != nil {
+	err := a.holdBack(r)
+	if err == nil && !a.preflight(rec, r) {
+		err = a.route(rec, r)
+	}
+	if err != nil {
 		if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 			return // the client has gone; nobody reads an answer
 		}

@@ -35,7 +35,11 @@ type attendee struct {
 	open    int       // all requests
 	until   time.Time // how long a poll makes them stay
 	lapse   *time.Timer
-	leave   context.CancelFunc // ends the watch
+	ctx     context.Context                            // until the guest leaves
+	leave   context.CancelFunc                         // ends what follows the inviters
+	stale   bool                                       // the inviters may be others than those in watched
+	looking bool                                       // refresh is under way
+	watched map[latchkey.RelationID]context.CancelFunc // refresh's own
 }
 
 func newAttendance(ports Ports, opt Options) *attendance {
@@ -44,9 +48,9 @@ func newAttendance(ports Ports, opt Options) *attendance {
 	return t
 }
 
-// enter notes a request of a guest who has the events up to after. lingers: the guest stays for a while after it. counts: it
+// enter notes a request of a guest. lingers: the guest stays for a while after it. counts: it
 // is one of those that Options.MaxStreams limits. leave must be called once.
-func (t *attendance) enter(account latchkey.AccountID, after int64, lingers, counts bool) (leave func(), err error) {
+func (t *attendance) enter(account latchkey.AccountID, lingers, counts bool) (leave func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
@@ -57,11 +61,11 @@ func (t *attendance) enter(account latchkey.AccountID, after int64, lingers, cou
 		return nil, &latchkey.Error{Kind: latchkey.KindTooManyRequests, Public: "too many event streams are open", RetryAfter: 5 * time.Second}
 	}
 	if g == nil {
-		ctx, cancel := context.WithCancel(t.ctx)
-		g = &attendee{leave: cancel}
+		g = &attendee{watched: map[latchkey.RelationID]context.CancelFunc{}}
+		g.ctx, g.leave = context.WithCancel(t.ctx)
 		t.here[account] = g
 		t.ports.Hall.Present(account, 1)
-		t.watching.Go(func() { t.watch(ctx, account, after) }) // ends when the guest leaves
+		t.look(account, g)
 	}
 	if g.lapse != nil {
 		g.lapse.Stop()
@@ -121,48 +125,50 @@ func (t *attendance) close() {
 	t.watching.Wait()
 }
 
-// watch follows the states of a guest's inviters, also of those who come and go meanwhile, until ctx ends. It
-// listens to the guest's own stream: inviters are told there.
-func (t *attendance) watch(ctx context.Context, account latchkey.AccountID, after int64) {
-	watched := map[latchkey.RelationID]context.CancelFunc{}
-	for ctx.Err() == nil {
-		relations, err := t.ports.Desk.Relations(ctx, account)
-		if err == nil {
-			t.follow(ctx, relations, watched)
-			after, err = t.changed(ctx, account, after)
+// changed says that a guest's inviters may have changed: one of the guest's requests has read so in the stream.
+func (t *attendance) changed(account latchkey.AccountID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if g := t.here[account]; g != nil {
+		t.look(account, g)
+	}
+}
+
+// look has a guest's inviters looked up anew. t.mu is held.
+func (t *attendance) look(account latchkey.AccountID, g *attendee) {
+	g.stale = true
+	if !g.looking {
+		g.looking = true
+		t.watching.Go(func() { t.refresh(account, g) }) // ends when all is up to date, or the guest leaves
+	}
+}
+
+// refresh follows the inviters of a guest who are there now.
+func (t *attendance) refresh(account latchkey.AccountID, g *attendee) {
+	for {
+		t.mu.Lock()
+		if !g.stale || g.ctx.Err() != nil {
+			g.looking = false
+			t.mu.Unlock()
+			return
 		}
-		if err == nil || ctx.Err() != nil {
+		g.stale = false
+		t.mu.Unlock()
+		relations, err := t.ports.Desk.Relations(g.ctx, account)
+		if err == nil {
+			t.follow(g.ctx, relations, g.watched)
 			continue
 		}
-		if !latchkey.Is(err, latchkey.KindUnavailable) { // the gateway is about to stop
+		if g.ctx.Err() == nil && !latchkey.Is(err, latchkey.KindUnavailable) { // the gateway is about to stop
 			t.opt.Log.Warn("inviters of a guest not followed", latchkey.LogGuest, account, latchkey.LogError, err)
 		}
 		select {
 		case <-time.After(5 * time.Second):
-		case <-ctx.Done():
+		case <-g.ctx.Done():
 		}
-	}
-}
-
-// changed returns when the guest's inviters may have changed, with the number up to which it has read.
-func (t *attendance) changed(ctx context.Context, account latchkey.AccountID, after int64) (int64, error) {
-	for {
-		events, err := t.ports.Hall.Events(ctx, account, after, eventBatch)
-		if err != nil {
-			return after, err
-		}
-		inviters := false
-		for _, e := range events {
-			after, inviters = max(after, e.ID), inviters || e.Type == latchkey.InviterEvent
-		}
-		if inviters {
-			return after, nil
-		}
-		if len(events) == 0 {
-			if err := t.ports.Hall.Wait(ctx, account, after); err != nil {
-				return after, err
-			}
-		}
+		t.mu.Lock()
+		g.stale = true
+		t.mu.Unlock()
 	}
 }
 
@@ -182,7 +188,10 @@ func (t *attendance) follow(ctx context.Context, relations []latchkey.Relation, 
 		t.watching.Go(func() { // ends with watching
 			defer cancel()
 			for s := range t.ports.Presence.Watch(watching, rel.Account, rel.Inviter.Address()) {
-				t.tell(watching, rel, seen(s.State))
+				_, _ = aside(func() (_ struct{}, _ error) {
+					t.tell(watching, rel, seen(s.State))
+					return
+				})
 			}
 		})
 	}

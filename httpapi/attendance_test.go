@@ -132,7 +132,7 @@ func TestWatchesFollowTheInviters(t *testing.T) {
 		for range 2*eventBatch + 3 { // much to read before it is up to date
 			w.hall.say("x")
 		}
-		openSSE(t, client, "http://gw"+eventsPath)
+		go openSSE(t, client, "http://gw"+eventsPath).drain() // ends with the stream
 		wantStates(t, w, "sip:a@cc.com online")
 		w.desk.add(relation(carolURI, "Carol"))
 		wantStates(t, w, "sip:a@cc.com online", "sip:c@cc.com offline")
@@ -158,22 +158,16 @@ func TestWatchSurvivesAFailure(t *testing.T) {
 		defer w.api.Close()
 		client, _ := w.pipe()
 		s := openSSE(t, client, "http://gw"+eventsPath)
+		go s.drain() // ends with the stream
 		wantStates(t, w, "sip:a@cc.com online")
-		w.hall.mu.Lock()
-		w.hall.failure = errors.New("disk is busy")
-		w.hall.mu.Unlock()
-		w.hall.say("x")
+		w.desk.lose(errors.New("disk is busy"))
+		w.desk.add(relation(carolURI, "Carol"))
 		synctest.Wait()
 		if log := w.log.String(); !strings.Contains(log, "inviters of a guest not followed") {
 			t.Errorf("log: %s", log)
 		}
-		s.close()
-		w.hall.mu.Lock()
-		w.hall.failure = nil
-		w.hall.mu.Unlock()
-		openSSE(t, client, "http://gw"+eventsPath+"?after=1")
+		w.desk.lose(nil)
 		time.Sleep(6 * time.Second)
-		w.desk.add(relation(carolURI, "Carol"))
 		wantStates(t, w, "sip:a@cc.com online", "sip:c@cc.com offline")
 	})
 }

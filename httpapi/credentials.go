@@ -54,6 +54,14 @@ func splitCredentials(s string) (user, password string, ok bool) {
 
 // inviter is who sends a request to the inviters' half (R2): by Basic credentials, or in a trusted proxy's words.
 func (a *API) inviter(r *http.Request) (latchkey.Subscriber, error) {
+	who, err := a.inviterOf(r)
+	if err != nil {
+		return latchkey.Subscriber{}, err
+	}
+	return who, a.paced(string(who.ID()))
+}
+
+func (a *API) inviterOf(r *http.Request) (latchkey.Subscriber, error) {
 	if r.Header.Get("Authorization") == "" {
 		if who, ok, err := a.asserted(r); ok {
 			return who, err
@@ -82,6 +90,14 @@ func (a *API) inviter(r *http.Request) (latchkey.Subscriber, error) {
 
 // guest is who sends a request to the guests' half: by Basic credentials, or by the cookie of a login.
 func (a *API) guest(r *http.Request) (latchkey.Guest, error) {
+	g, err := a.guestOf(r)
+	if err != nil {
+		return latchkey.Guest{}, err
+	}
+	return g, a.paced(string(g.Account))
+}
+
+func (a *API) guestOf(r *http.Request) (latchkey.Guest, error) {
 	if r.Header.Get("Authorization") != "" {
 		user, password, ok := basic(r)
 		if !ok {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -52,9 +53,16 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	leave, err := a.attendance.enter(g.Account, after, !streams, streams || wait > 0)
+	leave, err := a.attendance.enter(g.Account, !streams, streams || wait > 0)
 	if err != nil {
 		return err
+	}
+	if f == sseFormat {
+		streamHeaders(w.Header())
+		if conn := detach(w, r); conn != nil {
+			go a.carry(conn, w.Header().Clone(), g.Account, after, leave) // ends by itself; Close waits for leave
+			return nil
+		}
 	}
 	defer leave()
 	ctx, cancel := context.WithCancel(r.Context())
@@ -137,7 +145,11 @@ var errGone = errors.New("the client has gone")
 // is errGone, or says why the events can't be had any more.
 func (a *API) follow(ctx context.Context, account latchkey.AccountID, after int64, out outlet) error {
 	for woken := false; ; {
-		events, over, err := a.since(ctx, account, after, woken)
+		over := false
+		events, err := aside(func() (events []latchkey.Event, err error) {
+			events, over, err = a.since(ctx, account, after, woken)
+			return events, err
+		})
 		if err != nil {
 			return err
 		}
@@ -174,6 +186,9 @@ func (a *API) follow(ctx context.Context, account latchkey.AccountID, after int6
 // was a reason to look.
 func (a *API) since(ctx context.Context, account latchkey.AccountID, after int64, woken bool) (events []latchkey.Event, over bool, err error) {
 	events, err = a.ports.Hall.Events(ctx, account, after, eventBatch)
+	if slices.ContainsFunc(events, func(e latchkey.Event) bool { return e.Type == latchkey.InviterEvent }) {
+		a.attendance.changed(account)
+	}
 	if err != nil || len(events) == eventBatch {
 		return events, false, err
 	}

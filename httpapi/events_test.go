@@ -67,6 +67,9 @@ func openSSE(t *testing.T, c *http.Client, url string, changes ...change) *sseCl
 	return s
 }
 
+// drain reads until the stream ends.
+func (s *sseClient) drain() { _, _ = io.Copy(io.Discard, s.body) }
+
 func (s *sseClient) close() {
 	s.stop()
 	_ = s.body.Close()
@@ -297,7 +300,7 @@ func TestLongPollWaitsAsLongAsItWasAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, Options{})
 		defer w.api.Close()
-		w.hall.post(latchkey.Event{Type: latchkey.ComposingEvent})
+		w.hall.post(latchkey.Event{Type: latchkey.ComposingEvent, From: aliceURI, State: "active"})
 		for query, want := range map[string]time.Duration{"?after=7&wait=0": 0, "?after=7&wait=2.5": 2500 * time.Millisecond, "?after=7": 30 * time.Second, "?after=7&wait=100000": 60 * time.Second, "?wait=9": 0} {
 			start := time.Now()
 			var page pollBody
@@ -358,7 +361,7 @@ func TestIdleWebSocketIsPinged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, Options{})
 		defer w.api.Close()
-		w.hall.post(latchkey.Event{Type: latchkey.ComposingEvent})
+		w.hall.post(latchkey.Event{Type: latchkey.ComposingEvent, From: aliceURI, State: "active"})
 		client, _ := w.pipe()
 		start, pings := time.Now(), make(chan time.Duration, 9)
 		ctx, cancel := context.WithCancel(t.Context())

@@ -52,6 +52,8 @@ type desk struct {
 	tokens    map[string]bool
 	calls     []string
 	failure   error // of Invite, Login and Logout
+	denial    error // of Authenticate
+	lost      error // of Relations
 }
 
 func (d *desk) note(format string, args ...any) {
@@ -68,6 +70,18 @@ func (d *desk) fail(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.failure = err
+}
+
+func (d *desk) lose(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lost = err
+}
+
+func (d *desk) deny(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.denial = err
 }
 
 func (d *desk) Invite(_ context.Context, req guest.InviteRequest) (guest.Invited, error) {
@@ -147,6 +161,9 @@ func (d *desk) WithdrawAll(_ context.Context, inviter latchkey.InviterID) error 
 func (d *desk) Authenticate(_ context.Context, who, pw string, _ netip.Addr) (latchkey.Guest, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.denial != nil {
+		return latchkey.Guest{}, d.denial
+	}
 	if known, err := address(who); err != nil || known.Identity() != account || pw != password || len(d.relations) == 0 {
 		return latchkey.Guest{}, latchkey.Errorf(latchkey.KindUnauthorized, "")
 	}
@@ -181,6 +198,9 @@ func (d *desk) ByToken(_ context.Context, token string) (latchkey.Guest, error) 
 func (d *desk) Relations(_ context.Context, of latchkey.AccountID) ([]latchkey.Relation, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.lost != nil {
+		return nil, d.lost
+	}
 	if of != account {
 		return nil, nil
 	}

@@ -178,7 +178,12 @@ func (a *API) serveFile(w http.ResponseWriter, r *http.Request, f latchkey.Store
 	if f.SHA256 != "" {
 		h.Set("ETag", `"`+f.SHA256+`"`)
 	}
-	http.ServeContent(&patient{ResponseWriter: w, c: http.NewResponseController(w)}, r, "", f.Time, content)
+	out := &patient{ResponseWriter: w, c: http.NewResponseController(w)}
+	http.ServeContent(out, r, "", f.Time, content)
+	if out.badRange {
+		h.Del("Content-Disposition")
+		return latchkey.Errorf(latchkey.KindBadRange, "the file has %d bytes", f.Size)
+	}
 	return nil
 }
 
@@ -226,14 +231,26 @@ func attachment(name string) string {
 // writePatience is how long one write of a file may take; a reader that takes nothing holds no place for longer (F67).
 const writePatience = 30 * time.Second
 
-// patient gives each write its own time: a large file may take long, as long as it is read.
+// patient gives each write its own time: a large file may take long, as long as it is read. It keeps net/http's own words
+// on a range that isn't there back; they are no problem document.
 type patient struct {
 	http.ResponseWriter
-	c *http.ResponseController
+	c        *http.ResponseController
+	badRange bool
+}
+
+// WriteHeader passes on what is no failure.
+func (p *patient) WriteHeader(code int) {
+	if p.badRange = code == http.StatusRequestedRangeNotSatisfiable; !p.badRange {
+		p.ResponseWriter.WriteHeader(code)
+	}
 }
 
 // Write writes within writePatience.
 func (p *patient) Write(b []byte) (int, error) {
+	if p.badRange {
+		return len(b), nil
+	}
 	_ = p.c.SetWriteDeadline(time.Now().Add(writePatience))
 	return p.ResponseWriter.Write(b)
 }

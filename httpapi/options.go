@@ -22,6 +22,12 @@ type Options struct {
 	Trusted []netip.Prefix
 	// Guard slows down guessing of inviters' passwords (S4). Default: a Guard of its own.
 	Guard *limit.Guard
+	// Rate is how many requests a second one client address may make in the long run, and as many one inviter or guest; ten seconds'
+	// worth may come at once, and 429 answers what is above. Default: no limit.
+	Rate float64
+	// Origins are the origins of Web pages, beside the facade's own, that may use it by Basic (S5), as browsers write
+	// them: "https://chat.example.com". Default: none.
+	Origins []string
 	// MaxBody is how many bytes a request's body may have; 413 above. Default 1 MiB: the longest message fits with
 	// every character escaped.
 	MaxBody int64
@@ -44,7 +50,7 @@ type Options struct {
 
 // Validate says what is wrong with o.
 func (o Options) Validate() error {
-	if o.MaxBody < 0 || o.MaxWait < 0 || o.KeepAlive < 0 || o.Linger < 0 || o.StatusWait < 0 || o.MaxStreams < 0 || o.MaxUploads < 0 || o.WriteTimeout < 0 {
+	if o.Rate < 0 || o.MaxBody < 0 || o.MaxWait < 0 || o.KeepAlive < 0 || o.Linger < 0 || o.StatusWait < 0 || o.MaxStreams < 0 || o.MaxUploads < 0 || o.WriteTimeout < 0 {
 		return errors.New("httpapi: limits must not be negative")
 	}
 	if _, err := url.Parse(o.PublicURL); err != nil {

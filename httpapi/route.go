@@ -19,6 +19,9 @@ type methods map[string]handler
 // SIP URI may hold `//`, `;` and encoded slashes.
 func (a *API) route(w http.ResponseWriter, r *http.Request) error {
 	path := r.URL.EscapedPath()
+	if h := descriptive(path); h != nil {
+		return serve(w, r, methods{http.MethodGet: h})
+	}
 	switch {
 	case strings.HasPrefix(path, "/rcsgw/app/") && a.ports.Assets != nil:
 		a.ports.Assets.ServeHTTP(w, r)

@@ -9,11 +9,14 @@ import (
 	"latchkey"
 )
 
-// stream answers with server-sent events (WHATWG HTML §9.2) until the client or the gateway goes.
-func (a *API) stream(ctx context.Context, w http.ResponseWriter, account latchkey.AccountID, after int64) error {
-	h := w.Header()
+// streamHeaders are those of a stream of events.
+func streamHeaders(h http.Header) {
 	h.Set("Content-Type", string(sseFormat))
 	h.Set("X-Accel-Buffering", "no") // nginx must not keep events back
+}
+
+// stream answers with server-sent events (WHATWG HTML §9.2) until the client or the gateway goes.
+func (a *API) stream(ctx context.Context, w http.ResponseWriter, account latchkey.AccountID, after int64) error {
 	w.WriteHeader(http.StatusOK)
 	out := &sseOutlet{w: w, c: http.NewResponseController(w), timeout: a.opt.WriteTimeout}
 	defer out.patience() // for what the server itself writes at the end
@@ -37,20 +40,25 @@ type sseOutlet struct {
 
 func (o *sseOutlet) patience() { _ = o.c.SetWriteDeadline(time.Now().Add(o.timeout)) }
 
-// event writes one event. It has no type of its own, so that one listener hears them all; JSON has no line end.
-func (o *sseOutlet) event(e latchkey.Event) error {
-	data, err := encode(e)
-	if err != nil {
+func (o *sseOutlet) event(e latchkey.Event) (err error) {
+	if o.buf, err = sseBlock(o.buf[:0], e); err != nil {
 		return err
 	}
-	o.buf = o.buf[:0]
-	if e.ID != 0 {
-		o.buf = append(strconv.AppendInt(append(o.buf, "id: "...), e.ID, 10), '\n')
-	}
-	o.buf = append(append(append(o.buf, "data: "...), data...), "\n\n"...)
 	o.patience()
 	_, err = o.w.Write(o.buf)
 	return err
+}
+
+// sseBlock adds one event as a stream has it. It has no type of its own, so that one listener hears them all; JSON has no line end.
+func sseBlock(b []byte, e latchkey.Event) ([]byte, error) {
+	data, err := encode(e)
+	if err != nil {
+		return b, err
+	}
+	if e.ID != 0 {
+		b = append(strconv.AppendInt(append(b, "id: "...), e.ID, 10), '\n')
+	}
+	return append(append(append(b, "data: "...), data...), "\n\n"...), nil
 }
 
 func (o *sseOutlet) flush() error {

@@ -53,16 +53,17 @@ func (a *API) socket(ctx context.Context, w http.ResponseWriter, r *http.Request
 		a.acks(context.WithoutCancel(ctx), conn, account)
 	})
 	err = a.follow(following, account, after, &socketOutlet{conn, a.opt.WriteTimeout})
+	fine := err == nil || parting(following, err) // which the close, that ends following, must not make of a failure
 	code, why := websocket.StatusNormalClosure, "the invitation has ended"
 	switch {
 	case a.open.Err() != nil || latchkey.Is(err, latchkey.KindUnavailable):
 		code, why = websocket.StatusServiceRestart, "reconnect"
-	case err != nil && !parting(following, err):
+	case !fine:
 		code, why = websocket.StatusInternalError, ""
 	}
 	_ = conn.Close(code, why) // where the client has gone there is nobody to tell
 	reading.Wait()
-	if err == nil || parting(following, err) {
+	if fine {
 		return nil
 	}
 	return err
