@@ -80,6 +80,7 @@ func newWorld(t *testing.T, opt Options) *world {
 		_, _ = io.WriteString(rw, "<!doctype html>"+r.URL.String()+" "+r.RequestURI+" "+r.Header.Get("Cookie")+r.Header.Get("Authorization"))
 	})
 	w.api = New(Ports{Desk: w.desk, Hall: w.hall, Presence: w.board, Directory: w.dir, Page: page, Assets: page, OptOut: func(rw http.ResponseWriter, _ *http.Request, status int, step OptOutStep, name, proof string) {
+		rw.Header().Set("Content-Type", "text/html; charset=utf-8")
 		rw.WriteHeader(status)
 		_, _ = io.WriteString(rw, step+" "+name+" "+proof)
 	}}, opt)

@@ -83,8 +83,12 @@ func (a *API) wish(w http.ResponseWriter, r *http.Request, done OptOutStep, do f
 			return err
 		}
 		return nothing(w)
-	case latchkey.Is(err, latchkey.KindUnauthorized), latchkey.Is(err, latchkey.KindExpired):
-		a.ports.OptOut(w, r, latchkey.KindOf(err).Row().HTTP, UnknownOptOut, "", "")
+	case latchkey.Is(err, latchkey.KindUnauthorized):
+		// A 401 would have the browser ask for a name and password (RFC 9110 §15.5.2), which nobody has here.
+		a.ports.OptOut(w, r, http.StatusForbidden, UnknownOptOut, "", "")
+		return nil
+	case latchkey.Is(err, latchkey.KindExpired):
+		a.ports.OptOut(w, r, http.StatusGone, UnknownOptOut, "", "")
 		return nil
 	case err != nil:
 		return err

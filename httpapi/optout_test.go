@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"latchkey"
 )
@@ -61,7 +62,7 @@ func TestWishToBeLeftAloneIsTaken(t *testing.T) {
 		"back by a client":         {inPath, `{"passwd":"` + password + `"}`, nil, 204, ""},
 		"wrong password":           {outPath, `{"passwd":"x"}`, nil, 401, ""},
 		"wrong token":              {outPath + "?token=x", "List-Unsubscribe=One-Click", []change{form}, 401, ""},
-		"wrong token on the page":  {outPath, "token=x", []change{form, html}, 401, "unknown  "},
+		"wrong token on the page":  {outPath, "token=x", []change{form, html}, 403, "unknown  "},
 		"nothing":                  {outPath, "", nil, 401, ""},
 		"another's account":        {"/rcsgw/invitee/optout/sip:c@guest.example", `{"token":"` + optOutToken + `"}`, nil, 401, ""},
 		"a form that is too large": {outPath, "token=" + strings.Repeat("x", maxForm), []change{form}, 413, ""},
@@ -89,6 +90,29 @@ func TestWishToBeLeftAloneIsTaken(t *testing.T) {
 				t.Errorf("the log has a secret:\n%s", log)
 			}
 		})
+	}
+}
+
+// X8: the way out and the way back refuse alike what is wrong, and say when the gateway does not want to be asked; a person gets a page.
+func TestWishesAreRefusedAlike(t *testing.T) {
+	form := header("Content-Type", "application/x-www-form-urlencoded")
+	html := header("Accept", "text/html,*/*;q=0.8")
+	for _, path := range []string{outPath, inPath} {
+		w := newWorld(t, Options{})
+		w.do("POST", path, `{"passwd":"x"}`).problem(latchkey.KindUnauthorized)
+		w.do("POST", path, "token=x", form, html).wants(403)
+		w.do("POST", path, `{"passwd":7}`).problem(latchkey.KindBadRequest)
+		w.do("POST", path, "token="+strings.Repeat("x", maxForm), form).problem(latchkey.KindTooLarge)
+		w.do("POST", path, "x", header("Content-Type", "image/png")).problem(latchkey.KindUnsupportedMedia)
+		w.do("POST", path, "<wish><token>"+optOutToken+"</token></wish>", asXML).wants(204)
+		w.do("POST", path, "--x\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\n"+optOutToken+"\r\n--x--\r\n", header("Content-Type", "multipart/form-data; boundary=x")).wants(204)
+		w.desk.fail(latchkey.Errorf(latchkey.KindExpired, ""))
+		w.do("POST", path, `{"passwd":"`+password+`"}`).problem(latchkey.KindExpired)
+		w.do("POST", path, "passwd="+password, form, html).wants(410)
+		limited := latchkey.Errorf(latchkey.KindTooManyRequests, "")
+		limited.RetryAfter = time.Second
+		w.desk.fail(limited)
+		w.do("POST", path, `{"passwd":"`+password+`"}`).problem(latchkey.KindTooManyRequests)
 	}
 }
 

@@ -10,8 +10,6 @@ import (
 //go:embed optout.html
 var optOutSource string
 
-var optOutPage = template.Must(template.New("optout.html").Parse(optOutSource))
-
 // optOutWords are what the page says in one language. The keys are those of the steps.
 type optOutWords struct {
 	Dir                     string
@@ -58,6 +56,7 @@ var optOutLanguages = map[string]optOutWords{
 // OptOut writes the page of the opt-out link, which works without script. The steps are ask, out, in and unknown; name and proof are what its
 // button sends back.
 func OptOut() func(w http.ResponseWriter, r *http.Request, status int, step, name, proof string) {
+	page := template.Must(template.New("optout.html").Parse(strings.ReplaceAll(optOutSource, "../../app/", "../../app/"+read().version+"/")))
 	return func(w http.ResponseWriter, r *http.Request, status int, step, name, proof string) {
 		language := optOutLanguage(r.Header.Get("Accept-Language"))
 		words := optOutLanguages[language]
@@ -85,7 +84,7 @@ func OptOut() func(w http.ResponseWriter, r *http.Request, status int, step, nam
 		h.Set("Referrer-Policy", "no-referrer")
 		w.WriteHeader(status)
 		if r.Method != http.MethodHead {
-			_ = optOutPage.Execute(w, v) // a client that went away is nobody's failure
+			_ = page.Execute(w, v) // a client that went away is nobody's failure
 		}
 	}
 }
