@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 type order struct {
 	Do string // a method of worker, in lower case
 
+	Network string   // udp or tcp
 	Addrs   []string // where to connect
 	To      []string // paths
 	From    []string
