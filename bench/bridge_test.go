@@ -255,3 +255,40 @@ func BenchmarkBridgeStanding(b *testing.B) {
 	b.ReportMetric(float64(after.Heap-before.Heap)/float64(count), "octets/pair")
 	<-over
 }
+
+// BenchmarkBridgeFull is how many calls a second of CPU time a bridge carries that always has some to do, and how many fail: none may.
+// The peers are in processes of their own, and cost less than SIPp.
+func BenchmarkBridgeFull(b *testing.B) {
+	n, count := rounds(b), int(scale(b, 10_000))
+	callee, bridge, caller := hire(b, "callee"), hire(b, "bridge"), hire(b, "caller")
+	addr := bridge.do(order{Do: "bridge", Network: "udp", Addrs: callee.do(order{Do: "ring"}).Addrs}).Addrs
+	each, rate := &figure{name: "bridge that is never idle, CPU of a call", unit: "us"}, &figure{name: "calls", unit: "/s"}
+	for range n {
+		begun := bridge.usage()
+		r := caller.do(order{Do: "call", Addrs: addr, Count: count, Window: 64})
+		each.add((bridge.usage() - begun) * 1e6 / float64(count))
+		rate.add(float64(count) / r.Seconds)
+	}
+	b.Logf("%v", each)
+	b.Logf("%v", rate)
+	b.ReportMetric(1e6/each.at(0.5), "calls/CPU-second")
+}
+
+// BenchmarkBridgeMany is the memory of 100,000 calls that stand, and whether all of them can be hung up.
+func BenchmarkBridgeMany(b *testing.B) {
+	rounds(b)
+	count := int(scale(b, 100_000))
+	callee, bridge, caller := hire(b, "callee"), hire(b, "bridge"), hire(b, "caller")
+	addr := bridge.do(order{Do: "bridge", Network: "udp", Addrs: callee.do(order{Do: "ring"}).Addrs}).Addrs
+	caller.do(order{Do: "call", Addrs: addr, Count: 200, Window: 16})
+	time.Sleep(70 * time.Second) // transactions and what remembers ended dialogs
+	before := bridge.do(order{Do: "memory"})
+	up := caller.do(order{Do: "stand", Addrs: addr, Count: count, Window: 64})
+	time.Sleep(70 * time.Second)
+	after := bridge.do(order{Do: "memory"})
+	down := caller.do(order{Do: "hangup", Addrs: addr, Count: count, Window: 64})
+	pair := float64(after.Heap-before.Heap) / float64(count)
+	b.Logf("%d pairs, set up at %.0f/s, ended at %.0f/s: %.0f octets of heap and stacks each, %.0f of RSS, %d MiB in all (peak %d MiB); %d goroutines",
+		count, float64(count)/up.Seconds, float64(count)/down.Seconds, pair, float64(after.RSS-before.RSS)/float64(count), after.RSS/mib, after.Peak/mib, after.Routines)
+	b.ReportMetric(pair, "octets/pair")
+}

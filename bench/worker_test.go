@@ -126,6 +126,8 @@ type worker struct {
 	anchors   []*msrp.Anchor
 	idle      []net.Conn
 	bridged   []func() // each ends one
+	batch     int      // of calls
+	standing  []standing
 	profile   string
 }
 
@@ -173,6 +175,10 @@ func (w *worker) obey(o order) (report, error) {
 		return w.anchor(o)
 	case "bridge":
 		return w.bridge(o)
+	case "ring":
+		return w.ring()
+	case "call", "stand", "hangup":
+		return w.call(o)
 	case "bulk":
 		return bulk(o)
 	case "texts":
