@@ -135,7 +135,7 @@ func serveOrders(in io.Reader, out io.Writer) {
 	w := &worker{}
 	// Profiles of this worker alone: LATCHKEY_BENCH_PROFILE=name:path makes path.cpu, and path.heap as its memory was last asked for.
 	if name, path, ok := strings.Cut(os.Getenv("LATCHKEY_BENCH_PROFILE"), ":"); ok && name == os.Getenv(workerVariable) {
-		w.profile, runtime.MemProfileRate = path, 4096
+		w.profile, runtime.MemProfileRate = path, 64<<10
 		if f, err := os.Create(path + ".cpu"); err == nil && pprof.StartCPUProfile(f) == nil {
 			defer f.Close()
 			defer pprof.StopCPUProfile()
