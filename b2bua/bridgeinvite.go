@@ -516,6 +516,6 @@ func (c *crossing) unwanted(res *sip.Response) {
 	g.running.Go(func() { // ends with its request
 		ctx, cancel := context.WithTimeout(context.Background(), g.h())
 		defer cancel()
-		_, _ = g.sip.Do(ctx, bye)
+		_, _ = g.sip.DoOnce(ctx, bye)
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"latchkey/b2bua"
+	"latchkey/gateway"
 	"latchkey/internal/sipua"
 )
 
@@ -29,6 +31,9 @@ func (through) Passes(*sip.Request) bool { return true }
 
 // bridge begins to carry calls on to an address.
 func (w *worker) bridge(o order) (report, error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gateway.GCPercent) // as latchkey serve does
+	}
 	e, err := sipua.Listen(sipua.Options{Listen: []string{o.Network + ":127.0.0.1:0"}})
 	if err != nil {
 		return report{}, err

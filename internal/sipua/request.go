@@ -115,11 +115,26 @@ func (e *Endpoint) prepare(req *sip.Request, hop sip.Uri, datagram bool) (moved 
 	}
 	req.SetBody(req.Body()) // RFC 3261 §20.14: writes Content-Length
 	e.address(req, hop, network)
-	if network == "udp" && !datagram && len(req.String()) > maxDatagram && e.has("tcp") {
+	if network == "udp" && !datagram && e.has("tcp") && length(req) > maxDatagram {
 		e.address(req, hop, "tcp")
 		return true, nil
 	}
 	return false, nil
+}
+
+// length is a message's in octets, without a copy of it.
+func length(m sip.Message) int {
+	var n count
+	m.StringWrite(&n)
+	return int(n)
+}
+
+type count int
+
+// WriteString counts.
+func (c *count) WriteString(s string) (int, error) {
+	*c += count(len(s))
+	return len(s), nil
 }
 
 // address writes the Via and where sipgo sends the request.
@@ -230,7 +245,11 @@ func (e *Endpoint) SendACK(ack *sip.Request, again bool) error {
 
 // Do sends a copy of a request other than INVITE and returns its final response.
 func (e *Endpoint) Do(ctx context.Context, req *sip.Request) (*sip.Response, error) {
-	req = Clone(req)
+	return e.DoOnce(ctx, Clone(req))
+}
+
+// DoOnce is Do with the request itself, which nobody needs any more.
+func (e *Endpoint) DoOnce(ctx context.Context, req *sip.Request) (*sip.Response, error) {
 	tx, err := e.Start(ctx, req)
 	if err != nil {
 		return nil, err
