@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ type ISCOptions struct {
 	Own            func(route string) bool // whether a Route value's URI leads to this endpoint
 	Trusted        func(host string) bool  // whether a host belongs to the trust domain (RFC 3325 §2.3)
 	IOI            string                  // our network's name in type 3 orig-ioi and term-ioi (RFC 7315 §4.6); "": the neighbour's stay
+	Services       bool                    // requests that come without P-Asserted-Service get one
 	ResponseSource string                  // value of Response-Source in failures of ours; "": none (TS 24.229 §7.2.17, unverified)
 	Core           string                  // host to which a request without further Route goes
 	Host           string                  // stands where a host of the other side would: warn-agent, icid-generated-at
@@ -128,6 +130,9 @@ func (c *Crossing) fields(in *sip.Request, out []sip.Header, toward Side) []sip.
 	}
 	out = withBreadth(out)
 	if to {
+		if c.isc.opt.Services {
+			out = withService(out, in)
+		}
 		out = withHistory(out, in.Recipient.String())
 		out = append(out, sip.NewHeader(passedField, c.isc.token(in)))
 	}
@@ -250,6 +255,27 @@ func hopsLeft(in *sip.Request) (int, []Field) {
 		}
 	}
 	return 0, nil
+}
+
+// withService says of which service a request is, where nobody has yet: an AS may (RFC 6050 §4.1). What a phone would prefer counts only
+// as far as the feature tags that it asks for bear it out (TS 24.229 §5.4.3.2, unverified).
+func withService(all []sip.Header, in *sip.Request) []sip.Header {
+	for _, h := range all {
+		if named(h, "P-Asserted-Service") {
+			return all
+		}
+	}
+	for _, v := range dialog.Values(in, "Accept-Contact") {
+		for name, value := range params(v) {
+			if strings.EqualFold(name, "+g.3gpp.icsi-ref") {
+				ref, _, _ := strings.Cut(strings.Trim(value, `"`), ",")
+				if icsi, err := url.PathUnescape(ref); err == nil && strings.HasPrefix(icsi, "urn:urn-7:3gpp-service.") && sipua.Clean(icsi) {
+					return append(all, sip.NewHeader("P-Asserted-Service", icsi))
+				}
+			}
+		}
+	}
+	return all
 }
 
 // withBreadth keeps Max-Breadth, since one request goes on as one, and begins with 60 (RFC 5393 §5.3.3).

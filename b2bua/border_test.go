@@ -145,6 +145,36 @@ func TestFieldsAtTheBorder(t *testing.T) {
 	}
 }
 
+// B1.10, B1.14: a request that nobody has said the service of gets it by the feature tag that it asks for, within the trust domain and
+// where that is wanted; what is there stays.
+func TestServiceIsAsserted(t *testing.T) {
+	const (
+		chat = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.session"
+		ref  = "Accept-Contact: *;+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session\";explicit"
+	)
+	services := func(o *ISCOptions) { o.Services = true }
+	for _, c := range []struct {
+		name   string
+		change func(*ISCOptions)
+		next   string
+		fields []string
+		want   string
+	}{
+		{"asked for", services, onward, []string{ref}, chat},
+		{"not wanted", func(*ISCOptions) {}, onward, []string{ref}, ""},
+		{"to outside", services, away, []string{ref}, ""},
+		{"said already", services, onward, []string{ref, "P-Asserted-Service: urn:urn-7:3gpp-service.ims.icsi.mmtel"}, "urn:urn-7:3gpp-service.ims.icsi.mmtel"},
+		{"preferred only", services, onward, []string{"P-Preferred-Service: " + chat}, ""},
+		{"no service", services, onward, []string{"Accept-Contact: *;+g.3gpp.icsi-ref=\"urn%3Ax%0D%0AX-Evil:1\""}, ""},
+		{"with a line end", services, onward, []string{"Accept-Contact: *;+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.x%0D%0AX-Evil:1\""}, ""},
+	} {
+		lines, _ := across(t, newBorder(c.change), true, inviteWith(t, append([]string{toUs, c.next}, c.fields...)...))
+		if got := has(lines, "P-Asserted-Service"); got != c.want {
+			t.Errorf("%s: P-Asserted-Service %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
 // F61, B1.08: our Route goes, however it stands there, and all the others stay to the byte.
 func TestOnlyOurRouteIsTakenOff(t *testing.T) {
 	for _, c := range []struct{ in, out []string }{

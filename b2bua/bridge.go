@@ -238,7 +238,7 @@ func (p *pair) send(byes []*sip.Request) {
 		p.engine.running.Go(func() { // ends with its transaction
 			ctx, cancel := context.WithTimeout(context.Background(), p.engine.h())
 			defer cancel()
-			_, _ = p.engine.sip.Do(ctx, bye)
+			_, _ = p.engine.sip.DoOnce(ctx, bye)
 		})
 	}
 }
@@ -249,7 +249,7 @@ func (p *pair) close(ctx context.Context) {
 	p.turns.do(func() { byes = p.hangUp(SideA, nil, "") })
 	var sent sync.WaitGroup
 	for _, bye := range byes {
-		sent.Go(func() { _, _ = p.engine.sip.Do(ctx, bye) })
+		sent.Go(func() { _, _ = p.engine.sip.DoOnce(ctx, bye) })
 	}
 	sent.Wait()
 }

@@ -143,6 +143,7 @@ func (c *crossing) prepare() {
 		repeated: func(res *sip.Response) { c.turns.do(func() { c.repeated(res) }) },
 	}
 	if c.asked != nil {
+		inv.ringing = ringing
 		inv.gone = c.asked.ctx.Done()
 		inv.reason = func() []sip.Header {
 			if why := c.asked.why.Load(); why != nil {
@@ -264,6 +265,9 @@ func (c *crossing) final(res *sip.Response, lost error) {
 		return
 	case res == nil:
 		code := latchkey.KindCoreTimeout.Row().SIP
+		if errors.Is(lost, errRings) {
+			code = 408
+		}
 		if !c.answered() {
 			c.engine.log.Info("bridged call is lost", latchkey.LogCallID, c.asked.CallID(), "code", code, latchkey.LogError, lost)
 		}
@@ -512,6 +516,6 @@ func (c *crossing) unwanted(res *sip.Response) {
 	g.running.Go(func() { // ends with its request
 		ctx, cancel := context.WithTimeout(context.Background(), g.h())
 		defer cancel()
-		_, _ = g.sip.Do(ctx, bye)
+		_, _ = g.sip.DoOnce(ctx, bye)
 	})
 }

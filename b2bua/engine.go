@@ -256,12 +256,12 @@ func (g *Engine) serveInDialog(t *sipua.Transaction, key string) {
 		end.pair.serve(end.side, t)
 	case leg != nil:
 		leg.serve(t)
+	case over: // whose INVITE may be known for a moment longer
+		answerAfterEnd(t)
 	case in != nil:
 		in.serve(t)
 	case e != nil:
 		e.serve(t)
-	case over:
-		answerAfterEnd(t)
 	case t.Request.Method == sip.ACK:
 	default:
 		if f := g.method(sip.NOTIFY); f != nil && t.Request.Method == sip.NOTIFY {

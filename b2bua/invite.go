@@ -2,6 +2,7 @@ package b2bua
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -9,6 +10,12 @@ import (
 	"latchkey/internal/dialog"
 	"latchkey/internal/sipua"
 )
+
+// ringing is how long a call that is bridged may ring after the last word of it. RFC 3261 §16.6 step 11: Timer C is more than 3 minutes; a
+// callee repeats its 1xx every minute (§13.3.1.1).
+const ringing = 3*time.Minute + 5*time.Second
+
+var errRings = errors.New("it rings for too long")
 
 // invitation is the client transaction of one INVITE or re-INVITE. One goroutine reads it to
 // its end and calls the functions, so that they need no locks.
@@ -18,6 +25,7 @@ type invitation struct {
 	gone     <-chan struct{}                     // closed by the one who waited when it leaves: the INVITE is cancelled then
 	reason   func() []sip.Header                 // of that, for the CANCEL; may be nil
 	brief    bool                                // the reader leaves with the final response; repeated is called from anywhere then
+	ringing  time.Duration                       // Timer C; 0: whoever waits leaves in time
 	progress func(res *sip.Response)             // each 1xx
 	final    func(res *sip.Response, lost error) // once: the first final response, or why there is none
 	repeated func(res *sip.Response)             // each 2xx after that: its repeats and those of forks (RFC 6026 §7.2)
@@ -50,18 +58,34 @@ func (v *invitation) read(tx *sipua.Outgoing) {
 	})
 	var provisional, finished, cancelled bool
 	gone, dead := v.gone, false
-	var giveUp <-chan time.Time
+	var giveUp, rings <-chan time.Time
+	rang, timerC := false, (*time.Timer)(nil)
+	if v.ringing > 0 {
+		timerC = time.NewTimer(v.ringing)
+		defer timerC.Stop()
+		rings = timerC.C
+	}
 	take := func(res *sip.Response) {
 		switch {
 		case !sipua.Fits(v.req, res):
 			// Of a 2xx there will be another, but a refusal has ended sipgo's transaction.
 			if res.StatusCode >= 300 && !finished {
 				finished = true
-				v.final(nil, sipua.ErrMisfit)
+				if !rang {
+					v.final(nil, sipua.ErrMisfit)
+				}
 			}
 		case res.IsProvisional():
 			provisional = true
+			if timerC != nil && res.StatusCode > 100 { // RFC 3261 §16.7 step 2
+				timerC.Reset(v.ringing)
+			}
 			v.progress(res)
+		case rang && !finished: // what the CANCEL has brought, or crossed
+			finished = true
+			if res.IsSuccess() {
+				v.repeated(res)
+			}
 		case !finished:
 			finished = true
 			v.final(res, nil)
@@ -81,12 +105,17 @@ func (v *invitation) read(tx *sipua.Outgoing) {
 			gone, dead = nil, true
 			tx.Settle()
 			giveUp = time.After(v.engine.h()) // RFC 3261 §9.1: then the INVITE counts as cancelled
+		case <-rings:
+			// RFC 3261 §16.8: as if it had said 408, and cancelled.
+			rang, gone, dead = true, nil, true
+			giveUp = time.After(v.engine.h())
+			v.final(nil, errRings)
 		case <-giveUp:
 			if !finished {
 				tx.Terminate()
 			}
 		case <-tx.Done():
-			if !finished {
+			if !finished && !rang {
 				v.final(nil, sipua.EndError(tx))
 			}
 			return

@@ -139,7 +139,7 @@ func BenchmarkStreams(b *testing.B) {
 			}
 		}
 	})
-	time.Sleep(standing) // the collector runs every two minutes at least: what opening them needed is gone by then
+	time.Sleep(settled) // the collector runs every two minutes at least: what opening them needed is gone by then
 	grown := float64(w.Memory()-before) / float64(n)
 	b.Logf("%d streams, opened in %.1f s: %.1f kB of resident memory each; %.1f kB of heap in use and %.1f kB of stacks, %.1f goroutines", n, took.Seconds(), grown/1000,
 		(metric(b, w, "go_memstats_heap_inuse_bytes")-heap)/float64(n)/1000, (metric(b, w, "go_memstats_stack_inuse_bytes")-stacks)/float64(n)/1000, metric(b, w, "go_goroutines")/float64(n))
@@ -147,7 +147,7 @@ func BenchmarkStreams(b *testing.B) {
 	b.ReportMetric(grown/1000, "kB/stream")
 }
 
-const standing = 150 * time.Second
+const settled = 150 * time.Second
 
 // metric reads one of the gateway's metrics.
 func metric(b *testing.B, w *gatewaytest.World, name string) float64 {

@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 type order struct {
 	Do string // a method of worker, in lower case
 
+	Network string   // udp or tcp
 	Addrs   []string // where to connect
 	To      []string // paths
 	From    []string
@@ -125,6 +126,8 @@ type worker struct {
 	anchors   []*msrp.Anchor
 	idle      []net.Conn
 	bridged   []func() // each ends one
+	batch     int      // of calls
+	standing  []standing
 	profile   string
 }
 
@@ -132,7 +135,7 @@ func serveOrders(in io.Reader, out io.Writer) {
 	w := &worker{}
 	// Profiles of this worker alone: LATCHKEY_BENCH_PROFILE=name:path makes path.cpu, and path.heap as its memory was last asked for.
 	if name, path, ok := strings.Cut(os.Getenv("LATCHKEY_BENCH_PROFILE"), ":"); ok && name == os.Getenv(workerVariable) {
-		w.profile, runtime.MemProfileRate = path, 4096
+		w.profile, runtime.MemProfileRate = path, 64<<10
 		if f, err := os.Create(path + ".cpu"); err == nil && pprof.StartCPUProfile(f) == nil {
 			defer f.Close()
 			defer pprof.StopCPUProfile()
@@ -172,6 +175,10 @@ func (w *worker) obey(o order) (report, error) {
 		return w.anchor(o)
 	case "bridge":
 		return w.bridge(o)
+	case "ring":
+		return w.ring()
+	case "call", "stand", "hangup":
+		return w.call(o)
 	case "bulk":
 		return bulk(o)
 	case "texts":

@@ -23,6 +23,7 @@ type Writer struct {
 	file   latchkey.StoredFile
 	out    *os.File
 	offset atomic.Int64
+	begun  int64 // up to where the disk was told to write
 	sha1   hash.Hash
 	sha256 hash.Hash
 
@@ -88,6 +89,7 @@ func (w *Writer) reopen() error {
 		return err
 	}
 	w.offset.Store(n)
+	w.begun = n
 	return nil
 }
 
@@ -102,6 +104,7 @@ func (w *Writer) Restart() error {
 	w.sha1.Reset()
 	w.sha256.Reset()
 	w.offset.Store(0)
+	w.begun = 0
 	return nil
 }
 
@@ -134,10 +137,29 @@ func (w *Writer) Write(b []byte) (int, error) {
 		return 0, w.vault.tooLarge()
 	}
 	n, err := w.out.Write(b)
-	_, _ = w.sha1.Write(b[:n]) // never fail (package hash)
-	_, _ = w.sha256.Write(b[:n])
+	w.sum(b[:n])
 	w.offset.Store(at + int64(n))
+	if from := w.begun; w.Offset()-from >= ahead {
+		w.begun = w.Offset()
+		writeBack(w.out, from, w.Offset()-from)
+	}
 	return n, diskError(err)
+}
+
+// ahead is after how many bytes the disk is told to begin with them, so that Commit has the last ones only to wait for.
+const ahead = 8 << 20
+
+// sum adds bytes to both hashes, at the same time where they are many: SHA-256 alone takes as long as the rest of Write.
+func (w *Writer) sum(b []byte) {
+	if len(b) < 8<<10 {
+		_, _ = w.sha1.Write(b) // never fail (package hash)
+		_, _ = w.sha256.Write(b)
+		return
+	}
+	var other sync.WaitGroup
+	other.Go(func() { _, _ = w.sha1.Write(b) })
+	_, _ = w.sha256.Write(b)
+	other.Wait()
 }
 
 func errTaken() error {

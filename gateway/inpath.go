@@ -41,6 +41,7 @@ func newInPath(g *Gateway, keeper *doorkeeper) *inPath {
 	c := g.config
 	border := b2bua.NewISC(b2bua.ISCOptions{
 		Own: g.engine.Owns, Trusted: g.engine.TrustsHost, Core: hopHost(c.SIPCore), Host: c.Domain, IOI: c.SIPIOI, ResponseSource: c.SIPResponseSource,
+		Services: c.AssertedService,
 	})
 	return &inPath{doorkeeper: keeper, engine: g.engine, border: border, db: g.db, wire: keeper.wire, anchor: c.Anchor, log: g.log}
 }

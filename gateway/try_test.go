@@ -19,7 +19,7 @@ func TestInterfaceIsTriedInABrowser(t *testing.T) {
 	for _, opt := range []webtest.Options{{Size: webtest.Phone, Dark: true}, {}} {
 		tab := chromium.Open(t, opt)
 		tab.Go(w.URL() + "/rcsgw/app/try")
-		tab.AwaitCount("nav button[data-operation]", 26)
+		tab.AwaitCount("nav button[data-operation]", 30)
 		tab.Click("[data-operation=explainProblem]")
 		tab.Await("#title", "What a problem's type means")
 		tab.Click("#form .buttons button")

@@ -15,7 +15,7 @@ import (
 
 // ClaimNotices takes up to limit notices of a channel that are due at now, and makes them due again at
 // again: if the claimer dies, they are claimed anew. Inviters take turns, each with the notice that was due first: who
-// has ten thousand waiting delays nobody's single one.
+// has ten thousand waiting delays nobody's single one. Once all have had a turn, what room is left is shared out at once.
 func (db *DB) ClaimNotices(ctx context.Context, channel latchkey.Channel, now, again time.Time, limit int) ([]latchkey.Notice, error) {
 	var due bool
 	// Most of the time there is nothing, and that costs no write.
@@ -27,8 +27,9 @@ func (db *DB) ClaimNotices(ctx context.Context, channel latchkey.Channel, now, a
 	var turn latchkey.InviterID
 	err := db.Write(ctx, func(tx *sql.Tx) error {
 		claimed, turn = nil, last
+		share, served, whole := 1, 0, false // each one's in this lap; how many it has served; whether it began with the first inviter
 		for from := turn; len(claimed) < limit; {
-			got, err := gather(ctx, tx, scanNotice, claimTurn, channel, micros(now), micros(again), limit-len(claimed), from)
+			got, err := gather(ctx, tx, scanNotice, claimTurn, channel, micros(now), micros(again), limit-len(claimed), from, share)
 			if err != nil {
 				return err
 			}
@@ -37,8 +38,15 @@ func (db *DB) ClaimNotices(ctx context.Context, channel latchkey.Channel, now, a
 					return err
 				}
 			}
-			slices.SortFunc(got, func(a, b latchkey.Notice) int { return cmp.Compare(a.Inviter, b.Inviter) })
+			slices.SortFunc(got, func(a, b latchkey.Notice) int {
+				return cmp.Or(cmp.Compare(a.Inviter, b.Inviter), a.Created.Compare(b.Created))
+			})
 			claimed = append(claimed, got...)
+			for i, n := range got {
+				if i == 0 || n.Inviter != got[i-1].Inviter {
+					served++
+				}
+			}
 			switch {
 			case len(got) > 0:
 				turn = got[len(got)-1].Inviter
@@ -46,7 +54,10 @@ func (db *DB) ClaimNotices(ctx context.Context, channel latchkey.Channel, now, a
 			case from == "":
 				return nil // from the first on, nobody has any
 			default:
-				from = ""
+				if whole { // all who have any are counted
+					share = max(1, (limit-len(claimed))/max(1, served))
+				}
+				from, served, whole = "", 0, true
 			}
 		}
 		return nil
@@ -59,16 +70,18 @@ func (db *DB) ClaimNotices(ctx context.Context, channel latchkey.Channel, now, a
 }
 
 // claimTurn walks along the inviters behind $5 who have something queued, from one to the next by the index, and takes
-// each one's first that is due.
+// each one's first $6 that are due.
 const claimTurn = `WITH RECURSIVE turn (inviter) AS (
 		SELECT (SELECT min(inviter) FROM outbox WHERE state = 'queued' AND channel = $1 AND inviter > $5)
 		UNION ALL
 		SELECT (SELECT min(o.inviter) FROM outbox o WHERE o.state = 'queued' AND o.channel = $1 AND o.inviter > turn.inviter) FROM turn WHERE turn.inviter IS NOT NULL
 	), first (id) AS (
-		SELECT (SELECT o.id FROM outbox o WHERE o.state = 'queued' AND o.channel = $1 AND o.inviter = turn.inviter AND o.due <= $2 ORDER BY o.due LIMIT 1) FROM turn WHERE turn.inviter IS NOT NULL
+		SELECT n.id FROM turn JOIN outbox n ON n.id IN (
+			SELECT o.id FROM outbox o WHERE o.state = 'queued' AND o.channel = $1 AND o.inviter = turn.inviter AND o.due <= $2 ORDER BY o.due LIMIT $6
+		) WHERE turn.inviter IS NOT NULL
 	)
 	UPDATE outbox SET due = $3, attempts = attempts + 1
-	WHERE id IN (SELECT first.id FROM first WHERE first.id IS NOT NULL LIMIT $4)
+	WHERE id IN (SELECT first.id FROM first LIMIT $4)
 	RETURNING id, relation, channel, recipient, guest_name, account, inviter, inviter_name, note, link, created, expires, attempts, language`
 
 // turnOf is the inviter of a channel whose turn was last. It is a matter of order only, so nothing is lost with the process.

@@ -53,7 +53,7 @@ func checkHop(ctx context.Context, c gateway.Config, uri string) (string, error)
 		switch {
 		case by != "":
 			by = " by " + by
-		case err == nil:
+		case err == nil && !strings.Contains(strings.ToLower(uri), "transport="):
 			by = " by " + strings.ToLower(a.network) + " from " + a.from
 		}
 		if err != nil {

@@ -72,7 +72,6 @@ func TestExitCodesAndMessages(t *testing.T) {
 		{"sevre", 2, "", `"sevre" is not a command`},
 		{"serve --help", 0, "--sip-core", ""},
 		{"serve --domian x", 2, "", "--domian: is not an option; did you mean domain?"},
-		{"serve --interaction-mode pager --directory file:x", 2, "", "--interaction-mode: is unknown to this version"},
 		{"serve --sip-listen quic:127.0.0.1:1 --directory file:x", 2, "", "--sip-listen:"},
 		{"serve --directory file:" + dir + "/none.yaml --data " + dir + "/x.db", 1, "", "directory:"},
 		{"serve --directory file:" + users + " --data /nonexistent/x.db", 1, "", "data"},

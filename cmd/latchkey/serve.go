@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"latchkey"
@@ -21,6 +22,9 @@ func runServe(ctx context.Context, args []string) error {
 	config, err := loadConfig(serveUsage, args)
 	if err != nil {
 		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gateway.GCPercent)
 	}
 	log := config.Log.Logger(os.Stderr)
 	g, err := gateway.New(config, log)

@@ -119,7 +119,7 @@ func (e *Endpoint) reach(ctx context.Context, all []target, req *sip.Request) (c
 			return nil, t, rest, err
 		}
 		e.addressFrom(req, t, s.local)
-		if e.has("tcp") && len(req.String()) > maxDatagram {
+		if e.has("tcp") && length(req) > maxDatagram {
 			moved := t
 			moved.network = "tcp"
 			if s, _, err := e.connect(ctx, []target{moved}); err == nil {
@@ -409,9 +409,28 @@ func (e *Endpoint) open(ctx context.Context, out func(context.Context) error) er
 	return asError(err)
 }
 
+// length is a message's in octets, without a copy of it.
+func length(m sip.Message) int {
+	var n count
+	m.StringWrite(&n)
+	return int(n)
+}
+
+type count int
+
+// WriteString counts.
+func (c *count) WriteString(s string) (int, error) {
+	*c += count(len(s))
+	return len(s), nil
+}
+
 // Do sends a copy of a request other than INVITE and returns its final response.
 func (e *Endpoint) Do(ctx context.Context, req *sip.Request) (*sip.Response, error) {
-	req = Clone(req)
+	return e.DoOnce(ctx, Clone(req))
+}
+
+// DoOnce is Do with the request itself, which nobody needs any more.
+func (e *Endpoint) DoOnce(ctx context.Context, req *sip.Request) (*sip.Response, error) {
 	tx, err := e.Start(ctx, req)
 	if err != nil {
 		return nil, err
