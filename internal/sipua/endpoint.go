@@ -69,6 +69,11 @@ type Endpoint struct {
 
 	heard atomic.Int64 // when something came in, in Unix nanoseconds
 
+	started    time.Time // what arrivals are counted from
+	letters    sync.Pool // of *letter
+	load       load
+	neighbours neighbours
+
 	mu      sync.Mutex          // guards names; sending grows under it and not after closed
 	names   map[string][]net.IP // hosts that Owns was asked for
 	sending sync.WaitGroup
@@ -85,10 +90,10 @@ func Listen(opt Options) (*Endpoint, error) {
 	if opt.ListenPacket == nil {
 		opt.ListenPacket = net.ListenPacket
 	}
-	e := &Endpoint{log: opt.Log, agent: opt.UserAgent, listenPacket: opt.ListenPacket}
+	e := &Endpoint{log: opt.Log, agent: opt.UserAgent, listenPacket: opt.ListenPacket, started: time.Now(), letters: sync.Pool{New: func() any { return new(letter) }}}
 	e.stopped, e.stop = context.WithCancel(context.Background())
 	e.sockets = sip.NewTransportLayer(net.DefaultResolver, newParser(), nil, sip.WithTransportLayerLogger(quiet), sip.WithTransportLayerReadFilter(e.filter))
-	e.sockets.OnMessage(choose) // before the transaction layer, which hands each message to a goroutine
+	e.sockets.OnMessage(e.note) // before the transaction layer, which hands each message to a goroutine
 	e.layer = sip.NewTransactionLayer(e.sockets, sip.WithTransactionLayerLogger(quiet), sip.WithTransactionLayerTerminateOnConnClose(),
 		sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {}))
 	e.layer.OnRequest(e.serve)
@@ -121,7 +126,7 @@ func (e *Endpoint) bind(listen string) error {
 		}
 		e.addrs = append(e.addrs, Addr{network, conn.LocalAddr().String()})
 		e.closers = append(e.closers, conn.Close)
-		serve(func() error { return e.sockets.ServeUDP(conn) })
+		serve(func() error { return e.sockets.ServeUDP(&packets{PacketConn: conn, endpoint: e}) })
 		// Until sipgo knows the socket a request would want one of its own on the same address.
 		for known := (sip.Connection)(nil); known == nil; time.Sleep(50 * time.Microsecond) {
 			known, _ = e.sockets.GetConnection("udp", conn.LocalAddr().String())
@@ -133,7 +138,7 @@ func (e *Endpoint) bind(listen string) error {
 		}
 		e.addrs = append(e.addrs, Addr{network, ln.Addr().String()})
 		e.closers = append(e.closers, ln.Close)
-		serve(func() error { return e.sockets.ServeTCP(ln) })
+		serve(func() error { return e.sockets.ServeTCP(&door{Listener: ln, endpoint: e}) })
 	default:
 		return fmt.Errorf("listen %q: the network must be udp or tcp, as in udp:127.0.0.1:5080", listen)
 	}
@@ -151,6 +156,13 @@ func (e *Endpoint) Handle(h func(*Transaction)) { e.handler.Store(&h) }
 func (e *Endpoint) serve(req *sip.Request, tx *sip.ServerTx) {
 	defer tx.TerminateGracefully()
 	t := &Transaction{Request: req, Tag: req.Laddr.Hostname, tx: tx, endpoint: e}
+	if now := time.Now(); req.Laddr.Port > 0 {
+		e.load.noteWait(now.Sub(e.started)-time.Duration(req.Laddr.Port), now)
+	}
+	if req.Method != sip.INVITE {
+		e.load.hold(1)
+		defer e.load.hold(-1)
+	}
 	// A panic here would end the process, since the goroutine is sipgo's.
 	defer func() {
 		if p := recover(); p != nil {
@@ -221,12 +233,22 @@ func (e *Endpoint) drop() error {
 	return e.sockets.Close()
 }
 
+// note sees each message on its reader's goroutine: it hears what responses ask for, and writes down when a request came. Laddr is for
+// requests that are sent; in this one it tells that, and what choose chose.
+func (e *Endpoint) note(m sip.Message) {
+	switch m := m.(type) {
+	case *sip.Response:
+		e.neighbours.hear(m, time.Now())
+	case *sip.Request:
+		m.Laddr.Port = int(time.Since(e.started))
+		choose(m)
+	}
+}
+
 // choose gives an INVITE that opens a dialog its To tag, so that all responses have the same one, sipgo's own
 // 487 for a CANCEL included (RFC 3261 §8.2.6.2). Once a transaction has the request, nobody may change it.
-// Laddr is for requests that are sent; in this one it tells what was chosen.
-func choose(m sip.Message) {
-	req, ok := m.(*sip.Request)
-	if !ok || req.Method != sip.INVITE || req.To() == nil || req.To().Params.GetOr("tag", "") != "" {
+func choose(req *sip.Request) {
+	if req.Method != sip.INVITE || req.To() == nil || req.To().Params.GetOr("tag", "") != "" {
 		return
 	}
 	req.Laddr.Hostname = NewToken()

@@ -52,8 +52,8 @@ func TestResponseThatDoesNotFit(t *testing.T) {
 	e := listen(t, nil)
 	go func() {
 		a := <-p.in
-		a.reply(strings.Replace(answer(a.text, "183 Soon"), "To: ", "X: ", 1))
-		a.reply(strings.Replace(answer(a.text, "200 OK"), "To: ", "X: ", 1))
+		a.reply(strings.Replace(answer(a.text, "183 Soon"), ";tag=", ";tag=x", 1))
+		a.reply(strings.Replace(answer(a.text, "200 OK"), ";tag=", ";tag=x", 1))
 	}()
 	if res, err := e.Do(bounded(t), request(t, p, "")); !errors.Is(err, ErrMisfit) || res != nil {
 		t.Errorf("Do = %v, %v", res, err)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -127,24 +128,30 @@ func (e *Endpoint) address(req *sip.Request, hop sip.Uri, network string) {
 	a := e.listener(network)
 	host, port := e.reachable(a, hop)
 	params := sip.NewParams()
-	params.Add("branch", "z9hG4bK"+NewToken())
+	params.Add("branch", e.neighbours.mark(destination(hop, network))+NewToken())
+	ask(&params)
 	params.Add("rport", "") // RFC 3581
 	req.RemoveHeader("Via")
 	req.PrependHeader(&sip.ViaHeader{
 		ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: sip.NetworkToUpper(network), Host: bracket(host), Port: port, Params: params,
 	})
 	req.SetTransport(sip.NetworkToUpper(network))
-	p := hop.Port
-	if p == 0 {
-		p = sip.DefaultPort(network)
-	}
-	req.SetDestination(net.JoinHostPort(unbracket(hop.Host), strconv.Itoa(p)))
+	req.SetDestination(destination(hop, network))
 	req.Laddr = sip.Addr{}
 	if network == "udp" && a.Network == "udp" {
 		// Send from the listening socket, so that responses find it through any firewall.
 		host, port := splitHostPort(a.HostPort)
 		req.Laddr = sip.Addr{IP: net.ParseIP(host), Port: port, Hostname: host}
 	}
+}
+
+// destination is a hop's host and port.
+func destination(hop sip.Uri, network string) string {
+	p := hop.Port
+	if p == 0 {
+		p = sip.DefaultPort(network)
+	}
+	return net.JoinHostPort(unbracket(hop.Host), strconv.Itoa(p))
 }
 
 func unbracket(host string) string {
@@ -161,6 +168,9 @@ func (e *Endpoint) send(ctx context.Context, req *sip.Request, out func(context.
 	moved, err := e.prepare(req, hop, false)
 	if err != nil {
 		return err
+	}
+	if !e.neighbours.allows(req.Destination(), req, time.Now()) {
+		return ErrOverload
 	}
 	return e.open(ctx, func(ctx context.Context) error {
 		err := out(ctx)
