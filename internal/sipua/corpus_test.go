@@ -35,7 +35,7 @@ var corpus = []struct {
 	{"rfc4475/mcl01", "3.3.9", 400, 0}, {"rfc4475/bcast", "3.3.10", 0, 0}, {"rfc4475/zeromf", "3.3.11", 200, 0}, {"rfc4475/cparam01", "3.3.12", 200, 0},
 	{"rfc4475/cparam02", "3.3.13", 200, 0}, {"rfc4475/regescrt", "3.3.14", 200, 0}, {"rfc4475/sdp01", "3.3.15", 200, 0},
 	{"rfc4475/inv2543", "3.4.1", 400, 0}, // RFC 2543's calls have no tag, and a dialog of ours needs one
-	{"rfc4475/test", "", 400, 0},
+	{"rfc4475/test", "", 0, 0}, // its first line says no version
 	{"rfc5118/ipv6-good", "4.1", 200, 0}, {"rfc5118/ipv6-bad", "4.2", 400, 0}, {"rfc5118/port-ambiguous", "4.3", 200, 0}, {"rfc5118/port-unambiguous", "4.4", 200, 0},
 	{"rfc5118/via-received-param-with-delim", "4.5", 200, 0}, {"rfc5118/via-received-param-no-delim", "4.5", 200, 0}, {"rfc5118/ipv6-in-sdp", "4.6", 200, 0},
 	{"rfc5118/mult-ip-in-header", "4.7", 200, 0}, {"rfc5118/mult-ip-in-sdp", "4.8", 200, 0}, {"rfc5118/ipv4-mapped-ipv6", "4.9", 200, 0},
@@ -48,7 +48,16 @@ func corpusFile(t testing.TB, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(b)
+	text := string(b)
+	if strings.HasPrefix(name, "rfc5118/") { // whose archive has lost the CRs, and whose lengths count something else
+		head, body, _ := strings.Cut(strings.ReplaceAll(text, "\n", "\r\n"), "\r\n\r\n")
+		i := strings.Index(head, "Content-Length: ")
+		text = head[:i] + fmt.Sprint("Content-Length: ", len(body)) + "\r\n\r\n" + body
+	}
+	if !strings.Contains(text, "\r\n\r\n") {
+		text += "\r\n" // baddn has an empty line in the text, not in the archive
+	}
+	return text
 }
 
 // The table has every file of the corpora.
@@ -76,7 +85,7 @@ func TestCorpusOverUDP(t *testing.T) {
 	in := make(chan string, 64)
 	var from net.PacketConn
 	ip := fmt.Sprintf("127.65.%d.%d", os.Getpid()>>8&0xff, max(os.Getpid()&0xff, 1))
-	for _, port := range []string{"5060", "5070", "6050", "19823"} {
+	for _, port := range []string{"5060", "5050", "5070", "6050", "19823"} {
 		conn, err := net.ListenPacket("udp", net.JoinHostPort(ip, port))
 		if err != nil {
 			t.Fatal(err)
@@ -102,6 +111,13 @@ func TestCorpusOverUDP(t *testing.T) {
 	seen := map[string]bool{}
 	for _, c := range corpus {
 		text := corpusFile(t, c.file)
+		if key := fieldOf(text, "via v") + strings.Trim(fieldOf(text, "cseq"), "0123456789"); seen[key] { // it would be a repeat of the one before
+			e = listen(t, func(tx *Transaction) { _ = tx.Respond(200, "") }, "udp:127.0.0.1:0")
+			to, _ = net.ResolveUDPAddr("udp", e.at("udp"))
+			clear(seen)
+		} else {
+			seen[key] = true
+		}
 		say(text)
 		probe := p.options("after-" + strings.ReplaceAll(c.file, "/", "-"))
 		if c.udp == 0 {
@@ -178,14 +194,17 @@ func TestCorpusOverTCP(t *testing.T) {
 			want = c.tcp
 		}
 		text := corpusFile(t, c.file)
+		if c.file == "rfc4475/dblreq" {
+			text, _, _ = strings.Cut(text, "INVITE") // here the other octets are a message
+		}
 		conn, err := net.Dial("tcp", e.at("tcp"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = conn.SetDeadline(time.Now().Add(patience))
+		_ = conn.SetDeadline(time.Now().Add(2*time.Second))
 		r := bufio.NewReader(conn)
 		_, _ = io.WriteString(conn, text)
-		closes := strings.Contains(" rfc4475/ncl rfc4475/mcl01 rfc4475/inv2543 rfc4475/bcast rfc4475/clerr ", " "+c.file+" ")
+		closes := strings.Contains(" rfc4475/ncl rfc4475/mcl01 rfc4475/inv2543 rfc4475/clerr ", " "+c.file+" ")
 		if want == 0 && !closes {
 			_, _ = io.WriteString(conn, p.options("after-"+strings.ReplaceAll(c.file, "/", "-")))
 		}
