@@ -157,8 +157,8 @@ func TestResponseFindsItsWay(t *testing.T) {
 		t.Errorf("Via = %q", v)
 	}
 	// Without rport the port is the Via's.
-	p.send("udp", e, p.options("no rport", "Via: SIP/2.0/UDP "+other.addr+";branch=z9hG4bKn"))
-	if a := other.fresh(); get(a.text, "Call-ID") != "no rport" {
+	p.send("udp", e, p.options("no-rport", "Via: SIP/2.0/UDP "+other.addr+";branch=z9hG4bKn"))
+	if a := other.fresh(); get(a.text, "Call-ID") != "no-rport" {
 		t.Errorf("%s", a.text)
 	}
 	// All Vias are returned in their order.

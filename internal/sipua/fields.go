@@ -31,6 +31,7 @@ func newParser() *sip.Parser {
 		all[short] = as(name)
 	}
 	own(all)
+	keep(all)
 	return sip.NewParser(sip.WithHeadersParsers(all))
 }
 
@@ -97,4 +98,19 @@ func parseField(name string, text []byte) sip.Header {
 		return &sip.FromHeader{DisplayName: display, Address: u, Params: fields}
 	}
 	return &sip.ToHeader{DisplayName: display, Address: u, Params: fields}
+}
+
+// keep makes a plain field of one that sipgo can't read, which would make it drop the message without a word.
+func keep(all sip.HeadersParser) {
+	for _, name := range []string{"Contact", "Record-Route"} {
+		theirs := all[sip.HeaderToLower(name)]
+		all[sip.HeaderToLower(name)] = func(short []byte, text string) (sip.Header, error) {
+			h, err := theirs(short, text)
+			if err != nil && err.Error() != "comma detected" { // sipgo's way to say that there is one more
+				return sip.NewHeader(name, text), nil
+			}
+			return h, err
+		}
+	}
+	all["m"] = all["contact"]
 }

@@ -11,7 +11,7 @@ import (
 
 const (
 	isToken = 1 << iota // token
-	isWord              // a word in Call-ID
+	isWord              // what a Call-ID is made of
 	isUser              // user and password, escapes aside
 	isHost              // hostname
 	isHex
@@ -28,13 +28,13 @@ var chars = func() (t [256]byte) {
 	}
 	const digits, letters = "0123456789", "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	set(isToken, digits+letters+"-.!%*_+`'~")
-	set(isWord, digits+letters+"-.!%*_+`'~()<>:\\\"/[]?{}@")
 	set(isUser, digits+letters+"-_.!~*'()%&=+$,;?/:#[]") // # and brackets are not in §25.1; feature codes and IMPUs have them
 	set(isHost, digits+letters+"-._")                    // _ is not in §25.1, but in many names
 	set(isHex, digits+"abcdefABCDEF")
 	set(isDigit, digits)
 	set(isParam, digits+letters+"-_.!~*'()%[]/:&+$`?@{}|^\\#=")
 	for c := 0x21; c < 0x7f; c++ {
+		t[c] |= isWord // §25.1 has no & = # and the like, but many Call-IDs have
 		if c != '<' && c != '>' && c != '"' {
 			t[c] |= isPlain
 		}

@@ -164,9 +164,9 @@ func (l *letter) start(line []byte) bool {
 	l.first = line
 	if len(line) > 4 && bytes.EqualFold(line[:4], []byte("SIP/")) {
 		version, rest, _ := bytes.Cut(line, []byte(" "))
-		code, _, _ := bytes.Cut(rest, []byte(" "))
+		code, _, spaced := bytes.Cut(rest, []byte(" ")) // also before an empty reason
 		n, ok := number(code, 699)
-		if !ok || n < 100 || len(code) != 3 || !isVersion(version) {
+		if !ok || !spaced || n < 100 || len(code) != 3 || !isVersion(version) {
 			return false
 		}
 		l.version, l.status = version, int(n)
@@ -313,7 +313,7 @@ func (l *letter) checkFields(datagram bool) (int, string) {
 		}
 	}
 	if l.status == 0 && !bytes.Equal(method, l.method) { // §8.1.1.5
-		if !recognized(string(l.method)) {
+		if !Recognized(string(l.method)) {
 			return 501, "Not Implemented" // RFC 4475 §3.1.2.18
 		}
 		return badRequest("CSeq method differs")
@@ -360,18 +360,19 @@ func checkParty(b []byte, from bool) string {
 	if wrong != "" {
 		return wrong
 	}
-	tags, empty := 0, false
+	var tag []byte
+	tags := 0
 	params(a.params, func(name, value []byte) {
 		if bytes.EqualFold(name, []byte("tag")) {
+			tag = value
 			tags++
-			empty = empty || !all(value, isToken)
 		}
 	})
 	switch {
-	case tags > 1 || empty:
+	case tags > 1 || len(tag) > 0 && !all(tag, isToken):
 		return "illegal tag"
-	case from && tags == 0:
-		return "no tag" // §8.1.1.3
+	case from && len(tag) == 0:
+		return "no tag" // §8.1.1.3; a To tag without value is none
 	}
 	return ""
 }
@@ -405,8 +406,8 @@ func clean(b []byte) bool {
 	return true
 }
 
-// recognized reports whether a method is one that a specification of ours knows; of others we say 501, not 405 (§8.2.1, §21.5.2).
-func recognized(method string) bool {
+// Recognized reports whether a method is one that a specification of ours knows; of others we say 501, not 405 (§8.2.1, §21.5.2).
+func Recognized(method string) bool {
 	switch method {
 	case "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "SUBSCRIBE", "NOTIFY", "PUBLISH", "INFO", "REFER", "MESSAGE", "UPDATE":
 		return true
@@ -501,12 +502,16 @@ func (l *letter) refusal(code int, reason, agent string, source net.Addr, more .
 	return append(text, "Content-Length: 0\r\n\r\n"...), port
 }
 
-// setParam gives a Via's parameter without value one.
+// setParam gives a Via's parameter a value.
 func setParam(via, name, value string) string {
 	head, tail, found := strings.Cut(via, ";"+name)
 	if !found {
 		return via
 	}
-	tail = strings.TrimPrefix(strings.TrimLeft(tail, " \t"), "=")
+	if next := strings.IndexByte(tail, ';'); next >= 0 {
+		tail = tail[next:]
+	} else {
+		tail = ""
+	}
 	return head + ";" + name + "=" + value + tail
 }
