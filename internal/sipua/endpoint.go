@@ -157,7 +157,7 @@ func (e *Endpoint) serve(req *sip.Request, tx *sip.ServerTx) {
 	defer tx.TerminateGracefully()
 	t := &Transaction{Request: req, Tag: req.Laddr.Hostname, tx: tx, endpoint: e}
 	if now := time.Now(); req.Laddr.Port > 0 {
-		e.load.noteWait(now.Sub(e.started)-time.Duration(req.Laddr.Port), now)
+		e.load.noteWait(uint32(req.Laddr.Port&numberMask), now.Sub(e.started)-time.Duration(req.Laddr.Port>>numberBits)*time.Microsecond, now)
 	}
 	if req.Method != sip.INVITE {
 		e.load.hold(1)
@@ -233,6 +233,12 @@ func (e *Endpoint) drop() error {
 	return e.sockets.Close()
 }
 
+// A request's number and the microsecond in which it came share an int.
+const (
+	numberBits = 20
+	numberMask = 1<<numberBits - 1
+)
+
 // note sees each message on its reader's goroutine: it hears what responses ask for, and writes down when a request came. Laddr is for
 // requests that are sent; in this one it tells that, and what choose chose.
 func (e *Endpoint) note(m sip.Message) {
@@ -240,7 +246,7 @@ func (e *Endpoint) note(m sip.Message) {
 	case *sip.Response:
 		e.neighbours.hear(m, time.Now())
 	case *sip.Request:
-		m.Laddr.Port = int(time.Since(e.started))
+		m.Laddr.Port = int(time.Since(e.started).Microseconds())<<numberBits | int(e.load.number()&numberMask)
 		choose(m)
 	}
 }

@@ -13,34 +13,37 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// The control law of overload (B2.12, F64). What is measured is how long a request waits for a processor after it was read: where even the
-// luckiest request of an interval waited longer than target, the queue stands, and a share of new work is refused before sipgo sees it.
-// A burst alone has lucky ones, so it is served.
+// The control law of overload (B2.12, F64). What is measured is how long requests wait for a processor after they were read, how many wait,
+// and how many are begun in a second. Where even the luckiest request of an interval waited long, the queue stands: from then on, new work
+// that would wait longer than target is refused before sipgo sees it. A burst alone has lucky ones, so it is served.
 const (
 	lawInterval = 100 * time.Millisecond
 	lawTarget   = 100 * time.Millisecond // RFC 3261's first repeat comes after 500 ms
 	lawSamples  = 8                      // fewer say nothing, unless time goes by
 	lawPatience = 5 * lawInterval
-	maxLoss     = 0.95
+	lawCalm     = 3                // intervals without a queue that end the law's rule
 	maxServing  = 4096             // requests other than INVITE in the hands of rooms
 	remember    = 32 * time.Second // 64*T1: a repeat is no new work (§17.2)
 	ocValidity  = 500 * time.Millisecond
-	retryAfter  = "Retry-After: 2"
+	retryAfter  = "2" // seconds
 )
 
 // load decides what is let in, and counts what is in hand. Its zero value lets everything in.
 type load struct {
 	mu       sync.Mutex
 	begun    time.Time // of the interval
-	samples  int
-	least    time.Duration // delay of the luckiest request
-	over     int           // intervals in a row with a standing queue
-	severe   bool          // a queue that even those who heed oc make
-	loss     float64       // share of new work that is refused
-	due      [2]float64    // refusals owed, by class
-	seq      int64         // of oc-seq
-	serving  int           // requests other than INVITE in the rooms
-	refused  uint64        // since the start
+	samples  int       // requests that began in it
+	least    time.Duration
+	asked    float64   // new requests in it, as many as there would be if nobody held back
+	last     time.Time // when one began
+	standing bool      // the law rules
+	streak   int       // intervals in a row that speak against standing
+	rate     float64   // requests that begin in a second while others wait
+	loss     float64   // share that neighbours shall hold back
+	in, out  uint32    // how many were let in, and the number of the latest that began, both modulo numberMask+1
+	seq      int64     // of oc-seq
+	serving  int       // requests other than INVITE in the rooms
+	refused  uint64    // since the start
 	admitted [2]map[uint64]struct{}
 	turned   time.Time // when admitted was
 }
@@ -78,8 +81,14 @@ func emergency(target string) bool {
 
 var loadSeed = maphash.MakeSeed()
 
-// admit decides about a request that is right. A code other than 0 is a refusal, with fields.
-func (d *load) admit(l *letter, now time.Time) (code int, reason string, more []string) {
+// verdict is a refusal for overload: with Retry-After, or with what the neighbour's Via is told.
+type verdict struct {
+	retry bool
+	told  [][2]string
+}
+
+// admit decides about a request that is right; nil lets it in.
+func (d *load) admit(l *letter, now time.Time) *verdict {
 	raw, top, _ := l.topVia()
 	to, _ := readAddress(l.get(kindTo))
 	within := false
@@ -91,16 +100,27 @@ func (d *load) admit(l *letter, now time.Time) (code int, reason string, more []
 	defer d.mu.Unlock()
 	d.turn(now)
 	key := d.key(l, raw)
-	if c == classKept || d.knows(key) || !d.shed(c, heeds) {
+	if d.knows(key) {
+		return nil
+	}
+	if heeds {
+		d.asked += 1 / (1 - min(d.loss, 0.99))
+	} else {
+		d.asked++
+	}
+	if c == classKept || !d.shed(c, heeds) {
 		d.admitted[0][key] = struct{}{}
-		return 0, "", nil
+		if !bytes.Equal(l.method, []byte("ACK")) && !bytes.Equal(l.method, []byte("CANCEL")) { // which may never begin
+			d.in = (d.in + 1) & numberMask
+		}
+		return nil
 	}
 	d.refused++
 	if heeds {
 		// It is told by oc, which Retry-After would contradict; it has been told before, and too much came all the same.
-		return 503, "Service Unavailable", nil
+		return &verdict{told: d.feedback()}
 	}
-	return 503, "Service Unavailable", []string{retryAfter}
+	return &verdict{retry: true}
 }
 
 // shed reports whether a request of a class is one too many.
@@ -108,20 +128,21 @@ func (d *load) shed(c class, heeds bool) bool {
 	if d.serving >= maxServing {
 		return true
 	}
-	loss := d.loss
-	if heeds && !d.severe {
-		return false // it cuts down by itself
-	}
-	if c == classLow {
-		loss = min(1, 2*loss)
-	}
-	d.due[c] += loss
-	if d.due[c] < 1 {
+	if !d.standing || d.rate == 0 {
 		return false
 	}
-	d.due[c]--
-	return true
+	limit := lawTarget
+	switch {
+	case heeds:
+		limit *= 4 // it holds back by itself
+	case c == classLow:
+		limit /= 2
+	}
+	return time.Duration(float64(d.waiting())/d.rate*float64(time.Second)) > limit
 }
+
+// waiting is how many were let in after the latest that began.
+func (d *load) waiting() uint32 { return (d.in - d.out) & numberMask }
 
 // key tells repeats from new work (§17.2.3).
 func (d *load) key(l *letter, via []byte) uint64 {
@@ -139,8 +160,15 @@ func (d *load) knows(key uint64) bool {
 	return now || before
 }
 
-// noteWait takes a measurement: how long a request waited until its goroutine ran.
-func (d *load) noteWait(wait time.Duration, now time.Time) {
+// number is that of the latest request that was let in.
+func (d *load) number() uint32 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.in
+}
+
+// noteWait takes a measurement: how long the request of a number waited until its goroutine ran.
+func (d *load) noteWait(number uint32, wait time.Duration, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.turn(now)
@@ -148,6 +176,10 @@ func (d *load) noteWait(wait time.Duration, now time.Time) {
 		d.least = wait
 	}
 	d.samples++
+	d.last = now
+	if ahead := (number - d.out) & numberMask; ahead <= d.waiting() {
+		d.out = number
+	}
 }
 
 // hold counts a request other than INVITE in and out of the rooms.
@@ -157,9 +189,9 @@ func (d *load) hold(n int) {
 	d.serving += n
 }
 
-// turn ends intervals that are over. d.mu is held.
+// turn ends the interval if it is over. d.mu is held.
 func (d *load) turn(now time.Time) {
-	if d.begun.IsZero() {
+	if d.admitted[0] == nil {
 		d.begun, d.turned = now, now
 		d.admitted[0] = map[uint64]struct{}{}
 	}
@@ -167,39 +199,35 @@ func (d *load) turn(now time.Time) {
 		d.admitted[0], d.admitted[1] = map[uint64]struct{}{}, d.admitted[0]
 		d.turned = now
 	}
-	for {
-		gone := now.Sub(d.begun)
-		if gone < lawInterval || d.samples > 0 && d.samples < lawSamples && gone < lawPatience {
-			return
-		}
-		standing := d.samples > 0 && d.least > lawTarget
-		d.severe = standing && d.least > 4*lawTarget
-		d.over++
-		switch {
-		case !standing:
-			d.over = 0
-			d.loss = max(0, d.loss*0.85-0.01)
-		case d.over > 1:
-			d.loss = min(maxLoss, d.loss+0.05+0.1*min(1, float64(d.least-lawTarget)/float64(4*lawTarget)))
-		}
-		if d.loss == 0 && gone > lawPatience {
-			d.begun = now // a quiet time needs no steps
-		} else if d.samples > 0 {
-			d.begun = now
-		} else {
-			d.begun = d.begun.Add(lawInterval)
-		}
-		d.samples, d.least = 0, 0
-		d.seq++
+	if d.standing && d.waiting() == 0 && now.Sub(d.last) > lawCalm*lawInterval {
+		d.standing, d.streak, d.loss = false, 0, 0 // nothing has come
 	}
-}
-
-// shedding is the share of new work that is refused, in percent.
-func (d *load) shedding(now time.Time) int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.turn(now)
-	return int(math.Ceil(d.loss * 100))
+	gone := now.Sub(d.begun)
+	if gone < lawInterval || d.samples < lawSamples && gone < lawPatience {
+		return
+	}
+	if queued := d.samples > 0 && d.least > lawTarget; queued != d.standing && (!d.standing || d.least < lawTarget/4) {
+		d.streak++
+	} else {
+		d.streak = 0
+	}
+	if begins := float64(d.samples) / gone.Seconds(); d.rate == 0 || begins > d.rate {
+		d.rate = begins
+	} else if d.in != d.out {
+		d.rate += (begins - d.rate) * 0.3
+	}
+	if !d.standing && d.streak == 2 || d.standing && d.streak == lawCalm {
+		d.standing, d.streak = !d.standing, 0
+	}
+	want := 0.0
+	if asked := d.asked / gone.Seconds(); d.standing && asked > d.rate {
+		want = 1 - d.rate/asked
+	}
+	if d.loss += (want - d.loss) / 2; d.loss < 0.005 {
+		d.loss = 0
+	}
+	d.begun, d.samples, d.least, d.asked = now, 0, 0, 0
+	d.seq++
 }
 
 // heedsOC reports whether the neighbour whose Via this is cuts down when asked (RFC 7339 §4.1, §5.1).
@@ -216,17 +244,14 @@ func heedsOC(top via) bool {
 	return false
 }
 
-// feedback are the values of the Via parameters that tell a neighbour how much less to send (RFC 7339 §4, §5.2).
-func (d *load) feedback(now time.Time) [][2]string {
-	percent := d.shedding(now)
+// feedback are the values of the Via parameters that tell a neighbour how much less to send (RFC 7339 §4, §5.2). d.mu is held.
+func (d *load) feedback() [][2]string {
+	percent := int(math.Ceil(d.loss * 100))
 	validity := strconv.FormatInt(ocValidity.Milliseconds(), 10)
 	if percent == 0 {
 		validity = "0" // §5.7: no control at all
 	}
-	d.mu.Lock()
-	seq := d.seq
-	d.mu.Unlock()
-	return [][2]string{{"oc", strconv.Itoa(percent)}, {"oc-algo", `"loss"`}, {"oc-validity", validity}, {"oc-seq", fmt.Sprintf("%d.%d", born, seq)}}
+	return [][2]string{{"oc", strconv.Itoa(percent)}, {"oc-algo", `"loss"`}, {"oc-validity", validity}, {"oc-seq", fmt.Sprintf("%d.%06d", born, d.seq)}}
 }
 
 // born makes oc-seq grow over restarts.
@@ -245,7 +270,10 @@ func (e *Endpoint) tell(res *sip.Response) {
 	if !heedsOC(via{params: []byte(";oc;oc-algo=" + algo)}) {
 		return
 	}
-	for _, p := range e.load.feedback(time.Now()) {
+	e.load.mu.Lock()
+	defer e.load.mu.Unlock()
+	e.load.turn(time.Now())
+	for _, p := range e.load.feedback() {
 		top.Params.Add(p[0], p[1])
 	}
 }

@@ -452,8 +452,8 @@ func (l *letter) topVia() (raw []byte, v via, ok bool) {
 var tagSeed = maphash.MakeSeed()
 
 // refusal is a response that needs no transaction (§8.2.7): what comes again is refused again, with the same tag. port is where it
-// goes to; 0: where the request came from.
-func (l *letter) refusal(code int, reason, agent string, source net.Addr, more ...string) (text []byte, port int) {
+// goes to; 0: where the request came from. overload is nil unless that is why.
+func (l *letter) refusal(code int, reason, agent string, source net.Addr, overload *verdict) (text []byte, port int) {
 	text = append(text, "SIP/2.0 "+strconv.Itoa(code)+" "+reason+"\r\n"...)
 	srcHost, srcPort, _ := net.SplitHostPort(source.String())
 	raw, top, ok := l.topVia()
@@ -482,6 +482,11 @@ func (l *letter) refusal(code int, reason, agent string, source net.Addr, more .
 			} else {
 				port = top.portOr(5060)
 			}
+			if overload != nil {
+				for _, p := range overload.told {
+					own = setParam(own, p[0], p[1])
+				}
+			}
 			value = append([]byte(own+received), f.value[len(raw):]...)
 		}
 		n |= 1 << f.kind
@@ -496,22 +501,25 @@ func (l *letter) refusal(code int, reason, agent string, source net.Addr, more .
 	if agent != "" {
 		text = append(text, "Server: "+agent+"\r\n"...)
 	}
-	for _, m := range more {
-		text = append(append(text, m...), "\r\n"...)
+	if overload != nil && overload.retry {
+		text = append(text, "Retry-After: "+retryAfter+"\r\n"...)
 	}
 	return append(text, "Content-Length: 0\r\n\r\n"...), port
 }
 
-// setParam gives a Via's parameter a value.
+// setParam gives a Via's parameter a value, and the Via the parameter if it has none.
 func setParam(via, name, value string) string {
-	head, tail, found := strings.Cut(via, ";"+name)
-	if !found {
-		return via
+	for i := 0; i < len(via); i++ {
+		switch {
+		case via[i] == '"':
+			i += max(quoted([]byte(via[i:]))-1, 0)
+		case via[i] == ';':
+			rest := strings.TrimLeft(via[i+1:], " \t")
+			end := max(until([]byte(rest), ';'), 0)
+			if n, _, _ := strings.Cut(rest[:end], "="); strings.EqualFold(strings.TrimSpace(n), name) {
+				return via[:i] + ";" + name + "=" + value + rest[end:]
+			}
+		}
 	}
-	if next := strings.IndexByte(tail, ';'); next >= 0 {
-		tail = tail[next:]
-	} else {
-		tail = ""
-	}
-	return head + ";" + name + "=" + value + tail
+	return via + ";" + name + "=" + value
 }

@@ -62,9 +62,8 @@ func (e *Endpoint) screen(l *letter, data []byte, from net.Addr, datagram bool) 
 	code, why := l.check(datagram)
 	request := l.status == 0
 	if code == 0 && request {
-		var more []string
-		if code, why, more = e.load.admit(l, time.Now()); code != 0 {
-			answer, port = l.refusal(code, why, e.agent, from, more...)
+		if no := e.load.admit(l, time.Now()); no != nil {
+			answer, port = l.refusal(503, "Service Unavailable", e.agent, from, no)
 			return nil, answer, port
 		}
 	}
@@ -78,7 +77,7 @@ func (e *Endpoint) screen(l *letter, data []byte, from net.Addr, datagram bool) 
 		return nil, nil, 0
 	}
 	e.log.Info("sip request refused", "method", string(l.method), "source", from.String(), "code", code, "reason", why)
-	answer, port = l.refusal(code, why, e.agent, from)
+	answer, port = l.refusal(code, why, e.agent, from, nil)
 	return nil, answer, port
 }
 
@@ -254,7 +253,7 @@ func (s *stream) refuse(data []byte) {
 		}
 	}
 	s.endpoint.log.Info("sip connection closed", "source", s.RemoteAddr().String(), "code", code, "reason", why)
-	text, _ := l.refusal(code, why, s.endpoint.agent, s.RemoteAddr())
+	text, _ := l.refusal(code, why, s.endpoint.agent, s.RemoteAddr(), nil)
 	s.answer(text)
 }
 
