@@ -246,11 +246,11 @@ func (s *stream) refuse(data []byte) {
 		return
 	}
 	code, why := l.check(false)
-	if code == 0 {
+	switch {
+	case l.get(kindContentLength) == nil:
+		code, why = badRequest("no Content-Length") // §18.3
+	case code == 0:
 		code, why = 513, "Message Too Large" // §21.5.8
-		if l.get(kindContentLength) == nil {
-			code, why = badRequest("no Content-Length") // §18.3
-		}
 	}
 	s.endpoint.log.Info("sip connection closed", "source", s.RemoteAddr().String(), "code", code, "reason", why)
 	text, _ := l.refusal(code, why, s.endpoint.agent, s.RemoteAddr(), nil)
