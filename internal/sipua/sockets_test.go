@@ -64,7 +64,9 @@ func TestSlowPeersLoseTheirPlace(t *testing.T) {
 			d := newDoor()
 			ours, theirs := enter(t, d)
 			begun := time.Now()
+			over := make(chan bool)
 			go func() { // ends when the pipe is closed
+				defer close(over)
 				_, _ = io.WriteString(theirs, c.first)
 				for i := range len(c.more) {
 					time.Sleep(time.Second)
@@ -83,6 +85,7 @@ func TestSlowPeersLoseTheirPlace(t *testing.T) {
 			}
 			ours.Close()
 			theirs.Close()
+			<-over
 			if d.open != 0 || len(d.fresh) != 0 {
 				t.Errorf("%s: %d open, %d fresh are left", c.name, d.open, len(d.fresh))
 			}
@@ -103,14 +106,8 @@ func TestSilentConnectionsMakeRoom(t *testing.T) {
 		_, theirs := enter(t, d)
 		all = append(all, theirs)
 	}
-	for i, c := range all {
+	for i, c := range all[:13] {
 		_ = c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
-		if i == 10 {
-			_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
-		}
-		if i > 12 {
-			break
-		}
 		_, err := c.Read(make([]byte, 1))
 		if closed := errors.Is(err, io.EOF); closed != (i < 10) {
 			t.Errorf("connection %d: %v", i, err)
