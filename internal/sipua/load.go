@@ -17,15 +17,16 @@ import (
 // and how many are begun in a second. Where even the luckiest request of an interval waited long, the queue stands: from then on, new work
 // that would wait longer than target is refused before sipgo sees it. A burst alone has lucky ones, so it is served.
 const (
-	lawInterval = 100 * time.Millisecond
-	lawTarget   = 100 * time.Millisecond // RFC 3261's first repeat comes after 500 ms
-	lawSamples  = 8                      // fewer say nothing, unless time goes by
-	lawPatience = 5 * lawInterval
-	lawCalm     = 3                // intervals without a queue that end the law's rule
-	maxServing  = 4096             // requests other than INVITE in the hands of rooms
-	remember    = 32 * time.Second // 64*T1: a repeat is no new work (§17.2)
-	ocValidity  = 500 * time.Millisecond
-	retryAfter  = "2" // seconds
+	lawInterval   = 100 * time.Millisecond
+	lawTarget     = 100 * time.Millisecond // RFC 3261's first repeat comes after 500 ms
+	lawSamples    = 8                      // fewer say nothing, unless time goes by
+	lawPatience   = 5 * lawInterval
+	lawCalm       = 3                // intervals without a queue that end the law's rule
+	maxServing    = 4096             // requests other than INVITE in the hands of rooms
+	remember      = 32 * time.Second // 64*T1: a repeat is no new work (§17.2)
+	maxRemembered = 1 << 18          // in each half of that time
+	ocValidity    = 500 * time.Millisecond
+	retryAfter    = "2" // seconds
 )
 
 // load decides what is let in, and counts what is in hand. Its zero value lets everything in.
@@ -195,7 +196,7 @@ func (d *load) turn(now time.Time) {
 		d.begun, d.turned = now, now
 		d.admitted[0] = map[uint64]struct{}{}
 	}
-	if now.Sub(d.turned) >= remember {
+	if now.Sub(d.turned) >= remember || len(d.admitted[0]) >= maxRemembered {
 		d.admitted[0], d.admitted[1] = map[uint64]struct{}{}, d.admitted[0]
 		d.turned = now
 	}
