@@ -70,7 +70,8 @@ func (m *mutator) mutate(to []byte) []byte {
 		case 0:
 			to[at] = byte(r.IntN(256))
 		case 1:
-			to[at] = "\r\n:;,<>\"@%[]=/ \\*0"[r.IntN(19)]
+			const special = "\r\n:;,<>\"@%[]=/ \\*0"
+			to[at] = special[r.IntN(len(special))]
 		case 2: // take out
 			to = append(to[:at], to[min(len(to), at+1+r.IntN(20)):]...)
 		case 3: // cut off
