@@ -458,8 +458,11 @@ func (l *letter) refusal(code int, reason, agent string, source net.Addr, overlo
 	srcHost, srcPort, _ := net.SplitHostPort(source.String())
 	raw, top, ok := l.topVia()
 	tag := uint64(0)
+	topmost := true
 	for n, k := 0, 0; k < len(l.fields); k++ {
 		f := l.fields[k]
+		isTop := topmost && f.kind == kindVia
+		topmost = topmost && !isTop
 		switch f.kind {
 		case kindVia, kindFrom, kindTo, kindCallID, kindCSeq:
 		default:
@@ -469,7 +472,7 @@ func (l *letter) refusal(code int, reason, agent string, source net.Addr, overlo
 			continue // one of each is enough to be told apart
 		}
 		value := f.value
-		if f.kind == kindVia && n&(1<<kindVia) == 0 && ok {
+		if isTop && ok {
 			// §18.2.1, RFC 3581 §4
 			_, rport := top.param("rport")
 			received := ""

@@ -172,6 +172,7 @@ func FuzzScreen(f *testing.F) {
 		f.Add(corpusFile(f, c.file))
 	}
 	f.Add(answer(p.options("x"), "200 OK"))
+	f.Add(p.options("x", "Via: SIP/2.0/UDP h\x00.example;branch=z9hG4bKlonger", "+Via: x")) // the first is not repeated
 	f.Add(p.options("x", "Subject: a\r\n \t b\r\n\tc \r\n "))
 	f.Add(p.options("x", `Via: SIP/2.0/UDP h1, SIP / 2.0 / TCP h2 : 99 ; x="a,b;c"`))
 	parser := newParser()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -35,7 +36,7 @@ func (p *packets) ReadFrom(b []byte) (int, net.Addr, error) {
 		if len(bytes.Trim(b[:n], "\r\n\x00")) == 0 {
 			return n, from, nil // keep-alive
 		}
-		on, answer, port := p.endpoint.screen(&p.letter, b[:n], from, true)
+		on, answer, port := p.endpoint.guarded(&p.letter, b[:n], from, true)
 		if answer != nil {
 			_, _ = p.PacketConn.WriteTo(answer, toPort(from, port))
 		}
@@ -51,6 +52,17 @@ func toPort(a net.Addr, port int) net.Addr {
 		return &net.UDPAddr{IP: udp.IP, Port: port, Zone: udp.Zone}
 	}
 	return a
+}
+
+// guarded is screen, but a bug in it costs one message, not the process, whose reader calls it.
+func (e *Endpoint) guarded(l *letter, data []byte, from net.Addr, datagram bool) (on, answer []byte, port int) {
+	defer func() {
+		if p := recover(); p != nil {
+			e.log.Error("sip screen panicked", "source", from.String(), "panic", p, "stack", string(debug.Stack()))
+			on, answer = nil, nil
+		}
+	}()
+	return e.screen(l, data, from, datagram)
 }
 
 // screen looks at a message before sipgo does. on is what sipgo gets, in data or in storage that is valid until the next call; nil:
@@ -222,7 +234,7 @@ func (s *stream) next() bool {
 		return true
 	}
 	l := s.endpoint.letters.Get().(*letter) // a quiet connection holds none
-	on, answer, _ := s.endpoint.screen(l, data, s.RemoteAddr(), false)
+	on, answer, _ := s.endpoint.guarded(l, data, s.RemoteAddr(), false)
 	if answer != nil {
 		s.answer(answer)
 	}
