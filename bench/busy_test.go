@@ -55,7 +55,7 @@ func BenchmarkBusy(b *testing.B) {
 	call := func(rate, lines, seconds int) (perSecond float64, completed int) {
 		before, begun := ended(), time.Now()
 		cmd := exec.Command("sipp", to, "-sf", "testdata/busy.xml", "-i", "127.0.0.1", "-p", strconv.Itoa(free(b)), "-m", strconv.Itoa(rate*seconds), "-r", strconv.Itoa(rate),
-			"-l", strconv.Itoa(lines), "-d", "0", "-nostdin", "-timeout", "120s")
+			"-l", strconv.Itoa(lines), "-d", "0", "-nostdin", "-timeout", "25s")
 		out, err := cmd.CombinedOutput()
 		completed = ended() - before
 		if err != nil {
@@ -65,7 +65,7 @@ func BenchmarkBusy(b *testing.B) {
 	}
 	peak, _ := call(1000, 20, 2)
 	rate := int(peak)
-	over, _ := call(3*rate, 100000, 15)
+	over, _ := call(3*rate, 100000, 10)
 	time.Sleep(5 * time.Second)
 	_, completed := call(rate/2, 100000, 5)
 	b.Logf("at most %.0f calls/s; asked for three times as many it completes %.0f/s, %.0f %%; 5 s later, at half, %d of %d", peak, over, 100*over/peak, completed, rate/2*5)
