@@ -39,7 +39,7 @@ func newParser() *sip.Parser {
 // the dialog's, and a comma, as an oc-algo has it (RFC 7339 §4.2), for the end. Several values in one are left to sipgo; the screen has
 // written Vias one a line.
 func own(all sip.HeadersParser) {
-	for _, names := range [][2]string{{"via", "v"}, {"from", "f"}, {"to", "t"}, {"cseq", "cseq"}} {
+	for _, names := range [][2]string{{"via", "v"}, {"from", "f"}, {"to", "t"}, {"contact", "m"}, {"cseq", "cseq"}} {
 		theirs := all[names[0]]
 		ours := func(name []byte, text string) (sip.Header, error) {
 			if h := parseField(names[0], []byte(text)); h != nil {
@@ -65,7 +65,12 @@ func parseField(name string, text []byte) sip.Header {
 		return &sip.CSeqHeader{SeqNo: uint32(n), MethodName: sip.RequestMethod(trim(text[i:]))}
 	}
 	var fields sip.HeaderParams
-	add := func(name, value []byte) { fields.Add(string(name), string(value)) }
+	add := func(name, value []byte) {
+		if len(value) > 1 && value[0] == '"' && bytes.ContainsAny(value, " \t") {
+			value = value[1 : len(value)-1] // sipgo writes quotes around what has blanks, whether it has some or not
+		}
+		fields.Add(string(name), string(value))
+	}
 	if name == "via" {
 		if until(text, ',') != len(text) {
 			return nil
@@ -82,7 +87,7 @@ func parseField(name string, text []byte) sip.Header {
 		}
 	}
 	a, wrong := readAddress(text)
-	if wrong != "" {
+	if wrong != "" || until(text, ',') != len(text) {
 		return nil
 	}
 	params(a.params, add)
@@ -94,8 +99,11 @@ func parseField(name string, text []byte) sip.Header {
 	if n := len(display); n > 1 && display[0] == '"' {
 		display = display[1 : n-1] // sipgo puts the quotes back
 	}
-	if name == "from" {
+	switch name {
+	case "from":
 		return &sip.FromHeader{DisplayName: display, Address: u, Params: fields}
+	case "contact":
+		return &sip.ContactHeader{DisplayName: display, Address: u, Params: fields}
 	}
 	return &sip.ToHeader{DisplayName: display, Address: u, Params: fields}
 }

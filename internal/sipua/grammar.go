@@ -214,6 +214,8 @@ func uri(b []byte) (wrong string, headers bool) {
 	switch {
 	case !ok:
 		return "URI without scheme", false
+	case bytes.ContainsAny(rest, " \t"):
+		return "URI with a blank", false
 	case !isSIP(name):
 		if !all(rest, isPlain) {
 			return "URI with illegal characters", false

@@ -75,6 +75,7 @@ func TestScreen(t *testing.T) {
 		{"type without subtype", []string{"Content-Length: 2", "Content-Type: text", "body=hi"}, "SIP/2.0 400 "},
 		{"port too large", []string{"first=OPTIONS sip:b@guest.example:65536 SIP/2.0"}, "SIP/2.0 400 "},
 		{"escape that is none", []string{"first=OPTIONS sip:b%zz@guest.example SIP/2.0"}, "SIP/2.0 400 "},
+		{"blank before the port", []string{"first=OPTIONS sip:b@guest.example :5060 SIP/2.0"}, "SIP/2.0 400 "},
 		{"two hosts", []string{"first=OPTIONS sip:b@x@guest.example SIP/2.0"}, "SIP/2.0 400 "},
 		{"emergency", []string{"first=OPTIONS urn:service:sos SIP/2.0"}, "SIP/2.0 416 "},
 		{"method in lower case", []string{"first=options sip:b@guest.example SIP/2.0", "CSeq: 1 options"}, "SIP/2.0 501 "},
@@ -143,7 +144,8 @@ func TestRefusalGoesBack(t *testing.T) {
 // RFC 3261 §25.1: a tag in a quoted string is none, and a comma in one ends nothing.
 func TestQuotedParametersAreRead(t *testing.T) {
 	p := &peer{addr: "h"}
-	text := p.options("q", `From: "a \"<sip:x>" <sip:a@cc.com>;x=";tag=evil";tag=good`, `Via: SIP/2.0/UDP h;x="a,b;branch=evil";branch=z9hG4bKgood;oc;oc-algo="loss,rate"`)
+	text := p.options("q", `From: "a \"<sip:x>" <sip:a@cc.com>;x=";tag=evil";y="two words";tag=good`, `Via: SIP/2.0/UDP h;x="a,b;branch=evil";branch=z9hG4bKgood;oc;oc-algo="loss,rate"`,
+		`Contact: <sip:a@h>;+sip.instance="<urn:a;b>";description="two, words"`)
 	m, err := newParser().ParseSIP([]byte(text))
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +157,7 @@ func TestQuotedParametersAreRead(t *testing.T) {
 	if branch, _ := req.Via().Params.Get("branch"); branch != "z9hG4bKgood" || len(req.GetHeaders("Via")) != 1 {
 		t.Errorf("branch = %q in %v", branch, req.GetHeaders("Via"))
 	}
-	for _, field := range []string{`From: "a \"<sip:x>" <sip:a@cc.com>;x=";tag=evil";tag=good`, `x="a,b;branch=evil";branch=z9hG4bKgood;oc;oc-algo="loss,rate"`} {
+	for _, field := range []string{`From: "a \"<sip:x>" <sip:a@cc.com>;x=";tag=evil";y="two words";tag=good`, `Contact: <sip:a@h>;+sip.instance="<urn:a;b>";description="two, words"`, `x="a,b;branch=evil";branch=z9hG4bKgood;oc;oc-algo="loss,rate"`} {
 		if !strings.Contains(m.String(), field+"\r\n") {
 			t.Errorf("%s is written as\n%s", field, m)
 		}
