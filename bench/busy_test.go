@@ -55,7 +55,7 @@ func BenchmarkBusy(b *testing.B) {
 	call := func(rate, lines, seconds int) (perSecond float64, completed int) {
 		before, begun := ended(), time.Now()
 		cmd := exec.Command("sipp", to, "-sf", "testdata/busy.xml", "-i", "127.0.0.1", "-p", strconv.Itoa(free(b)), "-m", strconv.Itoa(rate*seconds), "-r", strconv.Itoa(rate),
-			"-l", strconv.Itoa(lines), "-d", "0", "-nostdin", "-timeout", "25s")
+			"-l", strconv.Itoa(lines), "-d", "0", "-nostdin", "-recv_timeout", "5000", "-timeout", "60s")
 		out, err := cmd.CombinedOutput()
 		completed = ended() - before
 		if err != nil {

@@ -1,5 +1,6 @@
 // Package sipua is a thin layer over sipgo: listeners, transactions, digest and a strict
-// check of what arrives (RFC 3261 §8, §17, §18, §22; RFC 8760).
+// check of what arrives (RFC 3261 §7, §8, §17, §18, §20, §22, §25; RFC 8760), with admission
+// control under overload (RFC 7339).
 //
 // It owns sockets and transactions. It knows nothing of dialogs, which are b2bua's, nor
 // of what a request is for. At its border stand sipgo's message types.
