@@ -14,6 +14,7 @@ import (
 	"runtime/pprof"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -125,6 +126,7 @@ type worker struct {
 	anchors   []*msrp.Anchor
 	idle      []net.Conn
 	bridged   []func() // each ends one
+	ended     *atomic.Int64
 	profile   string
 }
 
@@ -172,6 +174,8 @@ func (w *worker) obey(o order) (report, error) {
 		return w.anchor(o)
 	case "bridge":
 		return w.bridge(o)
+	case "busy":
+		return w.busy(o)
 	case "bulk":
 		return bulk(o)
 	case "texts":
