@@ -189,7 +189,7 @@ func (g *Engine) serve(t *sipua.Transaction) {
 		case sip.BYE, sip.PRACK, sip.UPDATE:
 			_ = t.Respond(481, "")
 		default:
-			_ = t.Respond(405, "", sip.NewHeader("Allow", g.allowed())) // RFC 3261 §8.2.1
+			g.NotAllowed(t)
 		}
 	}
 }

@@ -541,7 +541,7 @@ func TestRequestsOutsideOfDialogs(t *testing.T) {
 			method, to string
 			code       int
 		}{
-			{"MESSAGE", "", 202}, {"OPTIONS", "", 405}, {"FOO", "", 405}, {"BYE", "", 481}, {"PRACK", "", 481}, {"UPDATE", "", 481},
+			{"MESSAGE", "", 202}, {"OPTIONS", "", 405}, {"FOO", "", 501}, {"BYE", "", 481}, {"PRACK", "", 481}, {"UPDATE", "", 481},
 			{"BYE", ";tag=x", 481}, {"INVITE", ";tag=x", 481}, {"MESSAGE", ";tag=x", 481},
 		} {
 			d := s.caller("lost " + c.method + c.to)

@@ -107,9 +107,13 @@ func (g *Engine) Refuse(t *sipua.Transaction, refused *Refusal) {
 	}
 }
 
-// NotAllowed answers a request whose method nobody here takes (RFC 3261 §8.2.1).
+// NotAllowed answers a request whose method nobody here takes (RFC 3261 §8.2.1), or knows (§21.5.2).
 func (g *Engine) NotAllowed(t *sipua.Transaction) {
-	_ = t.Respond(405, "", sip.NewHeader("Allow", g.allowed()))
+	code := 405
+	if !sipua.Recognized(string(t.Request.Method)) {
+		code = 501
+	}
+	_ = t.Respond(code, "", sip.NewHeader("Allow", g.allowed()))
 }
 
 // TrustsHost reports whether a host's assertions are believed.

@@ -568,7 +568,7 @@ func (s *side) caller(callID string) *talk { return s.callerOn(s.w, callID) }
 // callerOn is a peer with sockets of its own.
 func (s *side) callerOn(w *wire, callID string) *talk {
 	s.t.Helper()
-	d := &talk{w: w, network: s.network, callID: callID, local: "<sip:a@cc.com>;tag=c1", remote: "<sip:b@guest.example>"}
+	d := &talk{w: w, network: s.network, callID: strings.ReplaceAll(callID, " ", "-"), local: "<sip:a@cc.com>;tag=c1", remote: "<sip:b@guest.example>"}
 	for _, a := range s.ua.Addrs() {
 		if a.Network != s.network {
 			continue

@@ -14,6 +14,7 @@ import (
 	"runtime/pprof"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -128,6 +129,7 @@ type worker struct {
 	bridged   []func() // each ends one
 	batch     int      // of calls
 	standing  []standing
+	ended     *atomic.Int64
 	profile   string
 }
 
@@ -179,6 +181,8 @@ func (w *worker) obey(o order) (report, error) {
 		return w.ring()
 	case "call", "stand", "hangup":
 		return w.call(o)
+	case "busy":
+		return w.busy(o)
 	case "bulk":
 		return bulk(o)
 	case "texts":

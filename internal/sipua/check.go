@@ -10,71 +10,70 @@ import (
 // code and reason of the refusal. sipgo parses leniently; what it lets through and RFC
 // 3261 does not is caught here.
 func Check(req *sip.Request) (code int, reason string) {
-	bad := func(why string) (int, string) { return 400, "Bad Request - " + why }
 	if req.SipVersion != "SIP/2.0" {
 		return 505, "Version Not Supported" // §21.5.7
 	}
 	// §8.1.1: the fields that every request has, each once.
 	for _, name := range []string{"From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "Content-Type"} {
 		if len(req.GetHeaders(name)) > 1 {
-			return bad("more than one " + name)
+			return badRequest("more than one " + name)
 		}
 	}
 	via, from, to, callID, cseq := req.Via(), req.From(), req.To(), req.CallID(), req.CSeq()
 	switch {
 	case via == nil:
-		return bad("no Via")
+		return badRequest("no Via")
 	case from == nil:
-		return bad("no From")
+		return badRequest("no From")
 	case to == nil:
-		return bad("no To")
+		return badRequest("no To")
 	case callID == nil || callID.Value() == "":
-		return bad("no Call-ID")
+		return badRequest("no Call-ID")
 	case cseq == nil:
-		return bad("no CSeq")
+		return badRequest("no CSeq")
 	}
 	if strings.TrimSpace(string(cseq.MethodName)) != string(req.Method) {
-		return bad("CSeq method differs") // §8.1.1.5
+		return badRequest("CSeq method differs") // §8.1.1.5
 	}
 	if cseq.SeqNo >= 1<<31 {
-		return bad("CSeq too large") // §8.1.1.5
+		return badRequest("CSeq too large") // §8.1.1.5
 	}
 	switch scheme := req.Recipient.Scheme; {
 	case scheme == "sip", scheme == "sips":
 		if req.Recipient.Host == "" {
-			return bad("R-URI without host")
+			return badRequest("R-URI without host")
 		}
 	case scheme == "tel":
 	default:
 		return 416, "Unsupported URI Scheme" // §8.2.2.1
 	}
 	if len(req.Recipient.Headers) > 0 {
-		return bad("R-URI with header fields") // §19.1.1, Table 1
+		return badRequest("R-URI with header fields") // §19.1.1, Table 1
 	}
 	if tag, ok := from.Params.Get("tag"); !ok || tag == "" {
-		return bad("From without tag") // §8.1.1.3
+		return badRequest("From without tag") // §8.1.1.3
 	}
 	if branch, _ := via.Params.Get("branch"); branch == "z9hG4bK" {
-		return bad("empty branch")
+		return badRequest("empty branch")
 	}
 	if mf := req.MaxForwards(); mf == nil {
 		if h := req.GetHeader("Max-Forwards"); h != nil {
-			return bad("invalid Max-Forwards")
+			return badRequest("invalid Max-Forwards")
 		}
 	} else if mf.Val() > 255 {
-		return bad("invalid Max-Forwards") // §20.22
+		return badRequest("invalid Max-Forwards") // §20.22
 	}
 	if h := req.GetHeader("Content-Length"); h != nil && req.ContentLength() == nil {
-		return bad("invalid Content-Length")
+		return badRequest("invalid Content-Length")
 	}
 	if cl := req.ContentLength(); cl != nil && int(*cl) > len(req.Body()) {
-		return bad("body shorter than Content-Length") // §18.3
+		return badRequest("body shorter than Content-Length") // §18.3
 	}
 	if len(req.Body()) > 0 && req.GetHeader("Content-Type") == nil {
-		return bad("body without Content-Type") // §20.15
+		return badRequest("body without Content-Type") // §20.15
 	}
 	if req.Method == sip.INVITE && req.Contact() == nil {
-		return bad("INVITE without Contact") // §8.1.1.8
+		return badRequest("INVITE without Contact") // §8.1.1.8
 	}
 	return 0, ""
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// B2.11: what is wrong in ways of RFC 4475, and how it is answered; 0 means that nothing answers, since sipgo can't even read it.
-var bad = []struct {
+// B2.11: what is wrong in ways of RFC 4475, and how it is answered; 0 means that nothing answers, since it is no SIP message.
+var bads = []struct {
 	name    string
 	changes []string
 	code    int
@@ -19,17 +19,17 @@ var bad = []struct {
 	{"unknown scheme (§3.3.2)", []string{"first=OPTIONS nobodyKnowsThisScheme:totallyopaquecontent SIP/2.0"}, 416},
 	{"known, but not for SIP (§3.3.3)", []string{"first=OPTIONS http://guest.example SIP/2.0"}, 416},
 	{"tel", []string{"first=OPTIONS tel:+8613800000001 SIP/2.0"}, 200},
-	{"R-URI in brackets (§3.1.2.7)", []string{"first=OPTIONS <sip:b@guest.example> SIP/2.0"}, 0},
-	{"R-URI with a blank (§3.1.2.8)", []string{"first=OPTIONS sip:b@guest.example; lr SIP/2.0"}, 0},
+	{"R-URI in brackets (§3.1.2.7)", []string{"first=OPTIONS <sip:b@guest.example> SIP/2.0"}, 400},
+	{"R-URI with a blank (§3.1.2.8)", []string{"first=OPTIONS sip:b@guest.example; lr SIP/2.0"}, 400},
 	{"R-URI with header fields (§3.1.2.11)", []string{"first=OPTIONS sip:b@guest.example?Route=%3Csip:x%3E SIP/2.0"}, 400},
 	{"R-URI without host", []string{"first=OPTIONS sip: SIP/2.0"}, 400},
 	{"R-URI with a user and no host", []string{"first=OPTIONS sip:b@ SIP/2.0"}, 400},
 	{"method differs (§3.1.2.17)", []string{"CSeq: 1 INVITE"}, 400},
-	{"method unknown and different (§3.1.2.18)", []string{"first=NEWMETHOD sip:b@guest.example SIP/2.0"}, 400},
+	{"method unknown and different (§3.1.2.18)", []string{"first=NEWMETHOD sip:b@guest.example SIP/2.0"}, 501},
 	{"wide CSeq", []string{"CSeq: 1   OPTIONS"}, 200},
-	{"CSeq 2^31 (§3.1.2.4)", []string{"CSeq: 2147483648 OPTIONS"}, 0},
+	{"CSeq 2^31 (§3.1.2.4)", []string{"CSeq: 2147483648 OPTIONS"}, 400},
 	{"CSeq just below", []string{"CSeq: 2147483647 OPTIONS"}, 200},
-	{"negative CSeq", []string{"CSeq: -1 OPTIONS"}, 0},
+	{"negative CSeq", []string{"CSeq: -1 OPTIONS"}, 400},
 	{"no Via", []string{"-Via"}, 400},
 	{"no From", []string{"-From"}, 400},
 	{"no To", []string{"-To"}, 400},
@@ -45,23 +45,23 @@ var bad = []struct {
 	{"two Max-Forwards (§3.3.8)", []string{"+Max-Forwards: 5"}, 400},
 	{"From without tag", []string{"From: <sip:a@cc.com>"}, 400},
 	{"From with an empty tag", []string{"From: <sip:a@cc.com>;tag="}, 400},
-	{"From that never ends (§3.1.2.6)", []string{`From: "a <sip:a@cc.com>;tag=1`}, 0},
+	{"From that never ends (§3.1.2.6)", []string{`From: "a <sip:a@cc.com>;tag=1`}, 400},
 	{"branch that is a cookie only", []string{"Via: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK;rport"}, 400},
 	{"branch of RFC 2543", []string{"Via: SIP/2.0/UDP 127.0.0.1;branch=old;rport"}, 200},
 	{"no branch (§3.4.1)", []string{"Via: SIP/2.0/UDP 127.0.0.1;rport"}, 200},
 	{"Max-Forwards 300", []string{"Max-Forwards: 300"}, 400},
 	{"Max-Forwards 0 (§3.3.11)", []string{"Max-Forwards: 0"}, 200},
-	{"Max-Forwards -1", []string{"Max-Forwards: -1"}, 0},
-	{"Content-Length -1 (§3.1.2.3)", []string{"Content-Length: -1"}, 0},
-	{"Content-Length too large (§3.1.2.2)", []string{"Content-Length: 99", "Content-Type: text/plain", "body=hi"}, 0},
+	{"Max-Forwards -1", []string{"Max-Forwards: -1"}, 400},
+	{"Content-Length -1 (§3.1.2.3)", []string{"Content-Length: -1"}, 400},
+	{"Content-Length too large (§3.1.2.2)", []string{"Content-Length: 99", "Content-Type: text/plain", "body=hi"}, 400},
 	{"Content-Length too small", []string{"Content-Length: 1", "Content-Type: text/plain", "body=hi"}, 200},
 	{"body of no type", []string{"Content-Length: 2", "body=hi"}, 400},
 	{"INVITE without Contact", []string{"first=INVITE sip:b@guest.example SIP/2.0", "CSeq: 1 INVITE"}, 400},
 	{"compact forms", []string{"-From", "+f: <sip:a@cc.com>;tag=1", "-To", "+t: <sip:b@guest.example>", "-Content-Length", "+l: 0"}, 200},
 	{"folded", []string{"To: <sip:b@guest.example>\r\n ;x=y"}, 200},
 	{"no message", []string{"first=hello"}, 0},
-	{"a line without colon", []string{"+nonsense"}, 0},
-	{"NUL", []string{"+Subject: a\x00b"}, 200},
+	{"a line without colon", []string{"+nonsense"}, 400},
+	{"NUL", []string{"+Subject: a\x00b"}, 400},
 }
 
 // B2.11: each is answered as it should be, over both transports, and none stops what comes after it.
@@ -71,7 +71,7 @@ func TestBadMessages(t *testing.T) {
 			t.Parallel()
 			p := newPeer(t, true)
 			e := listen(t, func(tx *Transaction) { _ = tx.Respond(200, "") })
-			for i, c := range bad {
+			for i, c := range bads {
 				if network == "tcp" && strings.Contains(c.name, "too ") {
 					continue // the length says where the next message begins
 				}
@@ -163,7 +163,7 @@ func TestFits(t *testing.T) {
 func FuzzCheck(f *testing.F) {
 	p := &peer{addr: "127.0.0.1:5060"}
 	req, _ := NewRequest(sip.OPTIONS, "sip:a@cc.com", "sip:b@guest.example", "sip:a@cc.com")
-	for _, c := range bad {
+	for _, c := range bads {
 		f.Add(p.options("x", c.changes...))
 	}
 	f.Add(answer(p.options("x"), "200 OK"))

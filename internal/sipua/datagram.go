@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -61,12 +62,10 @@ func (s *socket) read() {
 			}
 			continue // an ICMP error of something sent before
 		}
-		props := sip.TransportReadProps{Transport: "UDP", LocalAddr: s.conn.LocalAddr(), RemoteAddr: net.UDPAddrFromAddrPort(from)}
-		data, err := e.filter(props, buf[:n])
-		if err != nil || len(bytes.Trim(data, "\r\n\x00")) == 0 {
-			continue // also a keep-alive (RFC 5626 §3.5.1 has none for UDP, but they come)
+		if len(bytes.Trim(buf[:n], "\r\n\x00")) == 0 {
+			continue // a keep-alive (RFC 5626 §3.5.1 has none for UDP, but they come)
 		}
-		e.take(data, "UDP", from, &way{s, from})
+		e.take(buf[:n], "UDP", from, &way{s, from}, time.Now())
 	}
 }
 
@@ -99,16 +98,19 @@ func (w *way) WriteMsg(m sip.Message) error {
 	defer texts.Put(text)
 	text.Reset()
 	m.StringWrite(text)
-	var err error
-	if udp, ok := w.conn.(*net.UDPConn); ok {
-		_, err = udp.WriteToUDPAddrPort(text.Bytes(), w.to)
-	} else {
-		_, err = w.conn.WriteTo(text.Bytes(), net.UDPAddrFromAddrPort(w.to))
-	}
-	if err != nil {
+	if err := w.send(text.Bytes(), w.to); err != nil {
 		return fmt.Errorf("send to udp %s: %w", w.to, err)
 	}
 	return nil
+}
+
+func (s *socket) send(b []byte, to netip.AddrPort) (err error) {
+	if udp, ok := s.conn.(*net.UDPConn); ok {
+		_, err = udp.WriteToUDPAddrPort(b, to)
+	} else {
+		_, err = s.conn.WriteTo(b, net.UDPAddrFromAddrPort(to))
+	}
+	return err
 }
 
 // LocalAddr, Ref, TryClose and Close make it a sip.Connection.

@@ -1,6 +1,6 @@
 // Package sipua is the SIP wire: transports (UDP, TCP, TLS, WebSocket; RFC 3261 §18, RFC 3581, RFC 5626 §4.4.1, RFC 5922,
-// RFC 5923, RFC 7118), the next hop (RFC 3263), transactions, digest and a strict check of what arrives (RFC 3261 §8, §17, §22;
-// RFC 8760).
+// RFC 5923, RFC 7118), the next hop (RFC 3263), transactions, digest, a strict check of what arrives (RFC 3261 §7, §8, §17, §18,
+// §20, §22, §25; RFC 8760) and admission control under overload (RFC 7339).
 //
 // It owns sockets, connections and which transaction a message belongs to; sipgo's state machines drive those. It knows nothing of
 // dialogs, which are b2bua's, nor of what a request is for. At its border stand sipgo's message types. See docs/decisions/0006.
@@ -77,6 +77,11 @@ type Endpoint struct {
 	table        table
 	dialing      singleflight.Group // of streams
 
+	letters    sync.Pool // of *letter
+	places     places
+	load       load
+	neighbours neighbours
+
 	mu      sync.Mutex // guards what follows; running grows under it and not after closed
 	names   map[string][]net.IP
 	sockets []*socket
@@ -104,7 +109,7 @@ func Listen(opt Options) (*Endpoint, error) {
 	}
 	e := &Endpoint{
 		log: opt.Log, parser: newParser(), agent: opt.UserAgent, tls: opt.TLS, keepAlive: opt.KeepAlive, listenPacket: opt.ListenPacket,
-		table: newTable(), streams: map[*link]struct{}{}, known: map[streamKey]*link{},
+		table: newTable(), letters: sync.Pool{New: func() any { return new(letter) }}, streams: map[*link]struct{}{}, known: map[streamKey]*link{},
 	}
 	e.resolver.server = opt.DNS
 	e.stopped, e.stop = context.WithCancel(context.Background())
@@ -135,10 +140,11 @@ func (e *Endpoint) bind(listen string) error {
 	default:
 		return errors.New("the network must be udp, tcp, tls, ws or wss, as in udp:127.0.0.1:5080")
 	}
-	ln, err := net.Listen("tcp", hostport)
+	tcp, err := net.Listen("tcp", hostport)
 	if err != nil {
 		return err
 	}
+	ln := &door{tcp, &e.places}
 	e.addrs = append(e.addrs, Addr{network, ln.Addr().String()})
 	e.listeners = append(e.listeners, ln)
 	e.running.Go(func() { // ends when Close closes the listener
@@ -178,11 +184,17 @@ func (e *Endpoint) Addrs() []Addr { return e.addrs }
 // own; for an INVITE it must not return before a final response was sent.
 func (e *Endpoint) Handle(h func(*Transaction)) { e.handler.Store(&h) }
 
-// serve is called by sipgo on a fresh goroutine for each request that isn't a retransmission.
-func (e *Endpoint) serve(req *sip.Request, tx *sip.ServerTx) {
+// serve runs on a fresh goroutine for each request that isn't a retransmission; number is the one that admit gave it.
+func (e *Endpoint) serve(req *sip.Request, tx *sip.ServerTx, came time.Time, number uint32) {
 	defer tx.TerminateGracefully()
 	t := &Transaction{Request: req, Tag: req.Laddr.Hostname, tx: tx, endpoint: e}
-	// A panic here would end the process, since the goroutine is sipgo's.
+	now := time.Now()
+	e.load.noteWait(number, now.Sub(came), now)
+	if req.Method != sip.INVITE {
+		e.load.hold(1)
+		defer e.load.hold(-1)
+	}
+	// A panic here would end the process, since nobody waits for the goroutine.
 	defer func() {
 		if p := recover(); p != nil {
 			e.log.Error("sip handler panicked", "method", req.Method, "panic", p, "stack", string(debug.Stack()))
@@ -206,14 +218,6 @@ func (e *Endpoint) serve(req *sip.Request, tx *sip.ServerTx) {
 		return
 	}
 	(*h)(t)
-}
-
-// filter sees all that comes in, and lets nothing through once Close has begun.
-func (e *Endpoint) filter(_ sip.TransportReadProps, data []byte) ([]byte, error) {
-	if e.closed.Load() {
-		return nil, errClosed
-	}
-	return data, nil
 }
 
 // Close stops the listeners, drops all transactions and closes all connections; none is open when it returns. It is idempotent.
@@ -249,9 +253,8 @@ func (e *Endpoint) Close() error {
 // choose gives an INVITE that opens a dialog its To tag, so that all responses have the same one, sipgo's own
 // 487 for a CANCEL included (RFC 3261 §8.2.6.2). Once a transaction has the request, nobody may change it.
 // Laddr is for requests that are sent; in this one it tells what was chosen.
-func choose(m sip.Message) {
-	req, ok := m.(*sip.Request)
-	if !ok || req.Method != sip.INVITE || req.To() == nil || req.To().Params.GetOr("tag", "") != "" {
+func choose(req *sip.Request) {
+	if req.Method != sip.INVITE || req.To() == nil || req.To().Params.GetOr("tag", "") != "" {
 		return
 	}
 	req.Laddr.Hostname = NewToken()

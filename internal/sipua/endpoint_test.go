@@ -52,8 +52,8 @@ func TestResponseThatDoesNotFit(t *testing.T) {
 	e := listen(t, nil)
 	go func() {
 		a := <-p.in
-		a.reply(strings.Replace(answer(a.text, "183 Soon"), "To: ", "X: ", 1))
-		a.reply(strings.Replace(answer(a.text, "200 OK"), "To: ", "X: ", 1))
+		a.reply(strings.Replace(answer(a.text, "183 Soon"), ";tag=", ";tag=x", 1))
+		a.reply(strings.Replace(answer(a.text, "200 OK"), ";tag=", ";tag=x", 1))
 	}()
 	if res, err := e.Do(bounded(t), request(t, p, "")); !errors.Is(err, ErrMisfit) || res != nil {
 		t.Errorf("Do = %v, %v", res, err)
@@ -157,8 +157,8 @@ func TestResponseFindsItsWay(t *testing.T) {
 		t.Errorf("Via = %q", v)
 	}
 	// Without rport the port is the Via's.
-	p.send("udp", e, p.options("no rport", "Via: SIP/2.0/UDP "+other.addr+";branch=z9hG4bKn"))
-	if a := other.fresh(); get(a.text, "Call-ID") != "no rport" {
+	p.send("udp", e, p.options("no-rport", "Via: SIP/2.0/UDP "+other.addr+";branch=z9hG4bKn"))
+	if a := other.fresh(); get(a.text, "Call-ID") != "no-rport" {
 		t.Errorf("%s", a.text)
 	}
 	// All Vias are returned in their order.

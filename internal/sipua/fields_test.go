@@ -43,3 +43,46 @@ l: 0
 		}
 	}
 }
+
+// What is read from a field can be written and read again, and says the same; what setParam sets is what is read.
+func FuzzFields(f *testing.F) {
+	for _, s := range []string{
+		"SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1;rport", `SIP / 2.0 / TCP [2001:db8::1] : 99 ; x="a,b;c\"d" ;received=2001:db8::2`, "SIP/2.0/UDP h;oc;oc-algo=\"loss,rate\"",
+		`"a \"<sip:x>" <sip:a@cc.com;x=y?z=1>;x=";tag=evil";tag=good`, "sip:a@cc.com;tag=1", `Ä B <tel:+1> ; tag = 2`, "<sip:[2001:db8:::192.0.2.1]>", "0009 \t INVITE", "*",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, name := range []string{"via", "from", "to", "cseq"} {
+			h := parseField(name, []byte(text))
+			if h == nil || !clean([]byte(text)) {
+				continue
+			}
+			again := parseField(name, []byte(h.Value()))
+			if again == nil {
+				if strings.Contains(text, "%") || strings.Contains(text, "[") || strings.Contains(text, "//") {
+					continue // sipgo writes such URIs in a way of its own
+				}
+				t.Errorf("%s: %q is written as %q, which can't be read", name, text, h.Value())
+				continue
+			}
+			var a, b string
+			switch h := h.(type) {
+			case *sip.FromHeader:
+				a, b = h.Params.GetOr("tag", ""), again.(*sip.FromHeader).Params.GetOr("tag", "")
+			case *sip.ViaHeader:
+				a, b = h.Params.GetOr("branch", ""), again.(*sip.ViaHeader).Params.GetOr("branch", "")
+				if v, ok := readVia([]byte(setParam(text, "rport", "4711"))); !ok {
+					t.Errorf("with rport %q is %q", text, setParam(text, "rport", "4711"))
+				} else if port, _ := v.param("rport"); string(port) != "4711" {
+					t.Errorf("rport of %q = %q", setParam(text, "rport", "4711"), port)
+				}
+			case *sip.CSeqHeader:
+				a, b = h.Value(), again.Value()
+			}
+			if a != b {
+				t.Errorf("%s: %q says %q, and written again %q says %q", name, text, a, h.Value(), b)
+			}
+		}
+	})
+}

@@ -19,14 +19,11 @@ import (
 
 // Times and bounds of connections.
 const (
-	dialTime    = 5 * time.Second        // to be connected, handshakes included
-	stagger     = 250 * time.Millisecond // before the next address is tried beside (RFC 8305 §5, unverified)
-	wholeTime   = 30 * time.Second       // for a message that has begun to be whole
-	writeTime   = 10 * time.Second       // a peer that doesn't read is gone
-	pongTime    = 10 * time.Second       // RFC 5626 §4.4.1
-	maxAccepted = 10000                  // connections that others opened
-	maxLength   = 65535                  // bytes of a message
-	maxAliases  = 8                      // addresses by which a connection is known beside its own
+	dialTime   = 5 * time.Second        // to be connected, handshakes included
+	stagger    = 250 * time.Millisecond // before the next address is tried beside (RFC 8305 §5, unverified)
+	writeTime  = 10 * time.Second       // a peer that doesn't read is gone
+	pongTime   = 10 * time.Second       // RFC 5626 §4.4.1
+	maxAliases = 8                      // addresses by which a connection is known beside its own
 )
 
 var errTooLong = errors.New("message too long")
@@ -46,6 +43,7 @@ type link struct {
 
 	ponged  atomic.Bool // the peer answers keep-alives
 	waiting atomic.Bool // for a pong
+	known   bool        // it had a message; the reader's
 	timer   *time.Timer // next keep-alive; guarded by Endpoint.mu
 	keys    []streamKey // guarded by Endpoint.mu
 }
@@ -61,7 +59,7 @@ func (s *link) WriteMsg(m sip.Message) error {
 	text.Reset()
 	m.StringWrite(text)
 	if err := s.put(text.Bytes()); err != nil {
-		s.end()
+		s.shut() // its reader ends it; the transaction that writes here is locked, and end would wait for it
 		return fmt.Errorf("send to %s %s: %w", s.network, s.remote, err)
 	}
 	return nil
@@ -98,15 +96,10 @@ func (e *Endpoint) newStream(s *link) error {
 	s.endpoint = e
 	s.remote = remoteOf(s.conn)
 	e.mu.Lock()
-	switch {
-	case e.closed.Load():
+	if e.closed.Load() {
 		e.mu.Unlock()
 		s.shut()
 		return errClosed
-	case s.domain == "" && len(e.streams) >= maxAccepted:
-		e.mu.Unlock()
-		s.shut()
-		return errors.New("too many connections")
 	}
 	e.streams[s] = struct{}{}
 	e.learn(s, s.remote.String())
@@ -280,27 +273,51 @@ func (s *link) write(b []byte) error {
 	return err
 }
 
+// spoke notes that a message has come. It reports false where the connection should end: whoever that is, it doesn't speak SIP.
+func (s *link) spoke(sip bool) bool {
+	if sip && !s.known {
+		s.known = true
+		if p := placeOf(s.conn); p != nil {
+			p.proven(false)
+		}
+	}
+	return s.known
+}
+
+// limit is when something more must have come: the rest of what begun then, or, if waiting for nothing, whatever peers of others' making
+// say next. Connections of our own making are watched by keep-alives.
+func (s *link) limit(begun time.Time, within bool) time.Time {
+	switch {
+	case within || !s.known && s.domain == "":
+		return begun.Add(messageTime)
+	case s.domain == "":
+		return time.Now().Add(idleTime)
+	}
+	return time.Time{}
+}
+
 // serve reads messages until the connection ends.
 func (s *link) serve() {
 	defer s.end()
 	e := s.endpoint
-	props := sip.TransportReadProps{Transport: sip.NetworkToUpper(s.network), LocalAddr: s.conn.LocalAddr(), RemoteAddr: s.conn.RemoteAddr()}
 	chunk := make([]byte, 16<<10)
-	var pending []byte // of a message that isn't whole
-	var due time.Time  // when it must be
-	fine := false      // a message has come
+	var pending []byte  // of a message that isn't whole
+	begun := time.Now() // when that began; before the first one, when the connection did
 	for {
+		if s.conn.SetReadDeadline(s.limit(begun, len(pending) > 0)) != nil {
+			return
+		}
 		n, err := s.conn.Read(chunk)
 		if err != nil {
 			return
 		}
-		view, err := e.filter(props, chunk[:n])
-		if err != nil {
-			return
-		}
+		came := time.Now()
+		view := chunk[:n]
 		if len(pending) > 0 {
 			pending = append(pending, view...)
 			view = pending
+		} else if s.known || s.domain != "" {
+			begun = came
 		}
 		for whole := true; whole; {
 			pings, start, end, err := border(view)
@@ -314,27 +331,38 @@ func (s *link) serve() {
 			}
 			if err != nil {
 				e.log.Info("sip connection given up", "network", s.network, "source", s.remote.String(), "error", err)
+				s.refuse(view[start:], err)
 				return
 			}
 			if whole = end > 0; whole {
-				if fine = e.take(view[start:end], props.Transport, s.remote, s) || fine; !fine {
-					return // whoever that is, it doesn't speak SIP
+				if !s.spoke(e.take(view[start:end], sip.NetworkToUpper(s.network), s.remote, s, came)) {
+					return
 				}
-				start, due = end, time.Time{}
+				start, begun = end, came
 			}
 			view = view[start:]
 		}
-		pending = append(pending[:0], view...)
-		switch {
-		case len(pending) == 0:
-			pending, due = nil, time.Time{}
-		case due.IsZero():
-			due = time.Now().Add(wholeTime)
-		}
-		if s.conn.SetReadDeadline(due) != nil {
-			return
+		if pending = append(pending[:0], view...); len(pending) == 0 {
+			pending = nil // a quiet connection holds nothing
 		}
 	}
+}
+
+// refuse says why the connection is going to be closed, if that can be said (RFC 4475 §3.1.2.3, §3.3.9).
+func (s *link) refuse(data []byte, reason error) {
+	var l letter
+	if !l.cut(data) || !l.asks() {
+		return
+	}
+	code, why := l.check(false)
+	switch {
+	case reason == errTooLong && code == 0:
+		code, why = 513, "Message Too Large" // RFC 3261 §21.5.8
+	case l.get(kindContentLength) == nil:
+		code, why = badRequest("no Content-Length") // §18.3
+	}
+	text, _ := l.refusal(code, why, s.endpoint.agent, s.remote, nil)
+	_ = s.put(text)
 }
 
 // border finds the first message of a stream: how many keep-alives come before it (RFC 5626 §3.5.1: double line ends; a single one
@@ -355,7 +383,7 @@ func border(b []byte) (pings, start, end int, err error) {
 	rest := b[start:]
 	head := bytes.Index(rest, []byte("\r\n\r\n"))
 	if head < 0 {
-		if len(rest) > maxLength {
+		if len(rest) > maxMessage {
 			return pings, start, 0, errTooLong
 		}
 		return pings, start, 0, nil
@@ -364,7 +392,7 @@ func border(b []byte) (pings, start, end int, err error) {
 	switch {
 	case err != nil:
 		return pings, start, 0, err
-	case head+4+length > maxLength:
+	case head+4+length > maxMessage:
 		return pings, start, 0, errTooLong
 	case len(rest) < head+4+length:
 		return pings, start, 0, nil
@@ -374,30 +402,29 @@ func border(b []byte) (pings, start, end int, err error) {
 
 var errNoLength = errors.New("no Content-Length, or no single one, on a stream")
 
-// contentLength reads the field from a head; it must be there on a stream (RFC 3261 §20.14), and two that differ would let one message
+// contentLength reads the field from a head; it must be there on a stream (RFC 3261 §20.14), and once, since two would let one message
 // hide in another.
 func contentLength(head []byte) (int, error) {
-	length := -1
-	for len(head) > 0 {
-		line, rest, _ := bytes.Cut(head, []byte("\r\n"))
-		for len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') { // folded (§7.3.1)
-			var more []byte
-			more, rest, _ = bytes.Cut(rest, []byte("\r\n"))
-			line = append(append(bytes.Clone(line), ' '), more...)
-		}
-		head = rest
-		name, value, _ := bytes.Cut(line, []byte(":"))
-		name = bytes.TrimRight(name, " \t")
-		if !bytes.EqualFold(name, []byte("Content-Length")) && !bytes.EqualFold(name, []byte("l")) {
+	length, said := 0, 0
+	_, rest, _ := nextLine(head)
+	for len(rest) > 0 {
+		var line []byte
+		line, rest, _ = nextLine(rest)
+		name, value, has := bytes.Cut(line, []byte(":"))
+		if !has || blank(line[0]) || kindOf(bytes.TrimRight(name, " \t")) != kindContentLength {
 			continue
 		}
-		n, err := strconv.ParseUint(string(bytes.TrimSpace(value)), 10, 31)
-		if err != nil || length >= 0 && length != int(n) {
+		for len(rest) > 0 && blank(rest[0]) { // folded (§7.3.1)
+			line, rest, _ = nextLine(rest)
+			value = append(append(bytes.Clone(value), ' '), line...)
+		}
+		n, ok := number(trim(value), 1<<30)
+		if !ok {
 			return 0, errNoLength
 		}
-		length = int(n)
+		length, said = int(n), said+1
 	}
-	if length < 0 {
+	if said != 1 {
 		return 0, errNoLength
 	}
 	return length, nil

@@ -73,6 +73,9 @@ func (o *Outgoing) over(s *link, req *sip.Request) error {
 }
 
 func (o *Outgoing) began(t target, req *sip.Request, conn sip.Connection) error {
+	if !o.endpoint.neighbours.allows(req.Destination(), req, time.Now()) {
+		return ErrOverload
+	}
 	tx, err := o.endpoint.table.ask(req, conn)
 	if err != nil {
 		return err
@@ -100,6 +103,9 @@ func (o *Outgoing) next(ctx context.Context, unsent func() *sip.Request) (err er
 		err = errors.Join(err, terr)
 		if ctx.Err() != nil {
 			return err
+		}
+		if errors.Is(terr, ErrOverload) {
+			continue // it lives, and what it must take goes to it
 		}
 		for _, t := range tried[:len(tried)-len(rest)] {
 			o.endpoint.shunned.add(t, silentFor)
@@ -381,7 +387,8 @@ func (e *Endpoint) via(req *sip.Request, t target, host string, port int, alias 
 	}
 	req.SetBody(req.Body()) // RFC 3261 §20.14: writes Content-Length
 	params := sip.NewParams()
-	params.Add("branch", "z9hG4bK"+NewToken())
+	params.Add("branch", e.neighbours.mark(t.addr.String())+NewToken())
+	ask(&params)
 	if alias && (t.network == "tcp" || t.network == "tls") {
 		params.Add("alias", "") // RFC 5923 §5 (unverified): requests to our listener may come over this connection
 	}

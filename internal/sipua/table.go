@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -137,31 +138,7 @@ func (b *table) close() {
 	}
 }
 
-// take reads a message and gives it to its transaction; back is where its answers go. It is called by the readers and
-// doesn't wait. false: it could not be read.
-func (e *Endpoint) take(data []byte, network string, from netip.AddrPort, back sip.Connection) bool {
-	m, err := e.parser.ParseSIP(data)
-	if err != nil {
-		e.log.Debug("sip message not understood", "network", network, "source", from.String(), "error", err)
-		return false
-	}
-	m.SetTransport(network)
-	m.SetSource(from.String())
-	if s, ok := back.(*link); ok {
-		e.learnWay(s, m)
-	}
-	switch m := m.(type) {
-	case *sip.Request:
-		e.takeRequest(m, from, back)
-	case *sip.Response:
-		if tx := e.table.client(m); tx != nil {
-			go tx.Receive(m) // ends when it is taken, or with the transaction
-		}
-	}
-	return true
-}
-
-func (e *Endpoint) takeRequest(req *sip.Request, from netip.AddrPort, back sip.Connection) {
+func (e *Endpoint) takeRequest(req *sip.Request, from netip.AddrPort, back sip.Connection, came time.Time, number uint32) {
 	back = found(req, from, back)
 	choose(req)
 	if s, ok := back.(*link); ok {
@@ -186,7 +163,7 @@ func (e *Endpoint) takeRequest(req *sip.Request, from netip.AddrPort, back sip.C
 			go func() { _ = back.WriteMsg(sip.NewResponseFromRequest(req, 400, "Bad Request", nil)) }()
 		}
 	case fresh:
-		go e.serve(req, tx)
+		go e.serve(req, tx, came, number)
 	case tx != nil:
 		go func() { _ = tx.Receive(req) }()
 	}

@@ -31,6 +31,9 @@ func (t *Transaction) Response(code int, reason string) *sip.Response {
 	}
 	res := sip.NewResponseFromRequest(t.Request, code, reason, nil)
 	res.SipVersion = "SIP/2.0" // sipgo repeats the request's, also in a 505
+	if t.endpoint != nil {
+		t.endpoint.tell(res)
+	}
 	if t.endpoint != nil && t.endpoint.agent != "" && code > 100 {
 		res.AppendHeader(sip.NewHeader("Server", t.endpoint.agent))
 	}

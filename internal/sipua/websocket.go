@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/emiago/sipgo/sip"
@@ -23,7 +24,7 @@ const subprotocol = "sip"
 // acceptWS serves a listener of WebSockets until it is closed.
 func (e *Endpoint) acceptWS(ln net.Listener, network string) error {
 	server := &http.Server{
-		ReadHeaderTimeout: dialTime, MaxHeaderBytes: 16 << 10, ErrorLog: log.New(io.Discard, "", 0),
+		ReadHeaderTimeout: dialTime, IdleTimeout: dialTime, MaxHeaderBytes: 16 << 10, ErrorLog: log.New(io.Discard, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		Handler:     http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { e.upgrade(w, r, network) }),
 	}
@@ -69,7 +70,7 @@ func (e *Endpoint) upgrade(w http.ResponseWriter, r *http.Request, network strin
 // overWS makes a connection of a WebSocket: each message of it is one of SIP (RFC 7118 §5, unverified).
 func (e *Endpoint) overWS(ws *websocket.Conn, network string, conn net.Conn) *link {
 	s := &link{endpoint: e, network: network, conn: conn, shut: func() { _ = ws.CloseNow() }}
-	ws.SetReadLimit(maxLength)
+	ws.SetReadLimit(maxMessage)
 	s.put = func(b []byte) error {
 		ctx, cancel := context.WithTimeout(e.stopped, writeTime)
 		defer cancel()
@@ -77,14 +78,22 @@ func (e *Endpoint) overWS(ws *websocket.Conn, network string, conn net.Conn) *li
 	}
 	s.read = func() {
 		defer s.end()
-		props := sip.TransportReadProps{Transport: sip.NetworkToUpper(network), LocalAddr: conn.LocalAddr(), RemoteAddr: conn.RemoteAddr()}
-		fine := false
+		over := time.AfterFunc(messageTime, s.end) // a deadline that can be moved
+		defer over.Stop()
+		begun := time.Now()
 		for {
-			_, raw, err := ws.Read(e.stopped)
+			if limit := s.limit(begun, false); !limit.IsZero() {
+				over.Reset(time.Until(limit))
+			} else {
+				over.Stop()
+			}
+			_, r, err := ws.Reader(e.stopped)
 			if err != nil {
 				return
 			}
-			data, err := e.filter(props, raw)
+			came := time.Now()
+			over.Reset(messageTime)
+			data, err := io.ReadAll(r)
 			if err != nil {
 				return
 			}
@@ -96,10 +105,8 @@ func (e *Endpoint) overWS(ws *websocket.Conn, network string, conn net.Conn) *li
 				}
 			case len(bytes.Trim(data, "\r\n")) == 0:
 				s.pong()
-			default:
-				if fine = e.take(data, props.Transport, s.remote, s) || fine; !fine {
-					return
-				}
+			case !s.spoke(e.take(data, sip.NetworkToUpper(network), s.remote, s, came)):
+				return
 			}
 		}
 	}
