@@ -405,11 +405,12 @@ func TestOffersDoNotCross(t *testing.T) {
 func TestReinviteGoesThrough(t *testing.T) {
 	t.Parallel()
 	bridged(t, func(t *testing.T, x *crossroads) {
-		c := x.stand("call")
-		for _, d := range []*talk{c.a, c.b} {
-			there := x.w
-			if d == c.b {
-				there = x.a
+		// A call for each direction: a re-INVITE right behind the 487 of the other side's may rightly get 491.
+		for _, side := range []string{"a", "b"} {
+			c := x.stand("call-" + side)
+			d, there := c.a, x.w
+			if side == "b" {
+				d, there = c.b, x.a
 			}
 			hold := offer1 + "a=sendonly\r\n"
 			d.send("INVITE", hold, "X-Any: re")
@@ -470,8 +471,8 @@ func TestReinviteGoesThrough(t *testing.T) {
 			d.acknowledge(no)
 			x.a.forget()
 			x.w.forget()
+			c.end()
 		}
-		c.end()
 	})
 }
 
