@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Limits of one message.
@@ -29,6 +30,7 @@ type letter struct {
 	again                   []byte // storage of a letter that was written again
 	odd                     bool   // must be written again
 	number                  uint32 // of a request that was let in
+	came                    time.Time
 }
 
 // field is one header field line, unfolded.
