@@ -173,6 +173,9 @@ func (l *letter) start(line []byte) bool {
 			return false
 		}
 		l.version, l.status = version, int(n)
+		if !bytes.HasPrefix(line, []byte("SIP/")) { // §7.1: in any case; sipgo knows one
+			l.first, l.odd = append([]byte("SIP"), line[3:]...), true
+		}
 		return true
 	}
 	space := bytes.LastIndexByte(bytes.TrimRight(line, " "), ' ')
