@@ -19,15 +19,15 @@ import (
 func TestTortureMessagesAreAnswered(t *testing.T) {
 	t.Parallel()
 	want := map[string]int{
-		"rfc4475/wsinv": 481, "rfc4475/intmeth": 501, "rfc4475/esc01": 404, "rfc4475/escnull": 405, "rfc4475/esc02": 501, "rfc4475/lwsdisp": 404,
-		"rfc4475/longreq": 404, "rfc4475/dblreq": 405, "rfc4475/semiuri": 404, "rfc4475/transports": 404, "rfc4475/mpart01": 405,
+		"rfc4475/wsinv": 481, "rfc4475/intmeth": 501, "rfc4475/esc01": 404, "rfc4475/escnull": 403, "rfc4475/esc02": 501, "rfc4475/lwsdisp": 404,
+		"rfc4475/longreq": 404, "rfc4475/dblreq": 403, "rfc4475/semiuri": 404, "rfc4475/transports": 404, "rfc4475/mpart01": 415,
 		"rfc4475/badinv01": 400, "rfc4475/clerr": 400, "rfc4475/ncl": 400, "rfc4475/scalar02": 400, "rfc4475/quotbal": 400, "rfc4475/ltgtruri": 400,
 		"rfc4475/lwsruri": 400, "rfc4475/lwsstart": 400, "rfc4475/trws": 400, "rfc4475/escruri": 400, "rfc4475/baddate": 404, "rfc4475/regbadct": 400,
 		"rfc4475/badaspec": 400, "rfc4475/baddn": 400, "rfc4475/badvers": 505, "rfc4475/mismatch01": 400, "rfc4475/mismatch02": 501,
-		"rfc4475/badbranch": 400, "rfc4475/insuf": 400, "rfc4475/unkscm": 416, "rfc4475/novelsc": 416, "rfc4475/unksm2": 405, "rfc4475/bext01": 420,
-		"rfc4475/invut": 415, "rfc4475/regaut01": 405, "rfc4475/multi01": 400, "rfc4475/mcl01": 400, "rfc4475/zeromf": 404, "rfc4475/cparam01": 405,
-		"rfc4475/cparam02": 405, "rfc4475/regescrt": 405, "rfc4475/sdp01": 404, "rfc4475/inv2543": 400,
-		"rfc5118/ipv6-good": 405, "rfc5118/ipv6-bad": 400, "rfc5118/port-ambiguous": 405, "rfc5118/port-unambiguous": 405,
+		"rfc4475/badbranch": 400, "rfc4475/insuf": 400, "rfc4475/unkscm": 416, "rfc4475/novelsc": 416, "rfc4475/unksm2": 403, "rfc4475/bext01": 420,
+		"rfc4475/invut": 415, "rfc4475/regaut01": 403, "rfc4475/multi01": 400, "rfc4475/mcl01": 400, "rfc4475/zeromf": 404, "rfc4475/cparam01": 403,
+		"rfc4475/cparam02": 403, "rfc4475/regescrt": 403, "rfc4475/sdp01": 404, "rfc4475/inv2543": 400,
+		"rfc5118/ipv6-good": 403, "rfc5118/ipv6-bad": 400, "rfc5118/port-ambiguous": 403, "rfc5118/port-unambiguous": 403,
 		"rfc5118/via-received-param-with-delim": 481, "rfc5118/via-received-param-no-delim": 200, "rfc5118/ipv6-in-sdp": 404, "rfc5118/mult-ip-in-header": 481,
 		"rfc5118/mult-ip-in-sdp": 404, "rfc5118/ipv4-mapped-ipv6": 404, "rfc5118/ipv6-bug-abnf-3-colons": 404, "rfc5118/ipv6-correct-abnf-2-colons": 404,
 	}

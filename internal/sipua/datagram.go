@@ -28,6 +28,7 @@ func (e *Endpoint) openSocket(hostport string) (*socket, error) {
 	}
 	if udp, ok := conn.(*net.UDPConn); ok {
 		_ = udp.SetReadBuffer(4 << 20) // as far as net.core.rmem_max allows: a burst of calls must not be lost
+		stamp(udp)
 	}
 	s := &socket{endpoint: e, conn: conn}
 	s.local, _ = netip.ParseAddrPort(conn.LocalAddr().String())
@@ -50,9 +51,9 @@ func (e *Endpoint) openSocket(hostport string) (*socket, error) {
 
 func (s *socket) read() {
 	e := s.endpoint
-	buf := make([]byte, 65536)
+	buf, oob := make([]byte, 65536), make([]byte, stampSize)
 	for {
-		n, from, err := s.receive(buf)
+		n, from, came, err := s.receive(buf, oob)
 		if err != nil {
 			if e.closed.Load() || errors.Is(err, net.ErrClosed) {
 				if !e.closed.Load() {
@@ -65,22 +66,30 @@ func (s *socket) read() {
 		if len(bytes.Trim(buf[:n], "\r\n\x00")) == 0 {
 			continue // a keep-alive (RFC 5626 §3.5.1 has none for UDP, but they come)
 		}
-		e.take(buf[:n], "UDP", from, &way{s, from}, time.Now())
+		e.take(buf[:n], "UDP", from, &way{s, from}, came)
 	}
 }
 
-// receive reads a datagram. IPv4 addresses are IPv4, also where the socket is for both families.
-func (s *socket) receive(buf []byte) (int, netip.AddrPort, error) {
+// maxLate bounds how long a datagram may have waited; more is a clock that was set.
+const maxLate = 10 * time.Second
+
+// receive reads a datagram, and tells when it came. IPv4 addresses are IPv4, also where the socket is for both families.
+func (s *socket) receive(buf, oob []byte) (n int, from netip.AddrPort, came time.Time, err error) {
 	if udp, ok := s.conn.(*net.UDPConn); ok {
-		n, from, err := udp.ReadFromUDPAddrPort(buf)
-		return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), err
+		var more int
+		n, more, _, from, err = udp.ReadMsgUDPAddrPort(buf, oob)
+		came = time.Now()
+		if at := stamped(oob[:more]); !at.IsZero() {
+			came = came.Add(-min(max(came.Sub(at), 0), maxLate)) // the clocks differ: only this one is steady
+		}
+		return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), came, err
 	}
 	n, addr, err := s.conn.ReadFrom(buf)
 	if err != nil {
-		return 0, netip.AddrPort{}, err
+		return 0, netip.AddrPort{}, time.Time{}, err
 	}
-	from, err := netip.ParseAddrPort(addr.String())
-	return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), err
+	from, err = netip.ParseAddrPort(addr.String())
+	return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), time.Now(), err
 }
 
 // way is what a transaction over UDP writes to. It is never closed.

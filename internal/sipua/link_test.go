@@ -211,6 +211,40 @@ func TestNothingOutlivesClose(t *testing.T) {
 	}
 }
 
+// A transaction is locked while it writes; a write that fails must not wait for the transaction's end.
+func TestFailedWriteReturns(t *testing.T) {
+	t.Parallel()
+	e := listen(t, nil, "udp:127.0.0.1:0")
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	s := &link{network: "tcp", conn: ours, shut: func() { _ = ours.Close() }, put: func([]byte) error { return io.ErrClosedPipe }}
+	if err := e.newStream(s); err != nil {
+		t.Fatal(err)
+	}
+	m, err := newParser().ParseSIP([]byte((&peer{addr: "h"}).options("x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, _, err := e.table.server(m.(*sip.Request), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan error)
+	go func() { over <- tx.Respond(sip.NewResponseFromRequest(m.(*sip.Request), 200, "OK", nil)) }() // ends when it is answered
+	select {
+	case err := <-over:
+		if err == nil {
+			t.Error("it says that it has been sent")
+		}
+	case <-time.After(patience):
+		t.Fatal("it waits for itself")
+	}
+	if _, err := theirs.Read(make([]byte, 1)); err == nil {
+		t.Error("the connection is open")
+	}
+	s.end()
+}
+
 // Whatever a stream brings, framing takes what is whole and stays within its bounds, and cutting the bytes anywhere changes nothing.
 func FuzzBorder(f *testing.F) {
 	for _, seed := range []string{

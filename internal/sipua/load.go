@@ -13,7 +13,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// The control law of overload (B2.12, F64). What is measured is how long requests wait for a processor after they were read, how many wait,
+// The control law of overload (B2.12, F64). What is measured is how long requests wait for a processor after they came, how many wait,
 // and how many are begun in a second. Where even the luckiest request of an interval waited long, the queue stands: from then on, new work
 // that would wait longer than target is refused before sipgo sees it. A burst alone has lucky ones, so it is served.
 const (
@@ -110,7 +110,11 @@ func (d *load) admit(l *letter, now time.Time) *verdict {
 	} else {
 		d.asked++
 	}
-	if c == classKept || !d.shed(c, heeds) {
+	waited := time.Duration(0) // in the socket
+	if !l.came.IsZero() {
+		waited = now.Sub(l.came)
+	}
+	if c == classKept || !d.shed(c, heeds, waited) {
 		d.admitted[0][key] = struct{}{}
 		if !bytes.Equal(l.method, []byte("ACK")) && !bytes.Equal(l.method, []byte("CANCEL")) { // which may never begin
 			d.in++
@@ -126,8 +130,8 @@ func (d *load) admit(l *letter, now time.Time) *verdict {
 	return &verdict{retry: true}
 }
 
-// shed reports whether a request of a class is one too many.
-func (d *load) shed(c class, heeds bool) bool {
+// shed reports whether a request of a class that has waited for so long to be read is one too many.
+func (d *load) shed(c class, heeds bool, waited time.Duration) bool {
 	if d.serving >= maxServing {
 		return true
 	}
@@ -141,7 +145,7 @@ func (d *load) shed(c class, heeds bool) bool {
 	case c == classLow:
 		limit /= 2
 	}
-	return time.Duration(float64(d.waiting())/d.rate*float64(time.Second)) > limit
+	return waited+time.Duration(float64(d.waiting())/d.rate*float64(time.Second)) > limit
 }
 
 // waiting is how many were let in after the latest that began.

@@ -185,8 +185,12 @@ func TestWhoIsShed(t *testing.T) {
 			}
 		}
 	}
+	late := letterFor(t, ask1("INVITE", 2, ""))
+	if late.came = now.Add(-lawTarget); standing(time.Millisecond, now).admit(late, now) == nil {
+		t.Error("what has waited too long in the socket is let in")
+	}
 	d := standing(time.Minute, now)
-	if d.standing = false; d.shed(classNormal, false) {
+	if d.standing = false; d.shed(classNormal, false, time.Minute) {
 		t.Error("a queue that doesn't stand is shed")
 	}
 	d = &load{}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Limits of one message.
@@ -29,6 +30,7 @@ type letter struct {
 	again                   []byte // storage of a letter that was written again
 	odd                     bool   // must be written again
 	number                  uint32 // of a request that was let in
+	came                    time.Time
 }
 
 // field is one header field line, unfolded.
@@ -171,6 +173,9 @@ func (l *letter) start(line []byte) bool {
 			return false
 		}
 		l.version, l.status = version, int(n)
+		if !bytes.HasPrefix(line, []byte("SIP/")) { // §7.1: in any case; sipgo knows one
+			l.first, l.odd = append([]byte("SIP"), line[3:]...), true
+		}
 		return true
 	}
 	space := bytes.LastIndexByte(bytes.TrimRight(line, " "), ' ')

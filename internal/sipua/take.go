@@ -22,7 +22,8 @@ func (e *Endpoint) take(data []byte, network string, from netip.AddrPort, back s
 	if e.closed.Load() || !l.cut(data) {
 		return false
 	}
-	on, answer, port := e.screen(l, data, from, network != "TCP" && network != "TLS", came)
+	l.came = came
+	on, answer, port := e.screen(l, data, from, network != "TCP" && network != "TLS", time.Now())
 	if answer != nil {
 		reply(back, answer, port)
 	}
