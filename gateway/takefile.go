@@ -181,8 +181,13 @@ func (c *incomingFile) describe() (own []byte, err error) {
 func (c *incomingFile) Take(ctx context.Context) error {
 	defer c.ch.abandon()
 	if err := c.ch.join(ctx, c.role); err != nil {
+		_ = c.ch.session.Close()
 		c.taker.leave()
-		return err
+		end := <-c.taker.done // the file, or a part of it, may have come and its connection gone before anybody looked
+		if end == nil {
+			return nil
+		}
+		return errors.Join(end, err)
 	}
 	select {
 	case err := <-c.taker.done:
