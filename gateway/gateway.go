@@ -68,6 +68,7 @@ type Gateway struct {
 	stop    context.CancelFunc // ends what Run runs in the background
 	ctx     context.Context
 	core    netip.Addr // of sip-core
+	begin   sync.Mutex // held where something begins, and where stop says that nothing does any more
 	running sync.WaitGroup
 	once    sync.Once
 	over    chan struct{} // closed when Shutdown is through
@@ -166,11 +167,20 @@ func (g *Gateway) wire() {
 
 // unwanted ends the relation of a guest from whom the inviter wants to hear nothing (PROTOCOLS B2.16).
 func (g *Gateway) unwanted(rel latchkey.Relation) {
-	g.running.Go(func() { // ends with the Desk's patience
+	g.spawn(func() { // ends with the Desk's patience
 		if err := g.desk.Farewell(g.ctx, rel.ID, latchkey.Unwanted); err != nil {
 			g.log.Warn("relation is not ended yet", latchkey.LogRelation, rel.ID, latchkey.LogError, err)
 		}
 	})
+}
+
+// spawn runs f beside all else; Shutdown waits for it. Once that has begun, nothing begins.
+func (g *Gateway) spawn(f func()) {
+	g.begin.Lock()
+	defer g.begin.Unlock()
+	if g.ctx.Err() == nil {
+		g.running.Go(f)
+	}
 }
 
 // coreAddr is the core's address, the zero Addr if it can't be found now.
@@ -210,7 +220,7 @@ func (g *Gateway) URL() string { return g.config.BaseURL(g.Addrs().HTTP) }
 func (g *Gateway) Run(ctx context.Context) error {
 	failed := make(chan error, 1)
 	background := func(what string, f func(context.Context) error) {
-		g.running.Go(func() { // ends with g.ctx or with its listener
+		g.spawn(func() { // ends with g.ctx or with its listener
 			if err := f(g.ctx); err != nil && g.ctx.Err() == nil {
 				select {
 				case failed <- fmt.Errorf("%s: %w", what, err):
@@ -263,7 +273,9 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 		g.front.ready.Store(false)
 		g.engine.Drain()
 		err = errors.Join(g.hall.Shutdown(ctx), g.engine.Shutdown(ctx), g.front.shutdown(ctx))
+		g.begin.Lock()
 		g.stop()
+		g.begin.Unlock()
 		_ = g.msrp.shutdown(ctx)
 		_ = g.board.Close()
 		g.running.Wait()

@@ -38,7 +38,8 @@ type node struct {
 	mu      sync.Mutex
 	clients map[string]*clientTx // by branch and method
 	servers map[string]*serverTx
-	conns   map[string]net.Conn
+	conns   map[string]net.Conn   // by the other end's address, the newest
+	open    map[net.Conn]struct{} // all of them
 	closed  bool
 	wrong   []string
 
@@ -70,7 +71,7 @@ func newNode(listen string, log *slog.Logger) (*node, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	n := &node{
-		log: log, clients: map[string]*clientTx{}, servers: map[string]*serverTx{}, conns: map[string]net.Conn{}, done: make(chan struct{}),
+		log: log, clients: map[string]*clientTx{}, servers: map[string]*serverTx{}, conns: map[string]net.Conn{}, open: map[net.Conn]struct{}{}, done: make(chan struct{}),
 	}
 	var err error
 	for range 20 { // a free port must be free for both
@@ -103,7 +104,7 @@ func (n *node) close() {
 	}
 	n.closed = true
 	close(n.done)
-	for _, c := range n.conns {
+	for c := range n.open {
 		c.Close()
 	}
 	n.mu.Unlock()
@@ -176,11 +177,13 @@ func (n *node) serveConn(c net.Conn) {
 	}
 	addr := c.RemoteAddr().String()
 	n.conns[addr] = c
+	n.open[c] = struct{}{}
 	n.mu.Unlock()
 	n.running.Go(func() {
 		defer func() {
 			c.Close()
 			n.mu.Lock()
+			delete(n.open, c)
 			if n.conns[addr] == c {
 				delete(n.conns, addr)
 			}
