@@ -153,7 +153,7 @@ step "gofmt" form
 step "imports point down" arrows
 step "go vet" go vet "$@"
 step "staticcheck" staticcheck "$@"
-step "go test -race" go test -race -timeout 8m "$@"
+step "go test -race" go test -race -timeout 12m "$@"
 step "govulncheck" vulnerabilities "$@"
 
 printf '\n%s\n' "$summary"

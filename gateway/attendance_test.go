@@ -229,7 +229,9 @@ func TestGuestThrownOutByTheCoreComesBackWhenAsked(t *testing.T) {
 	watched := func() bool { return len(w.Core.Subscribers(gatewaytest.GuestURI)) == 1 }
 	imstest.Eventually(t, gatewaytest.Patience, watched)
 	w.Core.Deregister(gatewaytest.GuestURI, "deactivated")
-	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(w.Core.Bindings(gatewaytest.GuestURI)) == 1 })
+	imstest.Eventually(t, gatewaytest.Patience, func() bool {
+		return len(w.Core.Bindings(gatewaytest.GuestURI)) == 1 && w.Count(`SELECT count(*) FROM registration WHERE server = 'core' AND state = 'registered'`) == 1 && watched()
+	})
 	before := len(w.Core.Requests("REGISTER"))
 	w.Core.Deregister(gatewaytest.GuestURI, "rejected")
 	imstest.Eventually(t, gatewaytest.Patience, func() bool {

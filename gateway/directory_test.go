@@ -164,7 +164,7 @@ func TestAssertedIdentityInvites(t *testing.T) {
 // F11: serial accounts of many invitations at once are all different, and none is lost.
 func TestSerialAccountsOfManyInvitations(t *testing.T) {
 	t.Parallel()
-	const n = 200
+	const n = 60
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--account-scheme=serial", "--log-level=warn"}})
 	// Passwords that nobody has proven yet are taken a few at a time (S4).
 	w.Do("GET", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, "").Wants(200)
