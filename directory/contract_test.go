@@ -1,7 +1,6 @@
 package directory
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"testing"
 
 	"latchkey"
+	"latchkey/imstest"
 )
 
 // asked is what the rooms ask of any directory.
@@ -58,31 +58,7 @@ func serve(t *testing.T, users []map[string]any, args ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(users)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "users.json")
-	if err := os.WriteFile(path, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, append([]string{"-listen=127.0.0.1:0", "-users=" + path}, args...)...)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	_, url, ok := strings.Cut(strings.TrimSpace(line), " at ")
-	if err != nil || !ok {
-		t.Fatalf("the example says %q, %v", line, err)
-	}
+	url, _ := imstest.StartDirectory(t, program, users, args...)
 	return url
 }
 

@@ -97,6 +97,14 @@ func (a *API) guest(r *http.Request) (latchkey.Guest, error) {
 	return g, a.paced(string(g.Account))
 }
 
+// asked is who sends such a request, and the format in which they want the answer.
+func (a *API) asked(r *http.Request) (g latchkey.Guest, f format, err error) {
+	if g, err = a.guest(r); err == nil {
+		f, err = answerFormat(r)
+	}
+	return g, f, err
+}
+
 func (a *API) guestOf(r *http.Request) (latchkey.Guest, error) {
 	if r.Header.Get("Authorization") != "" {
 		user, password, ok := basic(r)

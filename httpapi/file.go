@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -69,26 +68,15 @@ func (a *API) ownFile(r *http.Request, id string) (latchkey.StoredFile, error) {
 
 // files is GET /rcsgw/invitee/file?with=…: the files between the two so far, as history is of messages.
 func (a *API) files(w http.ResponseWriter, r *http.Request) error {
-	g, err := a.guest(r)
+	g, f, err := a.asked(r)
 	if err != nil {
 		return err
 	}
-	f, err := answerFormat(r)
+	past, err := a.pastOf(r, g.Account)
 	if err != nil {
 		return err
 	}
-	q := query(r)
-	limit := historyPage
-	if s := q["limit"]; s != "" {
-		if limit, err = strconv.Atoi(s); err != nil || limit < 1 {
-			return latchkey.Errorf(latchkey.KindBadRequest, "limit: must be a number from 1 to %d", historyMost)
-		}
-	}
-	rel, _, err := a.peer(r.Context(), g.Account, "with", q["with"])
-	if err != nil {
-		return err
-	}
-	all, err := a.ports.Files.History(r.Context(), g.Account, rel.Inviter, latchkey.FileID(q["before"]), min(limit, historyMost))
+	all, err := a.ports.Files.History(r.Context(), g.Account, past.with, latchkey.FileID(past.before), past.limit)
 	if err != nil {
 		return err
 	}

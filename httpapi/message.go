@@ -31,11 +31,7 @@ type message struct {
 // send is POST /rcsgw/invitee/message (R26; patent step 509). 202 comes when the message is on disk (X4); a repeat under
 // the client's id gets the same words and 200.
 func (a *API) send(w http.ResponseWriter, r *http.Request) error {
-	g, err := a.guest(r)
-	if err != nil {
-		return err
-	}
-	f, err := answerFormat(r)
+	g, f, err := a.asked(r)
 	if err != nil {
 		return err
 	}
@@ -75,28 +71,39 @@ func (a *API) send(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, r, f, status, "message", message{ID: m.ID, To: uri.Identity(), State: latchkey.MessageAccepted, Time: moment(m.Time)})
 }
 
+// past is which part of what was between a guest and an inviter is asked for.
+type past struct {
+	with   latchkey.InviterID
+	before string // an id, or ""
+	limit  int
+}
+
+// pastOf reads with, before and limit of the query.
+func (a *API) pastOf(r *http.Request, account latchkey.AccountID) (p past, err error) {
+	q := query(r)
+	p.before, p.limit = q["before"], historyPage
+	if s := q["limit"]; s != "" {
+		if p.limit, err = strconv.Atoi(s); err != nil || p.limit < 1 {
+			return p, latchkey.Errorf(latchkey.KindBadRequest, "limit: must be a number from 1 to %d", historyMost)
+		}
+		p.limit = min(p.limit, historyMost)
+	}
+	rel, _, err := a.peer(r.Context(), account, "with", q["with"])
+	p.with = rel.Inviter
+	return p, err
+}
+
 // history is GET /rcsgw/invitee/message?with=….
 func (a *API) history(w http.ResponseWriter, r *http.Request) error {
-	g, err := a.guest(r)
+	g, f, err := a.asked(r)
 	if err != nil {
 		return err
 	}
-	f, err := answerFormat(r)
+	past, err := a.pastOf(r, g.Account)
 	if err != nil {
 		return err
 	}
-	q := query(r)
-	limit := historyPage
-	if s := q["limit"]; s != "" {
-		if limit, err = strconv.Atoi(s); err != nil || limit < 1 {
-			return latchkey.Errorf(latchkey.KindBadRequest, "limit: must be a number from 1 to %d", historyMost)
-		}
-	}
-	rel, _, err := a.peer(r.Context(), g.Account, "with", q["with"])
-	if err != nil {
-		return err
-	}
-	all, err := a.ports.Hall.History(r.Context(), g.Account, rel.Inviter, latchkey.MessageID(q["before"]), min(limit, historyMost))
+	all, err := a.ports.Hall.History(r.Context(), g.Account, past.with, latchkey.MessageID(past.before), past.limit)
 	if err != nil {
 		return err
 	}

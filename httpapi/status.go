@@ -21,11 +21,7 @@ func seen(s latchkey.StatusState) latchkey.StatusState {
 
 // status is GET /rcsgw/invitee/status/{uri} (R23; patent steps 506-508). Without a relation nobody is asked (F26b).
 func (a *API) status(w http.ResponseWriter, r *http.Request, uri string) error {
-	g, err := a.guest(r)
-	if err != nil {
-		return err
-	}
-	f, err := answerFormat(r)
+	g, f, err := a.asked(r)
 	if err != nil {
 		return err
 	}

@@ -34,11 +34,7 @@ type Upload interface {
 //
 // With Upload-Complete it begins an upload that can be resumed (draft-ietf-httpbis-resumable-upload (unverified)); see resume.go.
 func (a *API) upload(w http.ResponseWriter, r *http.Request) error {
-	g, err := a.guest(r)
-	if err != nil {
-		return err
-	}
-	f, err := answerFormat(r)
+	g, f, err := a.asked(r)
 	if err != nil {
 		return err
 	}

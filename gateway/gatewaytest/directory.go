@@ -1,7 +1,6 @@
 package gatewaytest
 
 import (
-	"bufio"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -10,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"latchkey/imstest"
 )
 
 // person is a subscriber of these worlds, as files and programs write one.
@@ -75,35 +76,12 @@ type Directory struct {
 func NewDirectory(t testing.TB, args ...string) *Directory {
 	t.Helper()
 	dir := t.TempDir()
-	program, users := filepath.Join(dir, "directory"), filepath.Join(dir, "users.json")
+	program := filepath.Join(dir, "directory")
 	if out, err := exec.Command("go", "build", "-o", program, "latchkey/examples/directory").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	text, err := json.Marshal(people(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(users, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, append([]string{"-listen=127.0.0.1:0", "-users=" + users}, args...)...)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	_, url, ok := strings.Cut(strings.TrimSpace(line), " at ")
-	if err != nil || !ok {
-		t.Fatalf("the directory says %q, %v", line, err)
-	}
-	return &Directory{URL: url, process: cmd.Process}
+	url, process := imstest.StartDirectory(t, program, people(t), args...)
+	return &Directory{URL: url, process: process}
 }
 
 // Kill ends the directory, as a crash does.

@@ -147,6 +147,30 @@ func TestWindowIsKept(t *testing.T) {
 // relay passes units on, counts submissions and their answers, and holds back answers until release is closed.
 func relay(t *testing.T, to string, count func(up, down int), release chan struct{}) string {
 	t.Helper()
+	return between(t, to, func(from, to net.Conn, up bool) {
+		for {
+			p, err := smpp.Read(from)
+			if err != nil {
+				return
+			}
+			if up && p.Command == smpp.SubmitSM {
+				count(1, 0)
+			}
+			if p.Command == smpp.SubmitSMResp {
+				<-release
+				count(0, 1)
+			}
+			raw, _ := p.Append(nil)
+			if _, err := to.Write(raw); err != nil {
+				return
+			}
+		}
+	})
+}
+
+// between is an address at which pass carries what comes to another one, up, and what comes back. When it returns, the way on is closed.
+func between(t *testing.T, to string, pass func(from, to net.Conn, up bool)) string {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -163,28 +187,12 @@ func relay(t *testing.T, to string, count func(up, down int), release chan struc
 				_ = a.Close()
 				continue
 			}
-			pass := func(from, to net.Conn, up bool) {
+			carry := func(from, to net.Conn, up bool) {
 				defer to.Close()
-				for {
-					p, err := smpp.Read(from)
-					if err != nil {
-						return
-					}
-					if up && p.Command == smpp.SubmitSM {
-						count(1, 0)
-					}
-					if p.Command == smpp.SubmitSMResp {
-						<-release
-						count(0, 1)
-					}
-					raw, _ := p.Append(nil)
-					if _, err := to.Write(raw); err != nil {
-						return
-					}
-				}
+				pass(from, to, up)
 			}
-			go pass(a, b, true)  // ends with the connections
-			go pass(b, a, false) // ends with the connections
+			go carry(a, b, true)  // ends with the connections
+			go carry(b, a, false) // ends with the connections
 		}
 	}()
 	return ln.Addr().String()

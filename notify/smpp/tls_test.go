@@ -68,38 +68,19 @@ func TestSlowCentreIsUnderstood(t *testing.T) {
 // octetByOctet passes on what comes back in single octets.
 func octetByOctet(t *testing.T, to string) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ln.Close() })
-	go func() { // ends with the listener
+	return between(t, to, func(from, to net.Conn, up bool) {
+		buf := make([]byte, 1)
+		if up {
+			buf = make([]byte, 1024)
+		}
 		for {
-			a, err := ln.Accept()
+			n, err := from.Read(buf)
 			if err != nil {
 				return
 			}
-			b, err := net.Dial("tcp", to)
-			if err != nil {
-				_ = a.Close()
-				continue
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
 			}
-			pass := func(from, to net.Conn, size int) {
-				defer to.Close()
-				buf := make([]byte, size)
-				for {
-					n, err := from.Read(buf)
-					if err != nil {
-						return
-					}
-					if _, err := to.Write(buf[:n]); err != nil {
-						return
-					}
-				}
-			}
-			go pass(a, b, 1024) // ends with the connections
-			go pass(b, a, 1)    // ends with the connections
 		}
-	}()
-	return ln.Addr().String()
+	})
 }
