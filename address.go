@@ -150,10 +150,6 @@ func (a Address) withParams(params string, present bool, bad func(string) (Addre
 // IsZero reports whether a is no address at all.
 func (a Address) IsZero() bool { return a.scheme == "" }
 
-// IsTel reports whether a is a tel: URI, or a SIP URI whose user part is an
-// international number.
-func (a Address) IsTel() bool { return a.Number() != "" }
-
 // Number is the E.164 number that a stands for (RFC 3261 §19.1.6), or "".
 func (a Address) Number() string {
 	if a.scheme == "tel" {

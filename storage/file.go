@@ -89,11 +89,6 @@ func (db *DB) FileByKey(ctx context.Context, key latchkey.Secret) (latchkey.Stor
 	return oneFile(db.read.QueryRowContext(ctx, `SELECT `+fileColumns+` FROM file WHERE secret <> '' AND secret = ?`, key.Reveal()))
 }
 
-// FileByRemoteID is the file that a relation's inviter knows by that name.
-func (db *DB) FileByRemoteID(ctx context.Context, relation latchkey.RelationID, remoteID string) (latchkey.StoredFile, error) {
-	return oneFile(db.read.QueryRowContext(ctx, `SELECT `+fileColumns+` FROM file WHERE relation = ? AND remote_id <> '' AND remote_id = ? AND direction = 'in'`, relation, remoteID))
-}
-
 // TouchFile notes that bytes came, and the size where it is known by now.
 func (db *DB) TouchFile(ctx context.Context, id latchkey.FileID, size int64, now time.Time) error {
 	return db.Write(ctx, func(tx *sql.Tx) error {

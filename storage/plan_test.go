@@ -65,7 +65,7 @@ func TestHotQueriesUseAnIndex(t *testing.T) {
 		last(db.Guest(ctx, g.Account)), last(db.GuestBy(ctx, g.Identifier)), last(db.Relations(ctx, g.Account)), last(db.Invitations(ctx, r.Inviter)), last(db.Invitation(ctx, r.ID)),
 		last4(db.Passwords(ctx, g.Account, time.Now())), db.AddLogin(ctx, g.Account, "h", time.Now(), time.Now().Add(time.Hour)), last(db.GuestByLogin(ctx, "h", time.Now())),
 		last3(db.AddToInviter(ctx, m)), last(db.AddToGuest(ctx, in, e)), last(db.Move(ctx, r.ID, m.ID, latchkey.MessageSent, "")), last3(db.Waiting(ctx, r.ID)),
-		last3(db.AddFile(ctx, f, 100)), last3(db.AddFile(ctx, fin, 100)), last(db.File(ctx, f.ID)), last(db.FileByKey(ctx, f.Key)), last(db.FileByRemoteID(ctx, r.ID, "x")), db.TouchFile(ctx, f.ID, 7, time.Now()),
+		last3(db.AddFile(ctx, f, 100)), last3(db.AddFile(ctx, fin, 100)), last(db.File(ctx, f.ID)), last(db.FileByKey(ctx, f.Key)), db.TouchFile(ctx, f.ID, 7, time.Now()),
 		last(db.CompleteFile(ctx, f, 100)), last(db.CompleteFile(ctx, fin, 100)), db.SetPreview(ctx, f.ID, "image/png", []byte("p")), last3(db.Preview(ctx, f.ID)), last(db.WaitingFiles(ctx, r.ID)), last(db.Promised(ctx)),
 		last(db.MoveFile(ctx, r.ID, f.ID, latchkey.FileSent, "")), last(db.FileHistory(ctx, g.Account, r.Inviter, "f", 10)), last(db.FilesOf(ctx, r.ID)), last(db.StaleFiles(ctx, time.Now(), time.Now(), 10)), last(db.Displayed(ctx, g.Account, "fi")), db.DropFiles(ctx, "fi"),
 		last(db.Acknowledge(ctx, g.Account, 1)), last(db.Displayed(ctx, g.Account, in.ID)), db.ReceiptSent(ctx, latchkey.Receipt{Message: in.ID}), last(db.Events(ctx, g.Account, 0, 10)),
