@@ -83,10 +83,10 @@ func TestPasswordLeavesTheAddressBar(t *testing.T) {
 			tab := chromium.Open(t, webtest.Options{})
 			tab.Go(g.link(sep))
 			tab.Await("#door-button:enabled", "Open chat")
-			if address := webtest.Eval[string](tab, "location.href"); address != g.URL+"/rcsgw/invitee/session/sip:b_at_cc.com@guest.example" {
+			if address := webtest.Read[string](tab, "location.href"); address != g.URL+"/rcsgw/invitee/session/sip:b_at_cc.com@guest.example" {
 				t.Errorf("the address bar shows %s", address)
 			}
-			if left := webtest.Eval[string](tab, `String(window.passwd) + JSON.stringify(history.state) + JSON.stringify(localStorage) + JSON.stringify(sessionStorage) + document.cookie`); left != "undefinednull{}{}" {
+			if left := webtest.Read[string](tab, `String(window.passwd) + JSON.stringify(history.state) + JSON.stringify(localStorage) + JSON.stringify(sessionStorage) + document.cookie`); left != "undefinednull{}{}" {
 				t.Errorf("the password may be left in %s", left)
 			}
 			tab.Click("#door-button")
@@ -104,7 +104,7 @@ func TestLinkOpenedAgainInTheSameTab(t *testing.T) {
 	tab.Await("#door-title", "Open the link in your invitation")
 	webtest.Eval[any](tab, fmt.Sprintf("void (location.href = %q)", g.link("#")))
 	tab.Await("#door-button:enabled", "Open chat")
-	if address := webtest.Eval[string](tab, "location.href"); strings.Contains(address, "passwd") {
+	if address := webtest.Read[string](tab, "location.href"); strings.Contains(address, "passwd") {
 		t.Errorf("the address bar shows %s", address)
 	}
 	tab.Click("#door-button")
@@ -208,7 +208,7 @@ func TestInviterIsHeardAtOnce(t *testing.T) {
 	tab.Await(`[data-uri="sip:robin@cc.com"] .line`, "psst")
 	g.is("the other message acknowledged", func() bool { return g.acked == 5 })
 	tab.Until(func() (bool, string) {
-		title := webtest.Eval[string](tab, "document.title")
+		title := webtest.Read[string](tab, "document.title")
 		return title == "(1) Chat with Alice", title
 	})
 	g.post(event{Type: "status", URI: robin, Status: "online"})
@@ -356,7 +356,7 @@ func TestLeaving(t *testing.T) {
 	tab.Await("#door-title", "The chat has ended")
 	tab.Await("#door-text", "You have left this chat")
 	tab.AwaitCount("#chat", 0)
-	if text := webtest.Eval[string](tab, "document.body.textContent"); strings.Contains(text, "between us") {
+	if text := webtest.Read[string](tab, "document.body.textContent"); strings.Contains(text, "between us") {
 		t.Error("the messages are still on the page")
 	}
 	g.is("the session ended", func() bool { return g.gone })
@@ -410,14 +410,14 @@ func TestHostileTextStaysText(t *testing.T) {
 	tab := enter(t, g, webtest.Options{})
 	g.say(alice, "in-1", evil+" again")
 	tab.AwaitCount("#log .message", 2)
-	if text := webtest.Eval[string](tab, `document.querySelector("#log .text").textContent`); text != evil {
+	if text := webtest.Read[string](tab, `document.querySelector("#log .text").textContent`); text != evil {
 		t.Errorf("shown is %q, want %q", text, evil)
 	}
-	if n := webtest.Eval[int](tab, `document.querySelectorAll("#log a:not(.text a), #log img, #chat script, #bold").length`); n != 0 {
+	if n := webtest.Read[int](tab, `document.querySelectorAll("#log a:not(.text a), #log img, #chat script, #bold").length`); n != 0 {
 		t.Errorf("text became %d elements", n)
 	}
 	// Addresses can be pressed, and what opens learns nothing; the override of direction is no part of one.
-	links := webtest.Eval[string](tab, `[...document.querySelectorAll("#log .text")].map((e) => [...e.querySelectorAll("a")].map((a) => [a.href, a.textContent, a.rel, a.target].join(" ")).join()).join("\n")`)
+	links := webtest.Read[string](tab, `[...document.querySelectorAll("#log .text")].map((e) => [...e.querySelectorAll("a")].map((a) => [a.href, a.textContent, a.rel, a.target].join(" ")).join()).join("\n")`)
 	if want := "http://127.0.0.1:9/x http://127.0.0.1:9/x noopener noreferrer _blank,https://example.com/ https://example.com/ noopener noreferrer _blank"; links != want+"\n"+want {
 		t.Errorf("links are %q, want twice %q", links, want)
 	}

@@ -96,7 +96,7 @@ func TestFilesAreSent(t *testing.T) {
 			tab.Click("#log .picture")
 			tab.Await("#viewer", "Download Grüße")
 			tab.Until(func() (bool, string) {
-				w := webtest.Eval[int](tab, `document.querySelector("#picture").naturalWidth`)
+				w := webtest.Read[int](tab, `document.querySelector("#picture").naturalWidth`)
 				return w == 300, fmt.Sprintf("the picture is %d wide", w)
 			})
 			tab.Click("#picture-close")
@@ -147,7 +147,7 @@ func TestUploadsSurviveCutsAndCanBeCancelled(t *testing.T) {
 	tab.Choose("#files", filepath.Join(dir, "film.mp4"))
 	tab.Click("#send")
 	tab.Until(func() (bool, string) {
-		part := webtest.Eval[float64](tab, `document.querySelector("#log progress")?.value ?? 0`)
+		part := webtest.Read[float64](tab, `document.querySelector("#log progress")?.value ?? 0`)
 		return part > 0.3, fmt.Sprintf("progress is %v", part)
 	})
 	tab.Type("#text", "meanwhile\n")
@@ -205,7 +205,7 @@ func TestInvitersFilesAreShown(t *testing.T) {
 	g.is("both read", func() bool {
 		return slices.Equal(slices.Sorted(slices.Values(g.read)), []string{"f1", "f2"})
 	})
-	if got := webtest.Eval[string](tab, `[...document.querySelectorAll("#log a")].map((a) => a.download + " " + new URL(a.href).pathname).join(",")`); got != "beach.png /rcsgw/invitee/file/f1,<b>evil</b>.html /rcsgw/invitee/file/f2" {
+	if got := webtest.Read[string](tab, `[...document.querySelectorAll("#log a")].map((a) => a.download + " " + new URL(a.href).pathname).join(",")`); got != "beach.png /rcsgw/invitee/file/f1,<b>evil</b>.html /rcsgw/invitee/file/f2" {
 		t.Errorf("the links are %s", got)
 	}
 	g.do(func() {
@@ -431,7 +431,7 @@ func TestNothingKeepsThePassword(t *testing.T) {
 		`caches.keys().then((names) => Promise.all(names.map((n) => caches.open(n)))).then((all) => Promise.all(all.map((c) => c.keys()))).then((k) => k.flat().map((r) => r.url).join())`,
 		"performance.getEntries().slice(1).map((e) => e.name).join()", "Object.keys(window).map((k) => typeof window[k] === 'string' ? window[k] : '').join()",
 	} {
-		if got := webtest.Eval[string](tab, where); strings.Contains(got, "PASS-Word") {
+		if got := webtest.Read[string](tab, where); strings.Contains(got, "PASS-Word") {
 			t.Errorf("the password is in %s: %s", where, got)
 		}
 	}

@@ -75,13 +75,13 @@ func walk(t *testing.T, opt webtest.Options, suffix string, whole bool) {
 		} else if found != "" {
 			t.Errorf("%s: axe-core says\n%s", name, found)
 		}
-		if dir := webtest.Eval[string](tab, `getComputedStyle(document.body).direction + " " + document.documentElement.lang`); dir != words["dir"]+" "+lang {
+		if dir := webtest.Read[string](tab, `getComputedStyle(document.body).direction + " " + document.documentElement.lang`); dir != words["dir"]+" "+lang {
 			t.Errorf("%s: direction and language are %s", name, dir)
 		}
 		if lang == "en" {
 			return
 		}
-		shown := webtest.Eval[string](tab, `document.title + "\n" + document.body.innerText + "\n" + [...document.querySelectorAll("[aria-label], [placeholder]")].map((e) => (e.ariaLabel || "") + "\n" + (e.placeholder || "")).join("\n")`)
+		shown := webtest.Read[string](tab, `document.title + "\n" + document.body.innerText + "\n" + [...document.querySelectorAll("[aria-label], [placeholder]")].map((e) => (e.ariaLabel || "") + "\n" + (e.placeholder || "")).join("\n")`)
 		for key, text := range english {
 			if len(text) > 12 && !strings.Contains(text, "{") && words[key] != text && strings.Contains(shown, text) {
 				t.Errorf("%s says %q in English", name, text)
@@ -136,7 +136,7 @@ func walk(t *testing.T, opt webtest.Options, suffix string, whole bool) {
 	}
 	tab.AwaitCount("#log .message", 8)
 	tab.Until(func() (bool, string) {
-		w := webtest.Eval[int](tab, `document.querySelector("#log .picture img")?.naturalWidth || 0`)
+		w := webtest.Read[int](tab, `document.querySelector("#log .picture img")?.naturalWidth || 0`)
 		return w == 240, fmt.Sprintf("the preview is %d wide", w)
 	})
 	tab.Type("#text", "I’ll be there")

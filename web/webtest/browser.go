@@ -282,24 +282,52 @@ func Eval[T any](tab *Tab, expression string) T {
 	tab.t.Helper()
 	ctx, cancel := context.WithTimeout(tab.ctx, patience)
 	defer cancel()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	v, err := eval[T](ctx, expression)
 	if err != nil {
 		tab.t.Fatalf("%s: %v", expression, err)
 	}
 	return v
 }
 
+func eval[T any](ctx context.Context, expression string) (T, error) {
+	return chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+}
+
+// Read gives the value of an expression that changes nothing. A page that gives way to the next one while it is
+// being looked at is looked at again.
+func Read[T any](tab *Tab, expression string) T {
+	tab.t.Helper()
+	ctx, cancel := context.WithTimeout(tab.ctx, patience)
+	defer cancel()
+	for {
+		v, err := eval[T](ctx, expression)
+		if err == nil {
+			return v
+		}
+		if !leaving(err) || ctx.Err() != nil {
+			tab.t.Fatalf("%s: %v", expression, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// leaving tells whether an error is Chromium's word for "the page that you asked has just gone".
+func leaving(err error) bool {
+	return slices.ContainsFunc([]string{"navigated or closed", "context was destroyed", "Cannot find context", "uniqueContextId not found"},
+		func(s string) bool { return strings.Contains(err.Error(), s) })
+}
+
 // Shown is the text of all elements of a CSS selector that are on the screen, one a line.
 func (tab *Tab) Shown(selector string) string {
 	tab.t.Helper()
-	return Eval[string](tab, fmt.Sprintf(
+	return Read[string](tab, fmt.Sprintf(
 		`[...document.querySelectorAll(%q)].filter((e) => e.checkVisibility()).map((e) => e.innerText.trim()).join("\n")`, selector))
 }
 
 // Count is how many elements of a selector are on the screen.
 func (tab *Tab) Count(selector string) int {
 	tab.t.Helper()
-	return Eval[int](tab, fmt.Sprintf(`[...document.querySelectorAll(%q)].filter((e) => e.checkVisibility()).length`, selector))
+	return Read[int](tab, fmt.Sprintf(`[...document.querySelectorAll(%q)].filter((e) => e.checkVisibility()).length`, selector))
 }
 
 // Await waits until what a selector shows contains want.

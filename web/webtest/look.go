@@ -4,7 +4,7 @@ package webtest
 // smaller than 24 pixels (2.5.8), and what has to be scrolled sideways (1.4.10). One a line.
 func (tab *Tab) Flaws() string {
 	tab.t.Helper()
-	return Eval[string](tab, flaws)
+	return Read[string](tab, flaws)
 }
 
 const flaws = `(() => {

@@ -102,7 +102,7 @@ func TestNewcomerClicksThroughTheDemo(t *testing.T) {
 			look(mail, "mailbox")
 			guest := mail.Follow("a.invitation-link", opt)
 			guest.Await("#door-title", "You are invited to chat")
-			if address := webtest.Eval[string](guest, "location.href"); strings.Contains(address, "passwd") || !strings.Contains(address, "/rcsgw/invitee/session/") {
+			if address := webtest.Read[string](guest, "location.href"); strings.Contains(address, "passwd") || !strings.Contains(address, "/rcsgw/invitee/session/") {
 				t.Errorf("the guest's address bar shows %s", address)
 			}
 			look(guest, "invitation")
