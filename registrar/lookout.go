@@ -66,8 +66,8 @@ type LookoutOptions struct {
 	Gone func(context.Context, latchkey.Address) error
 	// Told is called for all that the core tells. It must not block; nil: nobody is.
 	Told func(latchkey.Address, Report)
-	// Lost is called when the core says that it threw out a guest's own contact, and in which way; nil: nobody is.
-	Lost func(ctx context.Context, account latchkey.AccountID, event string, retryAfter time.Duration)
+	// Lost is called when the core says that it threw out or shortened a guest's own contact, and in which way; nil: nobody is.
+	Lost func(ctx context.Context, account latchkey.AccountID, event string, after time.Duration)
 	// ServiceRoute and Credentials are for subscriptions of guests; nil: none.
 	ServiceRoute func(context.Context, latchkey.AccountID) ([]string, error)
 	Credentials  func(latchkey.AccountID) sipua.Credentials
