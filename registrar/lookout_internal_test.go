@@ -264,7 +264,7 @@ func TestNotifierThatEndsAllIsNotFlooded(t *testing.T) {
 			}
 		}
 		if ids := n.callIDs(); len(ids) < 3 || len(ids) > 8 || ids[0] == ids[1] {
-			t.Errorf("%d SUBSCRIBEs in ten minutes: %v", len(ids), ids)
+			t.Errorf("%d SUBSCRIBEs in ten minutes", len(ids))
 		}
 		cancel()
 		running.Wait()
