@@ -13,7 +13,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// Content types of the bodies of a third-party REGISTER (TS 24.229 §5.4.1.7 (unverified), PROTOCOLS B1.03).
+// Content types of the bodies of a third-party REGISTER (TS 24.229 §5.4.1.7, PROTOCOLS B1.03).
 const (
 	messageSIP = "message/sip"
 	imsXML     = "application/3gpp-ims+xml"
@@ -139,7 +139,7 @@ func paramsText(params sip.HeaderParams) string {
 	return strings.Join(text, ";")
 }
 
-// imsDocument is application/3gpp-ims+xml (TS 24.229 §7.6 (unverified)), whose namespace differs between releases.
+// imsDocument is application/3gpp-ims+xml (TS 24.229 §7.6), whose namespace differs between releases.
 type imsDocument struct {
 	serviceInfo string // for application servers, from the HSS
 	restoration bool   // alternative-service: the core lost the registration, and wants an initial one

@@ -76,7 +76,7 @@ type LookoutOptions struct {
 }
 
 // Lookout knows from the core which of its users are there: by third-party REGISTER (TS 24.229
-// §5.7.1.1 (unverified)) and by reg-event (RFC 3680). The word that an inviter is gone is confirmed before anything
+// §5.7.1.1) and by reg-event (RFC 3680). The word that an inviter is gone is confirmed before anything
 // follows from it (PROTOCOLS B1.04).
 type Lookout struct {
 	store Sightings
