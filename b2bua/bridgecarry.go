@@ -49,6 +49,7 @@ func carry(in, out message) {
 		out.AppendHeader(sip.NewHeader("Require", strings.Join(require, ", ")))
 	}
 	if supported := others("Supported", "k"); len(supported) > 0 || timed(in) {
+		out.RemoveHeader("Supported") // the one of dialog.State
 		out.AppendHeader(sip.NewHeader("Supported", strings.Join(append(supported, "timer"), ", ")))
 	}
 	out.SetBody(in.Body())

@@ -149,7 +149,6 @@ func (p *pair) refresh(s Side) {
 	}
 	req := e.state.Request(method)
 	p.engine.contact(req, req.From().Address)
-	req.AppendHeader(sip.NewHeader("Supported", "timer"))
 	e.ask(req)
 	if method == sip.UPDATE {
 		p.engine.running.Go(func() { // ends with its transaction
@@ -257,12 +256,6 @@ func askAgain(req *sip.Request, interval uint32) {
 
 func minSE() sip.Header { return sip.NewHeader("Min-SE", fmt.Sprint(dialog.MinSE)) }
 
-// askTime asks for the timer that stands, in a refresh or a new offer.
-func (l *Leg) askTime(req *sip.Request) {
-	req.AppendHeader(sip.NewHeader("Supported", "timer"))
-	l.session.ask(req)
-}
-
 // keepTime gives the leg its session timer.
 func (l *Leg) keepTime(t dialog.Timer) {
 	if l.Cause() == "" {
@@ -295,7 +288,7 @@ func (l *Leg) refresh() {
 	}
 	req := l.state.Request(sip.UPDATE)
 	l.engine.contact(req, req.From().Address)
-	l.askTime(req)
+	l.session.ask(req)
 	l.engine.running.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), l.engine.h())
 		defer cancel()

@@ -201,6 +201,9 @@ func TestSilentPeerOfABridgeIsHungUp(t *testing.T) {
 				}
 				begin := time.Now()
 				bye := x.a.hungUp()
+				if bye.get("Supported") != "timer" { // RFC 4028 §7.1: in each request
+					t.Errorf("BYE\n%s", bye.raw)
+				}
 				if d := time.Since(begin); d < 60*time.Second || d > 61*time.Second {
 					t.Errorf("BYE after %v, want 60 s", d)
 				}

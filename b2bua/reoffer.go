@@ -43,7 +43,7 @@ func (l *Leg) reoffers(ctx context.Context, sdp []byte) (*sip.Response, error) {
 	var fields []sip.Header // credentials
 	for ch := (sipua.Challenges{}); ; {
 		var req *sip.Request
-		if !l.do(func() { req = l.state.Request(sip.INVITE); l.askTime(req) }) {
+		if !l.do(func() { req = l.state.Request(sip.INVITE); l.session.ask(req) }) {
 			return nil, errOver
 		}
 		l.engine.contact(req, req.From().Address)
