@@ -127,7 +127,7 @@ func (in *Incoming) Header(name string) string {
 func (in *Incoming) Offer() []byte { return in.BodyPart(sdpType) }
 
 // BodyPart is the first body part of the type; nil if there is none. multipart is
-// searched one level deep (RFC 5621 §3.1).
+// searched (RFC 5621 §4.2).
 func (in *Incoming) BodyPart(contentType string) []byte { return bodyPart(in.t.Request, contentType) }
 
 // send sends a response unless the caller has cancelled. sipgo keeps whatever it got last for its repeats, even
