@@ -245,6 +245,12 @@ func TestForksAreDialogsAtTheCaller(t *testing.T) {
 			t.Errorf("199\n%s", res.raw)
 		}
 		until(t, func() bool { return x.engine.Bridged() == 2 })
+		// §4: one that opens a dialog that wasn't there is discarded.
+		c.invite.answer("199 Early Dialog Terminated", "b4", "", x.contact())
+		c.invite.answer("183 Session Progress", "b2", "", x.contact())
+		if res := x.a.pick("1xx", func(m *text) bool { return m.code() > 100 && m.code() < 200 && !x.a.seen[m.raw] }); res.code() != 183 {
+			t.Errorf("199 of no dialog\n%s", res.raw)
+		}
 		c.invite.answer("200 OK", "b2", answer1, x.contact())
 		ok := c.a.final("INVITE", c.a.seq)
 		if ok.get("To") != to["b2"] {

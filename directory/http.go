@@ -36,7 +36,7 @@ type HTTPOptions struct {
 	URL        string          // base, without credentials
 	User       string          // of ours towards the directory, as Basic; "": none
 	Password   latchkey.Secret // with User
-	Token      latchkey.Secret // of ours, as Bearer (RFC 6750 §2.1 (unverified)); wins over User
+	Token      latchkey.Secret // of ours, as Bearer (RFC 6750 §2.1); wins over User
 	Roots      *x509.CertPool  // who may sign an https directory's certificate; nil: the system's
 	Timeout    time.Duration   // of one request; default 5 s
 	Keep       time.Duration   // of an answer that names a user and no max-age; default 30 s

@@ -129,6 +129,18 @@ func asserted(account latchkey.AccountID) []b2bua.Field {
 	return fields
 }
 
+// answering are the fields of what follows from us in a dialog that the inviter's side began, with the charging vector given: an application
+// server's have its icid (TS 24.229 §5.7.2, PROTOCOLS B1.13).
+func (a accounts) answering(vector string) []b2bua.Field {
+	if a.server == nil {
+		return nil
+	}
+	if within := b2bua.ChargingWithin(vector, a.charging.ioi()); within != "" {
+		return []b2bua.Field{{Name: "P-Charging-Vector", Value: within}}
+	}
+	return nil
+}
+
 // charging makes what operators match bills by.
 type charging struct {
 	host   string // where icids are made
@@ -138,5 +150,7 @@ type charging struct {
 // vector is the P-Charging-Vector of something new (RFC 7315 §4.6, PROTOCOLS B1.13). Towards an S-CSCF the inter operator
 // identifier is of type 3, which its text begins with (TS 24.229 §7.2A.5 (unverified)).
 func (c charging) vector() b2bua.Field {
-	return b2bua.Field{Name: "P-Charging-Vector", Value: fmt.Sprintf(`icid-value=%s;icid-generated-at=%s;orig-ioi="Type 3%s"`, latchkey.NewToken(), c.host, c.domain)}
+	return b2bua.Field{Name: "P-Charging-Vector", Value: fmt.Sprintf(`icid-value=%s;icid-generated-at=%s;orig-ioi="%s"`, latchkey.NewToken(), c.host, c.ioi())}
 }
+
+func (c charging) ioi() string { return "Type 3" + c.domain }

@@ -77,7 +77,8 @@ func TestGuestsWithoutREGISTER(t *testing.T) {
 	}
 }
 
-// F16, B1.10: who calls a number of the domain that nobody registered reaches its guest.
+// F16, B1.10, B1.13: who calls a number of the domain that nobody registered reaches its guest, and what the gateway then says in that dialog is charged
+// as the call is (TS 24.229 §5.7.2).
 func TestWildcardedPSIIsCalled(t *testing.T) {
 	t.Parallel()
 	sip := gatewaytest.FreePort(t)
@@ -95,6 +96,14 @@ func TestWildcardedPSIIsCalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Message("to a PSI")
+	b.Do("DELETE", b.SessionPath(), "").Wants(204)
+	if _, err := a.Wait(w.Within(gatewaytest.Patience), "hangup", 1); err != nil {
+		t.Fatal(err)
+	}
+	vector := "icid-value=" + w.Core.Requests("INVITE")[0].Request.Get("Call-ID") + `;orig-ioi="Type 3guest.example"`
+	if bye := w.Core.Requests("BYE"); len(bye) != 1 || bye[0].Request.Get("P-Charging-Vector") != vector {
+		t.Errorf("BYEs %+v, want one with %s", bye, vector)
+	}
 }
 
 // B1.09: where no S-CSCF is configured, it is the one that a third-party REGISTER told of, also after a restart.

@@ -127,6 +127,9 @@ func (c *Core) targets(m *Message, inDialog bool) (all []target, code int) {
 	}
 	of := c.canonical(m.URI)
 	if server := c.opt.PSI[of[strings.LastIndexByte(of, '@')+1:]]; server != "" {
+		if !inDialog {
+			m.Set("P-Charging-Vector", "icid-value="+m.Get("Call-ID")+";icid-generated-at="+c.addr+";orig-ioi=home.example")
+		}
 		return []target{{uri: m.URI, path: []string{"<sip:" + server + ";lr>"}}}, 0
 	}
 	elsewhere := c.opt.Unregistered != "" && !inDialog && (m.Method == "INVITE" || m.Method == "MESSAGE")

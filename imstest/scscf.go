@@ -207,6 +207,17 @@ func (c *Core) notify(s *regSubscription, state, doc string) int {
 	return res.Status
 }
 
+// Reorder makes the next NOTIFY about a user one with the number of an earlier one.
+func (c *Core) Reorder(of string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.subs {
+		if s.of == of {
+			s.seq--
+		}
+	}
+}
+
 // Ask sends OPTIONS about of to an application server, on behalf of a user whom the core asserts, and returns the answer.
 func (c *Core) Ask(ctx context.Context, server, of, by string) (*Message, error) {
 	m := &Message{Method: "OPTIONS", URI: of}

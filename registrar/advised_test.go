@@ -157,7 +157,8 @@ func TestLostRegistration(t *testing.T) {
 		again int
 	}{
 		"deactivated": {latchkey.Registered, 0, 1}, "probation": {latchkey.Registered, 100 * time.Second, 1}, "expired": {latchkey.Registered, time.Second, 1},
-		"rejected": {latchkey.RegistrationRefused, 0, 0},
+		"rejected":  {latchkey.RegistrationRefused, 0, 0},
+		"shortened": {latchkey.Registered, 0, 1},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			n, store := newNetwork(t), newMemory()

@@ -66,8 +66,8 @@ type LookoutOptions struct {
 	Gone func(context.Context, latchkey.Address) error
 	// Told is called for all that the core tells. It must not block; nil: nobody is.
 	Told func(latchkey.Address, Report)
-	// Lost is called when the core says that it threw out a guest's own contact, and in which way; nil: nobody is.
-	Lost func(ctx context.Context, account latchkey.AccountID, event string, retryAfter time.Duration)
+	// Lost is called when the core says that it threw out or shortened a guest's own contact, and in which way; nil: nobody is.
+	Lost func(ctx context.Context, account latchkey.AccountID, event string, after time.Duration)
 	// ServiceRoute and Credentials are for subscriptions of guests; nil: none.
 	ServiceRoute func(context.Context, latchkey.AccountID) ([]string, error)
 	Credentials  func(latchkey.AccountID) sipua.Credentials
@@ -76,7 +76,7 @@ type LookoutOptions struct {
 }
 
 // Lookout knows from the core which of its users are there: by third-party REGISTER (TS 24.229
-// §5.7.1.1 (unverified)) and by reg-event (RFC 3680). The word that an inviter is gone is confirmed before anything
+// §5.7.1.1) and by reg-event (RFC 3680). The word that an inviter is gone is confirmed before anything
 // follows from it (PROTOCOLS B1.04).
 type Lookout struct {
 	store Sightings

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -123,6 +125,7 @@ func TestLossOfTheOwnContactOutlivesTheNextDocument(t *testing.T) {
 		{[]string{doc(0, "full", "active", there), doc(1, "partial", "terminated", lost), doc(2, "partial", "terminated")}, "rejected"},
 		{[]string{doc(0, "full", "active", there), doc(1, "partial", "terminated", lost), doc(2, "partial", "active", there)}, ""},
 		{[]string{doc(0, "full", "active", there), doc(1, "partial", "active", contactOf("c", "terminated", "rejected"))}, ""},
+		{[]string{doc(0, "full", "active", fmt.Sprintf(own, "active", "shortened"))}, "shortened"},
 	} {
 		var asked atomic.Int32
 		l := NewLookout(&oneSighting{}, askedWire{&asked}, LookoutOptions{Core: "sip:127.0.0.1", RegEvent: Standing})
@@ -136,6 +139,163 @@ func TestLossOfTheOwnContactOutlivesTheNextDocument(t *testing.T) {
 			t.Errorf("after %q: %q, want %q", c.docs, event, c.want)
 		}
 	}
+}
+
+// notifier is a wire whose core accepts each SUBSCRIBE, for an hour, and says nothing.
+type notifier struct {
+	askedWire
+	mu    sync.Mutex
+	asked []*sip.Request
+}
+
+func (n *notifier) DoAuth(_ context.Context, req *sip.Request, _ sipua.Credentials) (*sip.Response, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asked = append(n.asked, req)
+	res := sip.NewResponseFromRequest(req, 200, "OK", nil)
+	res.To().Params.Add("tag", "n")
+	res.AppendHeader(&sip.ContactHeader{Address: sip.Uri{Scheme: "sip", Host: fmt.Sprint("n", len(n.asked))}})
+	return res, nil
+}
+
+// tell delivers a NOTIFY and returns the code of its adoption.
+func (n *notifier) tell(t *testing.T, l *Lookout, sub *subscription, seq int, state, text string) int {
+	t.Helper()
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	req := sip.NewRequest(sip.NOTIFY, sip.Uri{Scheme: "sip", Host: "127.0.0.1"})
+	from, to := sip.NewParams(), sip.NewParams()
+	from.Add("tag", "n")
+	to.Add("tag", sub.localTag)
+	req.AppendHeader(&sip.FromHeader{Address: sip.Uri{Scheme: "sip", User: "a", Host: "cc.com"}, Params: from})
+	req.AppendHeader(&sip.ToHeader{Address: sip.Uri{Scheme: "sip", Host: "guest.example"}, Params: to})
+	id := sip.CallIDHeader(sub.callID)
+	req.AppendHeader(&id)
+	req.AppendHeader(&sip.CSeqHeader{SeqNo: uint32(seq), MethodName: sip.NOTIFY})
+	req.AppendHeader(sip.NewHeader("Subscription-State", state))
+	var info *reginfo
+	if text != "" {
+		info = mustParse(t, text)
+	}
+	code := sub.adopt(req)
+	if code == 200 && !sub.closed {
+		_, due := l.hear(sub, req, info)
+		l.schedule.set(sub.of, due)
+	}
+	return code
+}
+
+// callIDs lists those of the SUBSCRIBEs.
+func (n *notifier) callIDs() (all []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, req := range n.asked {
+		all = append(all, req.CallID().Value())
+	}
+	return all
+}
+
+func watchedBy(n *notifier) (*Lookout, watching) {
+	l := NewLookout(&oneSighting{}, n, LookoutOptions{
+		Core: "sip:127.0.0.1", Self: "sip:latchkey@guest.example", RegEvent: Standing, Expires: time.Hour,
+		Related: func(context.Context, latchkey.Address) (bool, error) { return true, nil },
+	})
+	return l, watching{"sip:a@cc.com", false}
+}
+
+// B1.06, RFC 6665 §4.1.2.2: a refresh that no NOTIFY follows within 64*T1 has failed, and the subscription is made anew; one that a NOTIFY follows, with
+// or without a document, goes on in its dialog, at the target of the last 2xx or NOTIFY.
+func TestRefreshWithoutNotifyEndsTheSubscription(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &notifier{}
+		l, w := watchedBy(n)
+		begin := time.Now()
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = l.Run(ctx) })
+		l.Follow("sip:a@cc.com")
+		synctest.Wait()
+		sub := l.find(w)
+		n.tell(t, l, sub, 1, "active;expires=3600", doc(0, "full", "active", contactOf("c", "active", "registered")))
+		for i, doc := range []string{"", doc(1, "full", "active", contactOf("c", "active", "registered")), doc(1, "full", "active")} {
+			time.Sleep(3000 * time.Second)
+			synctest.Wait()
+			if ids := n.callIDs(); len(ids) != i+2 {
+				t.Fatalf("%d SUBSCRIBEs after %v", len(ids), time.Since(begin))
+			}
+			n.tell(t, l, sub, i+2, "active", doc)
+		}
+		time.Sleep(3000 * time.Second)
+		synctest.Wait()
+		if ids := n.callIDs(); len(ids) != 5 || ids[4] != ids[0] {
+			t.Fatalf("SUBSCRIBEs %v", ids)
+		}
+		n.mu.Lock()
+		if to := n.asked[3].Recipient.Host; to != "n3" {
+			t.Errorf("SUBSCRIBE to %s", to)
+		}
+		n.mu.Unlock()
+		time.Sleep(timerN + backoff(1)*2)
+		synctest.Wait()
+		if ids := n.callIDs(); len(ids) != 6 || ids[5] == ids[0] {
+			t.Errorf("SUBSCRIBEs %v, want another dialog", ids)
+		}
+		cancel()
+		running.Wait()
+	})
+}
+
+// B1.06: a notifier that ends each subscription as soon as it stands is asked again at once one time, and then less and less.
+func TestNotifierThatEndsAllIsNotFlooded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &notifier{}
+		l, w := watchedBy(n)
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = l.Run(ctx) })
+		l.Follow("sip:a@cc.com")
+		for end := time.Now().Add(10 * time.Minute); time.Now().Before(end); time.Sleep(time.Second) {
+			synctest.Wait()
+			sub := l.find(w)
+			fresh := false
+			sub.set(func() { fresh = !sub.bound && sub.state != nil })
+			if fresh {
+				n.tell(t, l, sub, 1, "terminated;reason=timeout", doc(0, "full", "active"))
+			}
+		}
+		if ids := n.callIDs(); len(ids) < 3 || len(ids) > 8 || ids[0] == ids[1] {
+			t.Errorf("%d SUBSCRIBEs in ten minutes", len(ids))
+		}
+		cancel()
+		running.Wait()
+	})
+}
+
+// RFC 6665 §4.1.2.3: the NOTIFY that answers the end of a subscription is taken, until it is too late for one.
+func TestLastNotifyIsTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &notifier{}
+		l, w := watchedBy(n)
+		sub := l.open(w)
+		if err := l.subscribe(t.Context(), sub); err != nil {
+			t.Fatal(err)
+		}
+		n.tell(t, l, sub, 1, "active;expires=3600", doc(0, "full", "active"))
+		known := func() bool {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return len(l.dialogs) > 0
+		}
+		if err := l.unsubscribe(t.Context(), sub); err != nil || l.find(w) != nil || !known() {
+			t.Errorf("unsubscribe = %v, known %v", err, known())
+		}
+		if code := n.tell(t, l, sub, 2, "terminated;reason=timeout", ""); code != 200 {
+			t.Errorf("the last NOTIFY is answered %d", code)
+		}
+		if time.Sleep(timerN + time.Second); known() {
+			t.Error("the dialog is never forgotten")
+		}
+	})
 }
 
 // askedWire counts requests and answers none.

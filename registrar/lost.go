@@ -8,8 +8,12 @@ import (
 	"latchkey"
 )
 
-// Lost takes the core's word that it threw the account's contact out (PROTOCOLS B1.24, RFC 3680 §3.2 (unverified)): deactivated
-// asks for a new REGISTER now, probation for one after a while, and rejected for none until somebody logs in.
+// shortened is the event of a contact whose end the core has put earlier, so that it registers anew (RFC 3680 §3.1, §4.7.1).
+const shortened = "shortened"
+
+// Lost takes the core's word that it threw the account's contact out (PROTOCOLS B1.24, RFC 3680 §4.7.1): deactivated
+// asks for a new REGISTER now, probation for one after a while, and rejected for none until somebody logs in. A contact that was shortened is registered
+// anew at once, where it would end before its time, since the core may want to see the credentials again.
 // What the gateway itself takes back is no loss.
 func (r *Registrar) Lost(ctx context.Context, account latchkey.AccountID, event string, after time.Duration) {
 	release, err := r.turns.take(ctx, account)
@@ -23,6 +27,16 @@ func (r *Registrar) Lost(ctx context.Context, account latchkey.AccountID, event 
 		return
 	}
 	now := time.Now()
+	if event == shortened {
+		// One that a refresh comes before needs none; nor does what a notifier repeats after that refresh.
+		if end := now.Add(after); end.Before(reg.Due) {
+			reg.Expires, reg.Due = end, now
+			if err := r.save(ctx, reg); err != nil {
+				r.log.Error("registration not kept", latchkey.LogGuest, account, latchkey.LogError, err)
+			}
+		}
+		return
+	}
 	reg.State, reg.Expires, reg.Held, reg.Due = latchkey.RegistrationWanted, now, now, now
 	switch event {
 	case "deactivated":

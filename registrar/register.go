@@ -116,7 +116,7 @@ func (r *Registrar) advised(reg *latchkey.Registration, via string, res *sip.Res
 		other.User, other.Headers = "", nil
 		return other.String(), true
 	case sip.StatusGatewayTimeout:
-		// TS 24.229 §5.1.1.4 (unverified): the core lost what it knew and wants an initial registration.
+		// TS 24.229 §7.6 (type restoration, action initial-registration): the core lost what it knew and wants an initial registration.
 		if h := res.GetHeader("Content-Type"); h == nil || !strings.HasPrefix(strings.ToLower(h.Value()), imsXML) {
 			return "", false
 		}
@@ -224,8 +224,8 @@ func (r *Registrar) failed(ctx context.Context, reg *latchkey.Registration, err 
 	return out
 }
 
-// refreshAfter is how long after the REGISTER the next one is due: TS 24.229 §5.1.1.4.1
-// (unverified), 600 s before the end if that is more than 1200 s away, else at half.
+// refreshAfter is how long after the REGISTER the next one is due: TS 24.229 §5.1.1.4.1,
+// 600 s before the end if that is more than 1200 s away, else at half.
 func refreshAfter(granted time.Duration) time.Duration {
 	if granted > 1200*time.Second {
 		return granted - 600*time.Second

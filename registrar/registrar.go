@@ -56,7 +56,7 @@ type Options struct {
 	IMServer   string        // interaction server of im; "": the core
 	FileServer string        // interaction server of file; "": the core
 	Auth       Auth          // how accounts prove themselves; the zero Auth: not at all
-	Expires    time.Duration // asked for; default 600000 s (TS 24.229 §5.1.1.2 (unverified))
+	Expires    time.Duration // asked for; default 600000 s (TS 24.229 §5.1.1.2)
 	Tags       sip.HeaderParams
 	Timeout    time.Duration // how long a server may take to answer; default 10 s
 	Patience   time.Duration // how long an invite waits for an interaction server; default 3 s

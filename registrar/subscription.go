@@ -27,10 +27,13 @@ type subscription struct {
 
 	mu         sync.Mutex // guards the fields below
 	state      *dialog.State
-	bound      bool   // a NOTIFY made the dialog; of those of a fork the first one counts (RFC 3680 §4.9 (unverified))
+	bound      bool   // a NOTIFY made the dialog; of those of a fork the first one counts (RFC 3680 §4.9, RFC 6665 §5.4.9)
 	seq        uint32 // highest CSeq used, while there is no dialog
 	log        reglog
-	awaited    bool      // a NOTIFY is, that a SUBSCRIBE was promised
+	since      time.Time // when it was bound
+	brief      int       // how many before it ended as soon as they stood
+	told       bool      // a NOTIFY came since the last SUBSCRIBE
+	awaited    bool      // one is, that a SUBSCRIBE was promised
 	doubtful   bool      // the full state is to be asked for
 	asked      bool      // and was asked for
 	due        time.Time // of the next SUBSCRIBE
@@ -44,6 +47,7 @@ type subscription struct {
 	ended      bool          // by the notifier, who has nothing more to say
 	unwanted   bool
 	closed     bool
+	left       bool // closed by us: the last NOTIFY is yet to come
 }
 
 // open makes the subscription of one who has none.
@@ -64,7 +68,15 @@ func (l *Lookout) drop(sub *subscription) {
 	if l.subs[sub.of] == sub {
 		delete(l.subs, sub.of)
 	}
-	delete(l.dialogs, dialog.Key(sub.callID, sub.localTag, ""))
+	if key := dialog.Key(sub.callID, sub.localTag, ""); !sub.left {
+		delete(l.dialogs, key)
+	} else {
+		time.AfterFunc(timerN, func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			delete(l.dialogs, key)
+		})
+	}
 }
 
 // renewed replaces a subscription that is over by one with a dialog of its own, which goes on with what it knows to be
@@ -82,7 +94,7 @@ func (l *Lookout) renewed(sub *subscription) *subscription {
 func (l *Lookout) subscribe(ctx context.Context, sub *subscription) error {
 	res, asked, err := l.send(ctx, sub, sub.wants(l.opt.Expires))
 	if err == nil && res.StatusCode == sip.StatusIntervalToBrief {
-		if least := seconds(headerValue(res, "Min-Expires")); least > asked { // RFC 6665 §4.1.2.1 (unverified)
+		if least := seconds(headerValue(res, "Min-Expires")); least > asked { // RFC 6665 §4.2.1.1, RFC 3261 §10.2.8
 			sub.set(func() { sub.minExpires = least })
 			res, asked, err = l.send(ctx, sub, sub.wants(l.opt.Expires))
 		}
@@ -122,13 +134,15 @@ func (l *Lookout) subscribeLater(sub *subscription, after time.Duration, err err
 	return err
 }
 
-// unsubscribe ends a subscription at its notifier (RFC 6665 §4.1.2.3 (unverified)) and forgets it, whatever the answer.
+// unsubscribe ends a subscription at its notifier and forgets it, whatever the answer. It brings one more NOTIFY, which is
+// answered as all are (RFC 6665 §4.1.2.3).
 func (l *Lookout) unsubscribe(ctx context.Context, sub *subscription) error {
 	defer l.drop(sub)
 	l.schedule.set(sub.of, time.Time{})
 	if !sub.standing() {
 		return nil
 	}
+	sub.set(func() { sub.left = true })
 	_, _, err := l.send(ctx, sub, 0)
 	return err
 }
@@ -143,7 +157,7 @@ func (l *Lookout) send(ctx context.Context, sub *subscription, expires time.Dura
 	req.AppendHeader(&e)
 	ctx, cancel := context.WithTimeout(ctx, l.opt.Timeout)
 	defer cancel()
-	sub.set(func() { sub.asked = true })
+	sub.set(func() { sub.asked, sub.told = true, false })
 	var c sipua.Credentials
 	if sub.of.self && l.opt.Credentials != nil {
 		c = l.opt.Credentials(latchkey.AccountID(sub.of.identity))
@@ -155,8 +169,12 @@ func (l *Lookout) send(ctx context.Context, sub *subscription, expires time.Dura
 	if sub.state != nil {
 		sub.state.LocalSeq = max(sub.state.LocalSeq, sub.seq)
 	}
-	if err == nil && res.IsSuccess() && sub.state == nil {
-		sub.state, _ = dialog.FromResponse(req, res) // a NOTIFY may take its place (RFC 6665 §4.4.1)
+	if err == nil && res.IsSuccess() {
+		if sub.state == nil {
+			sub.state, _ = dialog.FromResponse(req, res) // a NOTIFY may take its place (RFC 6665 §4.4.1)
+		} else if req.To().Params.Has("tag") {
+			sub.state.Refresh(res) // RFC 6665 §3.1: SUBSCRIBE refreshes the target, too
+		}
 	}
 	return res, expires, err
 }
@@ -219,7 +237,7 @@ func (s *subscription) accepted(now time.Time, granted time.Duration) time.Time 
 	switch {
 	case s.doubtful && !s.asked: // the doubt is younger than this SUBSCRIBE
 		s.due = now
-	case s.doubtful || !s.log.heard:
+	case s.doubtful || !s.log.heard || !s.told: // RFC 6665 §4.1.2.2, §4.1.2.4: a refresh, too, without a NOTIFY has failed
 		s.awaited = true
 		if n := now.Add(timerN); n.Before(s.due) {
 			s.due = n
@@ -321,11 +339,11 @@ func (s *subscription) lostContact() (event string, after time.Duration) {
 	return event, after
 }
 
-// adopt gives a NOTIFY to the dialog. False: it belongs to another one, or is out of order.
-func (s *subscription) adopt(req *sip.Request) bool {
+// adopt gives a NOTIFY to the dialog. 481: it belongs to another one, which that ends; 500: it is out of order (RFC 3261 §12.2.2), which ends nothing.
+func (s *subscription) adopt(req *sip.Request) (code int) {
 	remote, _ := req.From().Params.Get("tag")
-	if s.closed || s.bound && s.state.RemoteTag != remote {
-		return false
+	if s.closed && !s.left || s.bound && s.state.RemoteTag != remote {
+		return sip.StatusCallTransactionDoesNotExists
 	}
 	if !s.bound {
 		seq := s.seq
@@ -333,19 +351,19 @@ func (s *subscription) adopt(req *sip.Request) bool {
 			seq = max(seq, s.state.LocalSeq)
 		}
 		s.state = dialog.FromRequest(req, s.localTag)
-		s.state.LocalSeq, s.bound = seq, true
-		return true
+		s.state.LocalSeq, s.bound, s.since = seq, true, time.Now()
+		return sip.StatusOK
 	}
 	if s.state.Take(req) != nil {
-		return false
+		return sip.StatusInternalServerError
 	}
 	if c := req.Contact(); c != nil && c.Address.Host != "" {
-		s.state.Target = c.Address // RFC 6665 §4.4.1 (unverified): NOTIFY refreshes the target
+		s.state.Target = c.Address // RFC 6665 §3.2: NOTIFY refreshes the target
 	}
-	return true
+	return sip.StatusOK
 }
 
-// subscriptionState reads Subscription-State (RFC 6665 §4.1.3, §8.2.3 (unverified)).
+// subscriptionState reads Subscription-State (RFC 6665 §4.1.3).
 func subscriptionState(req *sip.Request) (state, reason string, expires, after time.Duration) {
 	h := req.GetHeader("Subscription-State")
 	if h == nil {

@@ -284,7 +284,7 @@ func (e *Endpoint) Contact(user string, hop sip.Uri) sip.Uri {
 			u.UriParams.Add("transport", "ws")
 		}
 	case a.Network == "wss":
-		u.UriParams.Add("transport", "ws") // RFC 7118 (unverified) knows no other
+		u.UriParams.Add("transport", "ws") // RFC 7118 §5.2 knows no other
 	case a.Network != "udp":
 		u.UriParams.Add("transport", a.Network)
 	}

@@ -390,7 +390,7 @@ func (e *Endpoint) via(req *sip.Request, t target, host string, port int, alias 
 	params.Add("branch", e.neighbours.mark(t.addr.String())+NewToken())
 	ask(&params)
 	if alias && (t.network == "tcp" || t.network == "tls") {
-		params.Add("alias", "") // RFC 5923 §5 (unverified): requests to our listener may come over this connection
+		params.Add("alias", "") // RFC 5923 §8.1: requests to our listener may come over this connection
 	}
 	params.Add("rport", "") // RFC 3581
 	network := sip.NetworkToUpper(t.network)

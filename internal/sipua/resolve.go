@@ -64,7 +64,7 @@ func (e *Endpoint) targets(ctx context.Context, hop sip.Uri, key string) ([]targ
 }
 
 // transport is the network that a URI asks for, and whether it names one (RFC 3263 §4.1); "": one that we don't have. SIPS is
-// TLS whatever carries it (RFC 3261 §26.2.2), so its WebSocket is the secure one (RFC 7118 §5, unverified).
+// TLS whatever carries it (RFC 3261 §26.2.2), so its WebSocket is the secure one (RFC 7118 §5.2).
 func transport(u sip.Uri) (network string, named bool) {
 	t, _ := u.UriParams.Get("transport")
 	t = strings.ToLower(t)
@@ -193,7 +193,7 @@ func drawn(records []*dns.SRV, random *rand.Rand) []*dns.SRV {
 	return all
 }
 
-// addresses lists a host's addresses, the families by turns and IPv6 first (RFC 8305 §4, unverified), and those to which no way leads last.
+// addresses lists a host's addresses, the families by turns and IPv6 first (RFC 8305 §4), and those to which no way leads last.
 func (l *lookup) addresses(ctx context.Context, network, host string, port uint16) (all []target) {
 	var six, four, far []target
 	for _, ip := range l.resolver.addresses(ctx, host) {
