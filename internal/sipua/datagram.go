@@ -17,6 +17,7 @@ import (
 type socket struct {
 	endpoint *Endpoint
 	conn     net.PacketConn
+	port     *port // of conn; nil: it has none
 	local    netip.AddrPort
 }
 
@@ -30,7 +31,7 @@ func (e *Endpoint) openSocket(hostport string) (*socket, error) {
 		_ = udp.SetReadBuffer(4 << 20) // as far as net.core.rmem_max allows: a burst of calls must not be lost
 		stamp(udp)
 	}
-	s := &socket{endpoint: e, conn: conn}
+	s := &socket{endpoint: e, conn: conn, port: newPort(conn)}
 	s.local, _ = netip.ParseAddrPort(conn.LocalAddr().String())
 	s.local = netip.AddrPortFrom(s.local.Addr().Unmap(), s.local.Port())
 	e.mu.Lock()
@@ -75,14 +76,13 @@ const maxLate = 10 * time.Second
 
 // receive reads a datagram, and tells when it came. IPv4 addresses are IPv4, also where the socket is for both families.
 func (s *socket) receive(buf, oob []byte) (n int, from netip.AddrPort, came time.Time, err error) {
+	if s.port != nil {
+		return s.port.receive(buf, oob)
+	}
 	if udp, ok := s.conn.(*net.UDPConn); ok {
 		var more int
 		n, more, _, from, err = udp.ReadMsgUDPAddrPort(buf, oob)
-		came = time.Now()
-		if at := stamped(oob[:more]); !at.IsZero() {
-			came = came.Add(-min(max(came.Sub(at), 0), maxLate)) // the clocks differ: only this one is steady
-		}
-		return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), came, err
+		return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), arrived(oob[:more], time.Now()), err
 	}
 	n, addr, err := s.conn.ReadFrom(buf)
 	if err != nil {
@@ -90,6 +90,14 @@ func (s *socket) receive(buf, oob []byte) (n int, from netip.AddrPort, came time
 	}
 	from, err = netip.ParseAddrPort(addr.String())
 	return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), time.Now(), err
+}
+
+// arrived is when a datagram came that is read now, by what the kernel says of it.
+func arrived(oob []byte, now time.Time) time.Time {
+	if at := stamped(oob); !at.IsZero() {
+		return now.Add(-min(max(now.Sub(at), 0), maxLate)) // the clocks differ: only this one is steady
+	}
+	return now
 }
 
 // way is what a transaction over UDP writes to. It is never closed.
@@ -114,6 +122,11 @@ func (w *way) WriteMsg(m sip.Message) error {
 }
 
 func (s *socket) send(b []byte, to netip.AddrPort) (err error) {
+	if s.port != nil {
+		if ok, err := s.port.send(b, to); ok {
+			return err
+		}
+	}
 	if udp, ok := s.conn.(*net.UDPConn); ok {
 		_, err = udp.WriteToUDPAddrPort(b, to)
 	} else {
