@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
-
-	"github.com/emiago/sipgo/sip"
 )
 
 // socket is a UDP port. What is read there goes to the endpoint, and requests leave from it, so that responses find it through
@@ -106,20 +103,16 @@ type way struct {
 	to netip.AddrPort
 }
 
-var texts = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-// WriteMsg sends one datagram, however long: IP fragments it. A response goes the way its request came (RFC 3261 §18.2.2), and so does
+// write sends one datagram, however long: IP fragments it. A response goes the way its request came (RFC 3261 §18.2.2), and so does
 // a request to a peer without TCP.
-func (w *way) WriteMsg(m sip.Message) error {
-	text := texts.Get().(*bytes.Buffer)
-	defer texts.Put(text)
-	text.Reset()
-	m.StringWrite(text)
-	if err := w.send(text.Bytes(), w.to); err != nil {
+func (w *way) write(text []byte) error {
+	if err := w.send(text, w.to); err != nil {
 		return fmt.Errorf("send to udp %s: %w", w.to, err)
 	}
 	return nil
 }
+
+func (w *way) reliable() bool { return false }
 
 func (s *socket) send(b []byte, to netip.AddrPort) (err error) {
 	if s.port != nil {
@@ -134,12 +127,6 @@ func (s *socket) send(b []byte, to netip.AddrPort) (err error) {
 	}
 	return err
 }
-
-// LocalAddr, Ref, TryClose and Close make it a sip.Connection.
-func (w *way) LocalAddr() net.Addr    { return w.conn.LocalAddr() }
-func (w *way) Ref(int) int            { return 1 }
-func (w *way) TryClose() (int, error) { return 1, nil }
-func (w *way) Close() error           { return nil }
 
 // socketTo is the socket from which an address is reached: a listener of its family, one that listens where the kernel would send from
 // if there are several, and one that is opened for the purpose if there is none.
