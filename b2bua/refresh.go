@@ -31,7 +31,7 @@ type refresh struct {
 const timedOut = `SIP;cause=408;text="Session timer ran out"`
 
 // learn notes whether the peer takes UPDATE, which refreshes without a word on the session (RFC 4028 §7.4).
-func (r *refresh) learn(m interface{ GetHeaders(string) []sip.Header }) {
+func (r *refresh) learn(m interface{ Headers() []sip.Header }) {
 	if allow := dialog.Tokens(m, "Allow"); len(allow) > 0 {
 		r.update = strings.Contains(strings.ToUpper(strings.Join(allow, " ")), "UPDATE")
 		if r.update {

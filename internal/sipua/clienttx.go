@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+
+	"latchkey/internal/dialog"
 )
 
 // clientTx is a client transaction (RFC 3261 §17.1, RFC 6026 §7.2). Responses are put down for who reads them, so that whoever brings them
@@ -27,6 +29,7 @@ type clientTx struct {
 	wait     time.Duration
 	until    time.Time // B or F
 	repeated func(*sip.Response)
+	unread   bool // nobody reads the responses
 }
 
 // roomFor1xx is how many provisional responses wait for a reader; then the oldest go.
@@ -117,7 +120,7 @@ func (tx *clientTx) receive(res *sip.Response) {
 		if tx.out.reliable() && tx.phase == completed {
 			rest = sip.Timer_K // zero by the RFC; but who reads must have the time to
 		}
-		if tx.phase == completed && !tx.invite {
+		if tx.phase == accepted || !tx.invite {
 			tx.req = nil
 		}
 		tx.table.rest(rest, tx)
@@ -167,7 +170,7 @@ func (tx *clientTx) acknowledge(res *sip.Response) {
 func ackOf(invite *sip.Request, res *sip.Response) *sip.Request {
 	ack := sip.NewRequest(sip.ACK, invite.Recipient)
 	ack.AppendHeader(invite.Via())
-	for _, r := range invite.GetHeaders("Route") {
+	for r := range dialog.All(invite, "Route") {
 		ack.AppendHeader(r)
 	}
 	maxForwards := sip.MaxForwardsHeader(70)
@@ -182,6 +185,13 @@ func ackOf(invite *sip.Request, res *sip.Response) *sip.Request {
 	return ack
 }
 
+// ignore says that nobody reads the responses.
+func (tx *clientTx) ignore() {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	tx.unread = true
+}
+
 // whenRepeated has f called with each 2xx after the first, on a goroutine of its own. false: the transaction is over.
 func (tx *clientTx) whenRepeated(f func(*sip.Response)) bool {
 	tx.mu.Lock()
@@ -192,12 +202,11 @@ func (tx *clientTx) whenRepeated(f func(*sip.Response)) bool {
 
 // rested is the end, unless the final response hasn't been read yet.
 func (tx *clientTx) rested() {
-	if len(tx.responses) > 0 {
-		select {
-		case <-tx.done:
-		default:
-			tx.table.rest(sip.Timer_K, tx)
-		}
+	tx.mu.Lock()
+	unread := tx.unread || tx.phase == over
+	tx.mu.Unlock()
+	if len(tx.responses) > 0 && !unread {
+		tx.table.rest(sip.Timer_K, tx)
 		return
 	}
 	tx.terminate()

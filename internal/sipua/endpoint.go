@@ -204,13 +204,6 @@ func (e *Endpoint) serve(req *sip.Request, tx *serverTx, came time.Time, number 
 			}
 		}
 	}()
-	if code, why := Check(req); code != 0 {
-		e.log.Info("sip request refused", "method", req.Method, "source", req.Source(), "code", code, "reason", why)
-		if !req.IsAck() {
-			_ = t.Respond(code, why)
-		}
-		return
-	}
 	h := e.handler.Load()
 	if h == nil || e.closed.Load() {
 		if !req.IsAck() {

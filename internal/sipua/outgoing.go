@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+
+	"latchkey/internal/dialog"
 )
 
 // maxDatagram is the size above which a request goes over TCP: RFC 3261 §18.1.1 asks for
@@ -298,6 +300,23 @@ func (o *Outgoing) Terminate() {
 	tx.terminate()
 }
 
+// Release leaves the transaction to itself: it repeats the request until there is a response, which nobody reads.
+func (o *Outgoing) Release() {
+	if o.responses == nil {
+		o.tx.ignore()
+		return
+	}
+	go func() { // ends with follow
+		for {
+			select {
+			case <-o.responses:
+			case <-o.done:
+				return
+			}
+		}
+	}()
+}
+
 // StartCancel sends a CANCEL, whose Via, destination and transport are those of its INVITE already.
 func (e *Endpoint) StartCancel(ctx context.Context, cancel *sip.Request) (*Outgoing, error) {
 	o := &Outgoing{endpoint: e, hop: nextHop(cancel)}
@@ -382,7 +401,7 @@ func (e *Endpoint) addressFrom(req *sip.Request, t target, local netip.AddrPort)
 }
 
 func (e *Endpoint) via(req *sip.Request, t target, host string, port int, alias bool) {
-	if e.agent != "" && req.GetHeader("User-Agent") == nil {
+	if e.agent != "" && dialog.First(req, "User-Agent") == nil {
 		req.AppendHeader(sip.NewHeader("User-Agent", e.agent))
 	}
 	req.SetBody(req.Body()) // RFC 3261 §20.14: writes Content-Length
@@ -400,15 +419,12 @@ func (e *Endpoint) via(req *sip.Request, t target, host string, port int, alias 
 	req.SetDestination(t.addr.String())
 }
 
-// open runs out, which may open a connection, unless Close has begun; Close ends its context and waits for it.
+// open runs out, which may open a connection, unless Close has begun, which ends what out may wait for, and waits for out.
 func (e *Endpoint) open(ctx context.Context, out func(context.Context) error) error {
 	if !e.begin() {
 		return errClosed
 	}
 	defer e.running.Done()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(e.stopped, cancel)()
 	err := out(ctx)
 	if err != nil && e.closed.Load() {
 		return errClosed

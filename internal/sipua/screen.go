@@ -318,6 +318,9 @@ func (l *letter) checkFields(bounded bool) (int, string) {
 			return badRequest("no " + must.name)
 		}
 	}
+	if !seen[kindContact] && l.status == 0 && string(l.method) == "INVITE" {
+		return badRequest("INVITE without Contact") // §8.1.1.8
+	}
 	if l.status == 0 && !bytes.Equal(method, l.method) { // §8.1.1.5
 		if !Recognized(string(l.method)) {
 			return 501, "Not Implemented" // RFC 4475 §3.1.2.18
