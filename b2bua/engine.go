@@ -338,7 +338,7 @@ func (g *Engine) Legs() int {
 	return len(g.legs)
 }
 
-// Drain refuses new calls with 503 from now on; what stands goes on.
+// Drain refuses new calls with 503 from now on, emergencies aside; what stands goes on.
 func (g *Engine) Drain() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -235,7 +235,7 @@ func (l *letter) checkTarget() (int, string) {
 		return badRequest("R-URI: " + wrong)
 	case headers:
 		return badRequest("R-URI with header fields") // §19.1.1, Table 1
-	case !isSIP(name) && !bytes.EqualFold(name, []byte("tel")):
+	case !isSIP(name) && !bytes.EqualFold(name, []byte("tel")) && !emergency(string(l.target)):
 		return 416, "Unsupported URI Scheme" // §8.2.2.1
 	}
 	if !bytes.Equal(l.method, bytes.ToUpper(l.method)) {
