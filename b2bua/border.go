@@ -202,8 +202,8 @@ func named(h sip.Header, names ...string) bool {
 }
 
 // first is the value of the first field called name, "" if there is none.
-func first(m interface{ GetHeader(string) sip.Header }, name string) string {
-	if h := m.GetHeader(name); h != nil {
+func first(m interface{ Headers() []sip.Header }, name string) string {
+	if h := dialog.First(m, name); h != nil {
 		return h.Value()
 	}
 	return ""
@@ -211,9 +211,9 @@ func first(m interface{ GetHeader(string) sip.Header }, name string) string {
 
 // restRoutes are the Route values of a request, as they are written, behind those at its top that lead to us (B1.08). Everything in
 // them is the S-CSCF's: its original dialog identifier may be any part of its URI.
-func restRoutes(in interface{ GetHeaders(string) []sip.Header }, own func(string) bool) []string {
+func restRoutes(in interface{ Headers() []sip.Header }, own func(string) bool) []string {
 	var rest []string
-	for _, h := range in.GetHeaders("Route") {
+	for h := range dialog.All(in, "Route") {
 		rest = append(rest, dialog.Split(h.Value())...)
 	}
 	for len(rest) > 0 && own(dialog.URI(rest[0])) {
@@ -298,12 +298,11 @@ func (b *ISC) token(in *sip.Request) string {
 }
 
 func (b *ISC) passed(in *sip.Request) bool {
-	all := in.GetHeaders(passedField)
-	if len(all) == 0 {
+	if dialog.First(in, passedField) == nil {
 		return false
 	}
 	mine := b.token(in)
-	for _, h := range all {
+	for h := range dialog.All(in, passedField) {
 		for _, t := range dialog.Split(h.Value()) {
 			if hmac.Equal([]byte(t), []byte(mine)) {
 				return true

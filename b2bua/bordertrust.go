@@ -62,7 +62,7 @@ func crossed(all []sip.Header, from, to, private bool) []sip.Header {
 	passed := make([]sip.Header, 0, len(all)+6)
 	for _, h := range all {
 		ok := true
-		switch fates[sip.HeaderToLower(h.Name())] {
+		switch fates[lower(h.Name())] {
 		case within:
 			ok = from && to
 		case identity:
@@ -78,8 +78,8 @@ func crossed(all []sip.Header, from, to, private bool) []sip.Header {
 }
 
 // hidesIdentity reports whether Privacy asks that PAI stays within the trust domain (RFC 3325 §9.3).
-func hidesIdentity(m interface{ GetHeaders(string) []sip.Header }) bool {
-	for _, h := range m.GetHeaders("Privacy") {
+func hidesIdentity(m interface{ Headers() []sip.Header }) bool {
+	for h := range dialog.All(m, "Privacy") {
 		for v := range strings.FieldsFuncSeq(h.Value(), func(r rune) bool { return r == ';' || r == ',' || r == ' ' }) {
 			if strings.EqualFold(v, "id") {
 				return true
@@ -118,7 +118,7 @@ func servedBy(in *sip.Request, trusted bool) Served {
 		}
 	}
 	if originates(in) {
-		if h := in.GetHeader("P-Asserted-Identity"); h != nil {
+		if h := dialog.First(in, "P-Asserted-Identity"); h != nil {
 			if ids := dialog.Split(h.Value()); len(ids) > 0 {
 				return Served{User: dialog.URI(ids[0]), Originating: true}
 			}
@@ -131,7 +131,7 @@ func servedBy(in *sip.Request, trusted bool) Served {
 // originates reports whether the Route to us has the parameter orig (TS 24.229 §5.4.3.2, unverified), or the S-CSCF's own Route
 // says so in the way of Kamailio's ims_isc: d=0 (modules/ims_isc/mark.c).
 func originates(in *sip.Request) bool {
-	for _, h := range in.GetHeaders("Route") {
+	for h := range dialog.All(in, "Route") {
 		for _, r := range dialog.Split(h.Value()) {
 			var u sip.Uri
 			if sip.ParseUri(dialog.URI(r), &u) != nil {

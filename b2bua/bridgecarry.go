@@ -3,6 +3,7 @@ package b2bua
 import (
 	"bytes"
 	"fmt"
+	"net/textproto"
 	"regexp"
 	"slices"
 	"strconv"
@@ -21,10 +22,36 @@ var legs = map[string]bool{
 	"rseq": true, "rack": true, "session-expires": true, "x": true, "min-se": true, "supported": true, "k": true, "require": true,
 }
 
+// spelled are the names of fields as nearly everybody writes them, and in lower case.
+var spelled = func() map[string]string {
+	m := map[string]string{"CSeq": "cseq", "Call-ID": "call-id", "RSeq": "rseq", "RAck": "rack", "Min-SE": "min-se"}
+	add := func(name string) { m[textproto.CanonicalMIMEHeaderKey(name)], m[name] = name, name }
+	for name := range legs {
+		add(name)
+	}
+	for name := range fates {
+		add(name)
+	}
+	for _, name := range []string{
+		"accept", "accept-contact", "accept-encoding", "accept-language", "allow", "allow-events", "content-disposition", "content-encoding", "content-type",
+		"contribution-id", "conversation-id", "date", "event", "expires", "organization", "priority", "privacy", "reason", "subject", "user-agent", "warning",
+	} {
+		add(name)
+	}
+	return m
+}()
+
+// lower is a field's name in lower case, without a copy where it is usual.
+func lower(name string) string {
+	if l, ok := spelled[name]; ok {
+		return l
+	}
+	return sip.HeaderToLower(name)
+}
+
 type message interface {
 	Headers() []sip.Header
 	GetHeaders(string) []sip.Header
-	GetHeader(string) sip.Header
 	AppendHeader(sip.Header)
 	RemoveHeader(string) bool
 	Contact() *sip.ContactHeader
@@ -35,7 +62,7 @@ type message interface {
 // carry copies what is end to end from one message to the next. The session timer's option tag is each leg's own.
 func carry(in, out message) {
 	for _, h := range in.Headers() {
-		if !legs[sip.HeaderToLower(h.Name())] {
+		if !legs[lower(h.Name())] {
 			out.AppendHeader(sip.HeaderClone(h))
 		}
 	}
@@ -91,7 +118,7 @@ func (b *bridge) features(in, out message) {
 
 // carryResponse fills a response of a leg, and shows it to the border.
 func (b *bridge) carryResponse(in, out *sip.Response, req *sip.Request, toward Side) {
-	if in.GetHeader("Server") != nil {
+	if dialog.First(in, "Server") != nil {
 		out.RemoveHeader("Server") // the one carried is enough
 	}
 	carry(in, out)

@@ -36,7 +36,7 @@ func (p *pair) take(s Side, r *inDialog) {
 	p.ends[s].learn(req)
 	switch req.Method {
 	case sip.BYE:
-		p.takeBYE(s, r.t)
+		p.takeBYE(s, r)
 	case sip.INVITE:
 		p.takeINVITE(s, r)
 	default:
@@ -45,7 +45,8 @@ func (p *pair) take(s Side, r *inDialog) {
 }
 
 // takeBYE answers at once, since nothing that the other side says could keep the dialog.
-func (p *pair) takeBYE(s Side, t *sipua.Transaction) {
+func (p *pair) takeBYE(s Side, r *inDialog) {
+	t := r.t
 	c := p.invite
 	if c.early() {
 		if s == SideB {
@@ -57,7 +58,16 @@ func (p *pair) takeBYE(s Side, t *sipua.Transaction) {
 		return
 	}
 	_ = t.Respond(200, "")
-	p.send(p.hangUp(s, t.Request, ""))
+	byes := p.hangUp(s, t.Request, "")
+	r.then = func() { // no goroutine is kept for what ends by itself
+		for _, bye := range byes {
+			ctx, cancel := context.WithTimeout(context.Background(), p.engine.h())
+			if tx, err := p.engine.sip.Start(ctx, bye); err == nil {
+				tx.Release()
+			}
+			cancel()
+		}
+	}
 }
 
 // busy answers what may not begin now; false: it may. RFC 3261 §14.2, RFC 3311 §5.2: 491 where an offer or INVITE of the

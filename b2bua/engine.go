@@ -69,6 +69,7 @@ type Engine struct {
 	early    map[string]*early    // dialogs of our own INVITEs without a final response
 	bridged  map[string]pairEnd   // dialogs of bridges
 	taken    map[string]bool      // INVITEs being served or answered less than 64*T1 ago
+	fading   []fading             // keys of over and taken
 	methods  map[sip.RequestMethod]func(*sipua.Transaction)
 	handler  Handler
 	draining bool
@@ -203,7 +204,7 @@ func (g *Engine) method(m sip.RequestMethod) func(*sipua.Transaction) {
 // understands lists the option tags that a request may require.
 func (g *Engine) understands(t *sipua.Transaction) []string {
 	req := t.Request
-	if req.GetHeader("Require") == nil {
+	if dialog.First(req, "Require") == nil {
 		return nil
 	}
 	key, within := g.within(t)
@@ -290,11 +291,34 @@ func (g *Engine) drop(l *Leg) {
 
 // later deletes a key after 64*T1, when its peer has no transaction left. g.mu is held.
 func (g *Engine) later(m map[string]bool, key string) {
-	time.AfterFunc(g.h(), func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		delete(m, key)
-	})
+	g.fading = append(g.fading, fading{m, key, time.Now().Add(g.h())})
+	if len(g.fading) == 1 {
+		time.AfterFunc(g.h(), g.forget)
+	}
+}
+
+// forget deletes the keys whose time has come, which is the same for all: one timer is enough.
+func (g *Engine) forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now, n := time.Now(), 0
+	for n < len(g.fading) && !g.fading[n].until.After(now) {
+		delete(g.fading[n].from, g.fading[n].key)
+		n++
+	}
+	clear(g.fading[:n])
+	if g.fading = g.fading[n:]; len(g.fading) > 0 {
+		time.AfterFunc(max(g.fading[0].until.Sub(now), g.h()/256), g.forget)
+	} else {
+		g.fading = nil
+	}
+}
+
+// fading is a key that will be deleted.
+type fading struct {
+	from  map[string]bool
+	key   string
+	until time.Time
 }
 
 // begin counts a call that starts. False: the engine is shut down.
@@ -314,7 +338,7 @@ func (g *Engine) Legs() int {
 	return len(g.legs)
 }
 
-// Drain refuses new calls with 503 from now on; what stands goes on.
+// Drain refuses new calls with 503 from now on, emergencies aside; what stands goes on.
 func (g *Engine) Drain() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -47,7 +47,7 @@ func (g *Engine) serveInvite(t *sipua.Transaction) {
 	g.mu.Lock()
 	h, draining := g.handler, g.draining
 	g.mu.Unlock()
-	if h == nil || draining || !g.begin() {
+	if h == nil || draining && !sipua.Emergency(req) || !g.begin() {
 		_ = t.Respond(503, "", sip.NewHeader("Retry-After", "5"))
 		return
 	}

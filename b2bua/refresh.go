@@ -33,7 +33,7 @@ const timedOut = `SIP;cause=408;text="Session timer ran out"`
 
 // learn notes whether the peer takes UPDATE, which refreshes without a word on the session, and what it names as the least interval (RFC 4028 §7.4).
 func (r *refresh) learn(m message) {
-	if timed(m) && m.GetHeader("Min-SE") != nil {
+	if timed(m) && len(m.GetHeaders("Min-SE")) > 0 {
 		r.least = max(r.least, dialog.MinInterval(m))
 	}
 	if allow := dialog.Tokens(m, "Allow"); len(allow) > 0 {

@@ -57,10 +57,13 @@ func (p *inPath) serve() {
 }
 
 // Passes reports whether a request goes through: it comes from a trusted neighbour, by a Route of ours with one of the neighbour's
-// behind it, as on ISC, and is for somebody who is no guest of ours. All else is here to stay.
+// behind it, as on ISC, and is for somebody who is no guest of ours; or it is an emergency. All else is here to stay.
 func (p *inPath) Passes(req *sip.Request) bool {
 	if !p.engine.Trusts(req) {
 		return false
+	}
+	if sipua.Emergency(req) {
+		return true // towards the core, whatever is missing: a loop has its own check
 	}
 	routes := dialog.Values(req, "Route")
 	if len(routes) < 2 || !p.engine.Owns(dialog.URI(routes[0])) {
@@ -88,7 +91,8 @@ func (p *inPath) isGuest(uri string) bool {
 
 // ServeInvite bridges a call that goes through.
 func (p *inPath) ServeInvite(in *b2bua.Incoming) {
-	if !p.Passes(in.Request()) || p.invites(in.Context(), approachOf(in)) {
+	emergency := sipua.Emergency(in.Request())
+	if !p.Passes(in.Request()) || !emergency && p.invites(in.Context(), approachOf(in)) {
 		p.doorkeeper.ServeInvite(in)
 		return
 	}
@@ -99,7 +103,7 @@ func (p *inPath) ServeInvite(in *b2bua.Incoming) {
 		return
 	}
 	on := b2bua.Onward{Border: crossing}
-	if p.anchor == AnchorAlways && !p.isGuest(crossing.Served.User) { // a guest's session ends here already
+	if p.anchor == AnchorAlways && !emergency && !p.isGuest(crossing.Served.User) { // a guest's session ends here already
 		callID := in.CallID()
 		on.Media = p.wire.newAnchor(func(reason string) { p.engine.HangUp(callID, reason) })
 	}
@@ -111,7 +115,7 @@ func (p *inPath) ServeInvite(in *b2bua.Incoming) {
 
 // serveMessage carries a MESSAGE on, unless it is for a guest or makes somebody one.
 func (p *inPath) serveMessage(t *sipua.Transaction) {
-	if p.Passes(t.Request) && p.introduces(t.Request) {
+	if p.Passes(t.Request) && !sipua.Emergency(t.Request) && p.introduces(t.Request) {
 		p.doorkeeper.ServeMessage(t)
 		return
 	}

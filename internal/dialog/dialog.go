@@ -169,7 +169,7 @@ func (s *State) Refresh(res *sip.Response) { s.retarget(res.Contact()) }
 func Cancel(invite *sip.Request) *sip.Request {
 	c := sip.NewRequest(sip.CANCEL, *invite.Recipient.Clone())
 	c.AppendHeader(invite.Via().Clone())
-	for _, h := range invite.GetHeaders("Route") {
+	for h := range All(invite, "Route") {
 		c.AppendHeader(sip.HeaderClone(h))
 	}
 	for _, name := range []string{"From", "To", "Call-ID"} {

@@ -1,6 +1,7 @@
 package dialog
 
 import (
+	"iter"
 	"slices"
 	"strings"
 
@@ -8,7 +9,26 @@ import (
 )
 
 // fields is a request or response of which header fields are read.
-type fields interface{ GetHeaders(string) []sip.Header }
+type fields interface{ Headers() []sip.Header }
+
+// All walks the fields called name. sipgo's GetHeaders makes a copy of each field's name.
+func All(m fields, name string) iter.Seq[sip.Header] {
+	return func(yield func(sip.Header) bool) {
+		for _, h := range m.Headers() {
+			if strings.EqualFold(h.Name(), name) && !yield(h) {
+				return
+			}
+		}
+	}
+}
+
+// First is the first field called name; nil: there is none.
+func First(m fields, name string) sip.Header {
+	for h := range All(m, name) {
+		return h
+	}
+	return nil
+}
 
 // Split divides a field at its commas, except for those in quoted strings and angle brackets
 // (RFC 3261 §7.3.1, §25.1): what people choose as a display name adds no value.
@@ -43,7 +63,7 @@ func Split(field string) []string {
 // Values lists the values of all fields called name in order, each as it was written.
 func Values(m fields, name string) []string {
 	var all []string
-	for _, h := range m.GetHeaders(name) {
+	for h := range All(m, name) {
 		all = append(all, Split(h.Value())...)
 	}
 	return all
@@ -85,7 +105,7 @@ func HasToken(m fields, name, token string) bool {
 // Tokens lists the comma-separated values of all fields called name.
 func Tokens(m fields, name string) []string {
 	var all []string
-	for _, h := range m.GetHeaders(name) {
+	for h := range All(m, name) {
 		for t := range strings.SplitSeq(h.Value(), ",") {
 			if t = strings.TrimSpace(t); t != "" {
 				all = append(all, t)

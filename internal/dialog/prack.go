@@ -14,7 +14,7 @@ func RSeq(res *sip.Response) uint32 {
 	if res.StatusCode <= 100 || res.StatusCode >= 200 || !HasToken(res, "Require", "100rel") {
 		return 0
 	}
-	h := res.GetHeader("RSeq")
+	h := First(res, "RSeq")
 	if h == nil {
 		return 0
 	}

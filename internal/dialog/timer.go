@@ -78,8 +78,8 @@ func MinInterval(m fields) uint32 {
 
 func first(m fields, names ...string) string {
 	for _, name := range names {
-		if all := m.GetHeaders(name); len(all) > 0 {
-			return all[0].Value()
+		if h := First(m, name); h != nil {
+			return h.Value()
 		}
 	}
 	return ""

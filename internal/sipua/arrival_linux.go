@@ -19,16 +19,17 @@ const stampSize = 64
 
 // stamped is the time that the kernel says; the zero Time if it says none.
 func stamped(oob []byte) time.Time {
-	all, err := syscall.ParseSocketControlMessage(oob)
-	if err != nil {
-		return time.Time{}
-	}
-	for _, m := range all {
+	for len(oob) >= syscall.SizeofCmsghdr {
+		h := (*syscall.Cmsghdr)(unsafe.Pointer(&oob[0]))
+		if h.Len < syscall.SizeofCmsghdr || uint64(h.Len) > uint64(len(oob)) {
+			break
+		}
 		var at syscall.Timeval
-		if m.Header.Level == syscall.SOL_SOCKET && m.Header.Type == syscall.SO_TIMESTAMP && len(m.Data) >= int(unsafe.Sizeof(at)) {
-			copy(unsafe.Slice((*byte)(unsafe.Pointer(&at)), unsafe.Sizeof(at)), m.Data)
+		if h.Level == syscall.SOL_SOCKET && h.Type == syscall.SO_TIMESTAMP && int(h.Len) >= syscall.CmsgLen(int(unsafe.Sizeof(at))) {
+			copy(unsafe.Slice((*byte)(unsafe.Pointer(&at)), unsafe.Sizeof(at)), oob[syscall.CmsgLen(0):])
 			return time.Unix(at.Unix())
 		}
+		oob = oob[min(syscall.CmsgSpace(int(h.Len)-syscall.SizeofCmsghdr), len(oob)):]
 	}
 	return time.Time{}
 }

@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
-
-	"github.com/emiago/sipgo/sip"
 )
 
 // socket is a UDP port. What is read there goes to the endpoint, and requests leave from it, so that responses find it through
@@ -17,6 +14,7 @@ import (
 type socket struct {
 	endpoint *Endpoint
 	conn     net.PacketConn
+	port     *port // of conn; nil: it has none
 	local    netip.AddrPort
 }
 
@@ -30,7 +28,7 @@ func (e *Endpoint) openSocket(hostport string) (*socket, error) {
 		_ = udp.SetReadBuffer(4 << 20) // as far as net.core.rmem_max allows: a burst of calls must not be lost
 		stamp(udp)
 	}
-	s := &socket{endpoint: e, conn: conn}
+	s := &socket{endpoint: e, conn: conn, port: newPort(conn)}
 	s.local, _ = netip.ParseAddrPort(conn.LocalAddr().String())
 	s.local = netip.AddrPortFrom(s.local.Addr().Unmap(), s.local.Port())
 	e.mu.Lock()
@@ -75,14 +73,13 @@ const maxLate = 10 * time.Second
 
 // receive reads a datagram, and tells when it came. IPv4 addresses are IPv4, also where the socket is for both families.
 func (s *socket) receive(buf, oob []byte) (n int, from netip.AddrPort, came time.Time, err error) {
+	if s.port != nil {
+		return s.port.receive(buf, oob)
+	}
 	if udp, ok := s.conn.(*net.UDPConn); ok {
 		var more int
 		n, more, _, from, err = udp.ReadMsgUDPAddrPort(buf, oob)
-		came = time.Now()
-		if at := stamped(oob[:more]); !at.IsZero() {
-			came = came.Add(-min(max(came.Sub(at), 0), maxLate)) // the clocks differ: only this one is steady
-		}
-		return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), came, err
+		return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), arrived(oob[:more], time.Now()), err
 	}
 	n, addr, err := s.conn.ReadFrom(buf)
 	if err != nil {
@@ -92,28 +89,37 @@ func (s *socket) receive(buf, oob []byte) (n int, from netip.AddrPort, came time
 	return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), time.Now(), err
 }
 
+// arrived is when a datagram came that is read now, by what the kernel says of it.
+func arrived(oob []byte, now time.Time) time.Time {
+	if at := stamped(oob); !at.IsZero() {
+		return now.Add(-min(max(now.Sub(at), 0), maxLate)) // the clocks differ: only this one is steady
+	}
+	return now
+}
+
 // way is what a transaction over UDP writes to. It is never closed.
 type way struct {
 	*socket
 	to netip.AddrPort
 }
 
-var texts = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-// WriteMsg sends one datagram, however long: IP fragments it. A response goes the way its request came (RFC 3261 §18.2.2), and so does
+// write sends one datagram, however long: IP fragments it. A response goes the way its request came (RFC 3261 §18.2.2), and so does
 // a request to a peer without TCP.
-func (w *way) WriteMsg(m sip.Message) error {
-	text := texts.Get().(*bytes.Buffer)
-	defer texts.Put(text)
-	text.Reset()
-	m.StringWrite(text)
-	if err := w.send(text.Bytes(), w.to); err != nil {
+func (w *way) write(text []byte) error {
+	if err := w.send(text, w.to); err != nil {
 		return fmt.Errorf("send to udp %s: %w", w.to, err)
 	}
 	return nil
 }
 
+func (w *way) reliable() bool { return false }
+
 func (s *socket) send(b []byte, to netip.AddrPort) (err error) {
+	if s.port != nil {
+		if ok, err := s.port.send(b, to); ok {
+			return err
+		}
+	}
 	if udp, ok := s.conn.(*net.UDPConn); ok {
 		_, err = udp.WriteToUDPAddrPort(b, to)
 	} else {
@@ -121,12 +127,6 @@ func (s *socket) send(b []byte, to netip.AddrPort) (err error) {
 	}
 	return err
 }
-
-// LocalAddr, Ref, TryClose and Close make it a sip.Connection.
-func (w *way) LocalAddr() net.Addr    { return w.conn.LocalAddr() }
-func (w *way) Ref(int) int            { return 1 }
-func (w *way) TryClose() (int, error) { return 1, nil }
-func (w *way) Close() error           { return nil }
 
 // socketTo is the socket from which an address is reached: a listener of its family, one that listens where the kernel would send from
 // if there are several, and one that is opened for the purpose if there is none.

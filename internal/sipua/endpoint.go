@@ -2,7 +2,7 @@
 // RFC 5923, RFC 7118), the next hop (RFC 3263), transactions, digest, a strict check of what arrives (RFC 3261 §7, §8, §17, §18,
 // §20, §22, §25; RFC 8760) and admission control under overload (RFC 7339).
 //
-// It owns sockets, connections and which transaction a message belongs to; sipgo's state machines drive those. It knows nothing of
+// It owns sockets, connections and transactions. It knows nothing of
 // dialogs, which are b2bua's, nor of what a request is for. At its border stand sipgo's message types. See docs/decisions/0006.
 package sipua
 
@@ -109,9 +109,10 @@ func Listen(opt Options) (*Endpoint, error) {
 	}
 	e := &Endpoint{
 		log: opt.Log, parser: newParser(), agent: opt.UserAgent, tls: opt.TLS, keepAlive: opt.KeepAlive, listenPacket: opt.ListenPacket,
-		table: newTable(), letters: sync.Pool{New: func() any { return new(letter) }}, streams: map[*link]struct{}{}, known: map[streamKey]*link{},
+		letters: sync.Pool{New: func() any { return new(letter) }}, streams: map[*link]struct{}{}, known: map[streamKey]*link{},
 	}
 	e.resolver.server = opt.DNS
+	e.table.open()
 	e.stopped, e.stop = context.WithCancel(context.Background())
 	for _, l := range opt.Listen {
 		if err := e.bind(l); err != nil {
@@ -185,8 +186,8 @@ func (e *Endpoint) Addrs() []Addr { return e.addrs }
 func (e *Endpoint) Handle(h func(*Transaction)) { e.handler.Store(&h) }
 
 // serve runs on a fresh goroutine for each request that isn't a retransmission; number is the one that admit gave it.
-func (e *Endpoint) serve(req *sip.Request, tx *sip.ServerTx, came time.Time, number uint32) {
-	defer tx.TerminateGracefully()
+func (e *Endpoint) serve(req *sip.Request, tx *serverTx, came time.Time, number uint32) {
+	defer tx.leave()
 	t := &Transaction{Request: req, Tag: req.Laddr.Hostname, tx: tx, endpoint: e}
 	now := time.Now()
 	e.load.noteWait(number, now.Sub(came), now)
@@ -203,13 +204,6 @@ func (e *Endpoint) serve(req *sip.Request, tx *sip.ServerTx, came time.Time, num
 			}
 		}
 	}()
-	if code, why := Check(req); code != 0 {
-		e.log.Info("sip request refused", "method", req.Method, "source", req.Source(), "code", code, "reason", why)
-		if !req.IsAck() {
-			_ = t.Respond(code, why)
-		}
-		return
-	}
 	h := e.handler.Load()
 	if h == nil || e.closed.Load() {
 		if !req.IsAck() {

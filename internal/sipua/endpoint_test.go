@@ -435,7 +435,7 @@ func TestListenerOnAllAddresses(t *testing.T) {
 
 func TestContact(t *testing.T) {
 	t.Parallel()
-	both, onlyTCP, none := listen(t, nil), listen(t, nil, "tcp:127.0.0.1:0"), &Endpoint{}
+	both, onlyTCP, none := listen(t, nil), listen(t, nil, "tcp:127.0.0.1:0"), &Endpoint{stopped: context.Background()}
 	for _, c := range []struct {
 		e         *Endpoint
 		hop, want string

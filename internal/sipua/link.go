@@ -52,24 +52,16 @@ type link struct {
 // addresses that only the connection leads to (RFC 7118 Appendix B.1).
 type streamKey struct{ network, addr, domain string }
 
-// WriteMsg sends a message.
-func (s *link) WriteMsg(m sip.Message) error {
-	text := texts.Get().(*bytes.Buffer)
-	defer texts.Put(text)
-	text.Reset()
-	m.StringWrite(text)
-	if err := s.put(text.Bytes()); err != nil {
+// write sends a message.
+func (s *link) write(text []byte) error {
+	if err := s.put(text); err != nil {
 		s.shut() // its reader ends it; the transaction that writes here is locked, and end would wait for it
 		return fmt.Errorf("send to %s %s: %w", s.network, s.remote, err)
 	}
 	return nil
 }
 
-// LocalAddr, Ref, TryClose and Close make it a sip.Connection; it stays open when a transaction ends.
-func (s *link) LocalAddr() net.Addr    { return s.conn.LocalAddr() }
-func (s *link) Ref(int) int            { return 1 }
-func (s *link) TryClose() (int, error) { return 1, nil }
-func (s *link) Close() error           { s.end(); return nil }
+func (s *link) reliable() bool { return true }
 
 // end closes the connection and all that goes over it.
 func (s *link) end() {
@@ -242,7 +234,7 @@ func (e *Endpoint) accept(ln net.Listener, network string, config *tls.Config) e
 				}
 				s.secure(secured)
 			}
-			s.put = s.write
+			s.put = s.toConn
 			if e.newStream(s) == nil {
 				s.serve()
 			}
@@ -265,7 +257,7 @@ func (s *link) secure(c *tls.Conn) {
 	}
 }
 
-func (s *link) write(b []byte) error {
+func (s *link) toConn(b []byte) error {
 	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return err
 	}
@@ -566,6 +558,6 @@ func (e *Endpoint) dial(t target) (*link, error) {
 		}
 		s.secure(secured)
 	}
-	s.put, s.read = s.write, s.serve
+	s.put, s.read = s.toConn, s.serve
 	return s, e.newStream(s)
 }

@@ -230,7 +230,7 @@ func TestFailedWriteReturns(t *testing.T) {
 		t.Fatal(err)
 	}
 	over := make(chan error)
-	go func() { over <- tx.Respond(sip.NewResponseFromRequest(m.(*sip.Request), 200, "OK", nil)) }() // ends when it is answered
+	go func() { over <- tx.respond(sip.NewResponseFromRequest(m.(*sip.Request), 200, "OK", nil)) }() // ends when it is answered
 	select {
 	case err := <-over:
 		if err == nil {

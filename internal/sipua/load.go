@@ -74,10 +74,15 @@ func worth(method string, within bool, priority bool, target string) class {
 	return classNormal
 }
 
-// emergency reports whether a target is the SOS service (RFC 5031).
+// emergency reports whether a target is the SOS service or a part of it, as sos.fire (RFC 5031 §4.2).
 func emergency(target string) bool {
 	const sos = "urn:service:sos"
-	return len(target) >= len(sos) && strings.EqualFold(target[:len(sos)], sos)
+	return len(target) >= len(sos) && strings.EqualFold(target[:len(sos)], sos) && (len(target) == len(sos) || target[len(sos)] == '.')
+}
+
+// Emergency reports whether a request is for the emergency service: it goes on towards those who help, and is never shed.
+func Emergency(req *sip.Request) bool {
+	return req.Recipient.Scheme == "urn" && emergency(req.Recipient.String())
 }
 
 var loadSeed = maphash.MakeSeed()

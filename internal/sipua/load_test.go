@@ -106,7 +106,7 @@ func ask1(method string, n int, via string, fields ...string) string {
 	if method == "BYE" {
 		to += ";tag=b"
 	}
-	return fmt.Sprintf("%s sip:b@guest.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK%d%s\r\nFrom: <sip:a@cc.com>;tag=a\r\nTo: %s\r\nCall-ID: %d\r\nCSeq: 1 %s\r\n%s\r\n",
+	return fmt.Sprintf("%s sip:b@guest.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK%d%s\r\nFrom: <sip:a@cc.com>;tag=a\r\nTo: %s\r\nCall-ID: %d\r\nContact: <sip:a@192.0.2.1>\r\nCSeq: 1 %s\r\n%s\r\n",
 		method, n, via, to, n, method, strings.Join(append(fields, ""), "\r\n"))
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+
+	"latchkey/internal/dialog"
 )
 
 // maxDatagram is the size above which a request goes over TCP: RFC 3261 §18.1.1 asks for
@@ -24,7 +26,7 @@ type Outgoing struct {
 
 	mu       sync.Mutex // guards what follows; never held over I/O
 	at       target
-	tx       *sip.ClientTx
+	tx       *clientTx
 	sent     *sip.Request
 	settled  bool // nobody else is tried
 	err      error
@@ -72,7 +74,7 @@ func (o *Outgoing) over(s *link, req *sip.Request) error {
 	return o.began(t, req, s)
 }
 
-func (o *Outgoing) began(t target, req *sip.Request, conn sip.Connection) error {
+func (o *Outgoing) began(t target, req *sip.Request, conn outlet) error {
 	if !o.endpoint.neighbours.allows(req.Destination(), req, time.Now()) {
 		return ErrOverload
 	}
@@ -84,7 +86,7 @@ func (o *Outgoing) began(t target, req *sip.Request, conn sip.Connection) error 
 	defer o.mu.Unlock()
 	o.at, o.tx, o.sent = t, tx, req
 	if o.repeated != nil {
-		tx.OnRetransmission(o.repeated)
+		tx.whenRepeated(o.repeated)
 	}
 	return nil
 }
@@ -117,7 +119,7 @@ func (o *Outgoing) next(ctx context.Context, unsent func() *sip.Request) (err er
 // reach opens the way to the first of several servers, or to another address of the same host, and writes the request's Via for it. Its
 // error is about that server. Large requests go over TCP where we listen for it; one that would do so only for its size goes over UDP where
 // that fails (RFC 3261 §18.1.1).
-func (e *Endpoint) reach(ctx context.Context, all []target, req *sip.Request) (conn sip.Connection, t target, rest []target, err error) {
+func (e *Endpoint) reach(ctx context.Context, all []target, req *sip.Request) (conn outlet, t target, rest []target, err error) {
 	t, rest = all[0], all[1:]
 	if t.network == "udp" {
 		s, err := e.socketTo(t.addr.Addr())
@@ -194,7 +196,7 @@ func (o *Outgoing) fail(err error) {
 }
 
 // wait passes the responses of one server on. true: it has failed, and there is another one to try.
-func (o *Outgoing) wait(tx *sip.ClientTx, at target) (again bool) {
+func (o *Outgoing) wait(tx *clientTx, at target) (again bool) {
 	e := o.endpoint
 	// A server that says nothing at all is left before the transaction's own end, which the one who waits hardly lives to see.
 	silent := time.NewTimer(8 * sip.T1)
@@ -203,7 +205,7 @@ func (o *Outgoing) wait(tx *sip.ClientTx, at target) (again bool) {
 	final := false
 	for {
 		select {
-		case res := <-tx.Responses():
+		case res := <-tx.responses:
 			silent.Stop()
 			if res.StatusCode == 503 && !final {
 				e.shunned.add(at, retryAfter(res))
@@ -224,10 +226,10 @@ func (o *Outgoing) wait(tx *sip.ClientTx, at target) (again bool) {
 		case <-silent.C:
 			if more() {
 				e.shunned.add(at, silentFor)
-				tx.Terminate()
+				tx.terminate()
 				return true
 			}
-		case <-tx.Done():
+		case <-tx.done:
 			if final {
 				return false
 			}
@@ -242,7 +244,7 @@ func (o *Outgoing) Responses() <-chan *sip.Response {
 	if o.responses != nil {
 		return o.responses
 	}
-	return o.tx.Responses()
+	return o.tx.responses
 }
 
 // Done is closed when the transaction is over.
@@ -250,7 +252,7 @@ func (o *Outgoing) Done() <-chan struct{} {
 	if o.done != nil {
 		return o.done
 	}
-	return o.tx.Done()
+	return o.tx.done
 }
 
 // Err says why it is over.
@@ -261,7 +263,7 @@ func (o *Outgoing) Err() error {
 	if err != nil {
 		return err
 	}
-	return tx.Err()
+	return tx.why()
 }
 
 // OnRetransmission calls f with each repeat of a final response, on a goroutine of its own. It must not wait for the transaction.
@@ -269,7 +271,7 @@ func (o *Outgoing) OnRetransmission(f func(*sip.Response)) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.repeated = f
-	return o.tx.OnRetransmission(f)
+	return o.tx.whenRepeated(f)
 }
 
 // Settle keeps the request with the server that has it: who cancels it wants no other.
@@ -295,7 +297,24 @@ func (o *Outgoing) Terminate() {
 	if o.unwanted != nil {
 		o.leave.Do(func() { close(o.unwanted) })
 	}
-	tx.Terminate()
+	tx.terminate()
+}
+
+// Release leaves the transaction to itself: it repeats the request until there is a response, which nobody reads.
+func (o *Outgoing) Release() {
+	if o.responses == nil {
+		o.tx.ignore()
+		return
+	}
+	go func() { // ends with follow
+		for {
+			select {
+			case <-o.responses:
+			case <-o.done:
+				return
+			}
+		}
+	}()
 }
 
 // StartCancel sends a CANCEL, whose Via, destination and transport are those of its INVITE already.
@@ -315,7 +334,7 @@ func (e *Endpoint) StartCancel(ctx context.Context, cancel *sip.Request) (*Outgo
 }
 
 // sameWay is where a request went, or the one whose Via it has.
-func (e *Endpoint) sameWay(ctx context.Context, req *sip.Request) (sip.Connection, target, error) {
+func (e *Endpoint) sameWay(ctx context.Context, req *sip.Request) (outlet, target, error) {
 	to, err := netip.ParseAddrPort(req.Destination())
 	if err != nil {
 		return nil, target{}, fmt.Errorf("destination: %w", err)
@@ -348,18 +367,18 @@ func (e *Endpoint) SendACK(ack *sip.Request, again bool) error {
 			if err != nil {
 				return err
 			}
-			return conn.WriteMsg(ack)
+			return put(conn, ack)
 		}
 		hop := nextHop(ack)
 		if s := e.named(hop); s != nil {
 			e.address(ack, target{network: s.network, addr: s.remote, domain: s.domain}, false)
-			return s.WriteMsg(ack)
+			return put(s, ack)
 		}
 		left, err := e.targets(ctx, hop, callID(ack))
 		for len(left) > 0 {
-			var conn sip.Connection
+			var conn outlet
 			if conn, _, left, err = e.reach(ctx, left, ack); err == nil {
-				if err = conn.WriteMsg(ack); err == nil {
+				if err = put(conn, ack); err == nil {
 					return nil
 				}
 			}
@@ -382,7 +401,7 @@ func (e *Endpoint) addressFrom(req *sip.Request, t target, local netip.AddrPort)
 }
 
 func (e *Endpoint) via(req *sip.Request, t target, host string, port int, alias bool) {
-	if e.agent != "" && req.GetHeader("User-Agent") == nil {
+	if e.agent != "" && dialog.First(req, "User-Agent") == nil {
 		req.AppendHeader(sip.NewHeader("User-Agent", e.agent))
 	}
 	req.SetBody(req.Body()) // RFC 3261 §20.14: writes Content-Length
@@ -400,15 +419,12 @@ func (e *Endpoint) via(req *sip.Request, t target, host string, port int, alias 
 	req.SetDestination(t.addr.String())
 }
 
-// open runs out, which may open a connection, unless Close has begun; Close ends its context and waits for it.
+// open runs out, which may open a connection, unless Close has begun, which ends what out may wait for, and waits for out.
 func (e *Endpoint) open(ctx context.Context, out func(context.Context) error) error {
 	if !e.begin() {
 		return errClosed
 	}
 	defer e.running.Done()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(e.stopped, cancel)()
 	err := out(ctx)
 	if err != nil && e.closed.Load() {
 		return errClosed

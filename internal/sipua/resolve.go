@@ -49,6 +49,9 @@ func (e *Endpoint) targets(ctx context.Context, hop sip.Uri, key string) ([]targ
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return []target{{network, netip.AddrPortFrom(ip.Unmap(), port), domain, host}}, nil
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.stopped, cancel)()
 	l := lookup{resolver: &e.resolver, domain: domain, secure: hop.Scheme == "sips", random: seeded(key)}
 	var all []target
 	if hop.Port == 0 && network != "ws" && network != "wss" {

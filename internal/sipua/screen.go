@@ -235,7 +235,7 @@ func (l *letter) checkTarget() (int, string) {
 		return badRequest("R-URI: " + wrong)
 	case headers:
 		return badRequest("R-URI with header fields") // §19.1.1, Table 1
-	case !isSIP(name) && !bytes.EqualFold(name, []byte("tel")):
+	case !isSIP(name) && !bytes.EqualFold(name, []byte("tel")) && !emergency(string(l.target)):
 		return 416, "Unsupported URI Scheme" // §8.2.2.1
 	}
 	if !bytes.Equal(l.method, bytes.ToUpper(l.method)) {
@@ -317,6 +317,9 @@ func (l *letter) checkFields(bounded bool) (int, string) {
 		if !seen[must.kind] {
 			return badRequest("no " + must.name)
 		}
+	}
+	if !seen[kindContact] && l.status == 0 && string(l.method) == "INVITE" {
+		return badRequest("INVITE without Contact") // §8.1.1.8
 	}
 	if l.status == 0 && !bytes.Equal(method, l.method) { // §8.1.1.5
 		if !Recognized(string(l.method)) {

@@ -10,25 +10,30 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// table holds the transactions, which are sipgo's; the connections that they write to are ours.
+// table holds the transactions.
 type table struct {
+	resting resting
+
 	mu      sync.Mutex
 	closed  bool
-	clients map[string]*sip.ClientTx
-	servers map[string]*sip.ServerTx
+	clients map[string]*clientTx
+	servers map[string]*serverTx
 }
 
-func newTable() table {
-	return table{clients: map[string]*sip.ClientTx{}, servers: map[string]*sip.ServerTx{}}
+// open makes it ready.
+func (b *table) open() {
+	b.clients, b.servers = map[string]*clientTx{}, map[string]*serverTx{}
 }
+
+func (b *table) rest(d time.Duration, tx interface{ rested() }) { b.resting.add(d, tx) }
 
 // ask starts a client transaction: the request leaves.
-func (b *table) ask(req *sip.Request, conn sip.Connection) (*sip.ClientTx, error) {
+func (b *table) ask(req *sip.Request, out outlet) (*clientTx, error) {
 	key, err := sip.ClientTxKeyMake(req)
 	if err != nil {
 		return nil, err
 	}
-	tx := sip.NewClientTx(key, req, conn, quiet)
+	tx := newClientTx(b, key, req, out)
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()
@@ -36,20 +41,30 @@ func (b *table) ask(req *sip.Request, conn sip.Connection) (*sip.ClientTx, error
 	}
 	b.clients[key] = tx
 	b.mu.Unlock()
-	tx.OnTerminate(func(key string, _ error) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		delete(b.clients, key)
-	})
-	if err := tx.Init(); err != nil {
-		tx.Terminate()
+	if err := tx.begin(); err != nil {
 		return nil, err
 	}
 	return tx, nil
 }
 
+func (b *table) dropClient(tx *clientTx) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.clients[tx.key] == tx {
+		delete(b.clients, tx.key)
+	}
+}
+
+func (b *table) dropServer(tx *serverTx) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.servers[tx.key] == tx {
+		delete(b.servers, tx.key)
+	}
+}
+
 // client finds the transaction of a response.
-func (b *table) client(res *sip.Response) *sip.ClientTx {
+func (b *table) client(res *sip.Response) *clientTx {
 	key, err := sip.ClientTxKeyMake(res)
 	if err != nil {
 		return nil
@@ -60,7 +75,7 @@ func (b *table) client(res *sip.Response) *sip.ClientTx {
 }
 
 // server finds the transaction of a request, or makes one; fresh reports that. err: the request has not what it takes.
-func (b *table) server(req *sip.Request, conn sip.Connection) (tx *sip.ServerTx, fresh bool, err error) {
+func (b *table) server(req *sip.Request, out outlet) (tx *serverTx, fresh bool, err error) {
 	key, err := sip.ServerTxKeyMake(req)
 	if err != nil {
 		return nil, false, err
@@ -70,21 +85,13 @@ func (b *table) server(req *sip.Request, conn sip.Connection) (tx *sip.ServerTx,
 	if tx := b.servers[key]; tx != nil || b.closed {
 		return tx, false, nil
 	}
-	tx = sip.NewServerTx(key, req, conn, quiet)
-	if err := tx.Init(); err != nil {
-		return nil, false, nil
-	}
+	tx = newServerTx(b, key, req, out)
 	b.servers[key] = tx
-	tx.OnTerminate(func(key string, _ error) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		delete(b.servers, key)
-	})
 	return tx, true, nil
 }
 
 // cancelled finds the INVITE's transaction that a CANCEL is for (RFC 3261 §9.2).
-func (b *table) cancelled(cancel *sip.Request) *sip.ServerTx {
+func (b *table) cancelled(cancel *sip.Request) *serverTx {
 	cseq := cancel.CSeq()
 	if cseq == nil {
 		return nil
@@ -102,43 +109,41 @@ func (b *table) cancelled(cancel *sip.Request) *sip.ServerTx {
 }
 
 // lost ends all transactions of a connection.
-func (b *table) lost(conn sip.Connection) {
-	var over []interface{ Terminate() }
-	b.mu.Lock()
-	for _, tx := range b.clients {
-		if tx.Connection() == conn {
-			over = append(over, tx)
-		}
-	}
-	for _, tx := range b.servers {
-		if tx.Connection() == conn {
-			over = append(over, tx)
-		}
-	}
-	b.mu.Unlock()
-	for _, tx := range over {
-		tx.Terminate() // takes the lock again
+func (b *table) lost(out outlet) {
+	for _, tx := range b.all(func(of outlet) bool { return of == out }) {
+		tx.terminate()
 	}
 }
 
 // close ends all transactions; there will be no more.
 func (b *table) close() {
-	var over []interface{ Terminate() }
 	b.mu.Lock()
 	b.closed = true
-	for _, tx := range b.clients {
-		over = append(over, tx)
-	}
-	for _, tx := range b.servers {
-		over = append(over, tx)
-	}
 	b.mu.Unlock()
-	for _, tx := range over {
-		tx.Terminate()
+	b.resting.close()
+	for _, tx := range b.all(func(outlet) bool { return true }) {
+		tx.terminate()
 	}
 }
 
-func (e *Endpoint) takeRequest(req *sip.Request, from netip.AddrPort, back sip.Connection, came time.Time, number uint32) {
+// all lists the transactions that write where they should.
+func (b *table) all(of func(outlet) bool) (found []interface{ terminate() }) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, tx := range b.clients {
+		if of(tx.out) {
+			found = append(found, tx)
+		}
+	}
+	for _, tx := range b.servers {
+		if of(tx.out) {
+			found = append(found, tx)
+		}
+	}
+	return found
+}
+
+func (e *Endpoint) takeRequest(req *sip.Request, from netip.AddrPort, back outlet, came time.Time, number uint32) {
 	back = found(req, from, back)
 	choose(req)
 	if s, ok := back.(*link); ok {
@@ -146,11 +151,10 @@ func (e *Endpoint) takeRequest(req *sip.Request, from netip.AddrPort, back sip.C
 	}
 	if req.IsCancel() {
 		if tx := e.table.cancelled(req); tx != nil {
-			// The 200 goes first, so that the other side stops repeating; then sipgo sends the 487.
+			// The 200 goes first, so that the other side stops repeating; then the 487.
 			go func() {
-				ok := sip.NewResponseFromRequest(withTagOf(req, tx), 200, "OK", nil)
-				if tx.Connection().WriteMsg(ok) == nil {
-					_ = tx.Receive(req)
+				if put(tx.out, sip.NewResponseFromRequest(tx.tag(req), 200, "OK", nil)) == nil {
+					tx.receive(req)
 				}
 			}()
 			return
@@ -158,32 +162,32 @@ func (e *Endpoint) takeRequest(req *sip.Request, from netip.AddrPort, back sip.C
 	}
 	tx, fresh, err := e.table.server(req, back)
 	switch {
-	case err != nil: // what sipgo can't find a transaction for has no answer but this (RFC 3261 §8.2)
+	case err != nil: // what belongs to no transaction has no answer but this (RFC 3261 §8.2)
 		if !req.IsAck() {
-			go func() { _ = back.WriteMsg(sip.NewResponseFromRequest(req, 400, "Bad Request", nil)) }()
+			go func() { _ = put(back, sip.NewResponseFromRequest(req, 400, "Bad Request", nil)) }()
 		}
 	case fresh:
 		go e.serve(req, tx, came, number)
 	case tx != nil:
-		go func() { _ = tx.Receive(req) }()
+		go func() { // a connection may take its time
+			if !tx.receive(req) {
+				e.serve(req, newServerTx(&e.table, "", req, back), came, number)
+			}
+		}()
 	}
 }
 
-// withTagOf gives a CANCEL the To tag that answers to its INVITE have (RFC 3261 §9.2).
-func withTagOf(cancel *sip.Request, tx *sip.ServerTx) *sip.Request {
-	to, of := cancel.To(), tx.Origin().To()
-	if to == nil || of == nil || to.Params.Has("tag") {
-		return cancel
-	}
-	if tag, ok := of.Params.Get("tag"); ok {
-		to.Params.Add("tag", tag)
+// tag gives a CANCEL the To tag that answers to its INVITE have (RFC 3261 §9.2).
+func (tx *serverTx) tag(cancel *sip.Request) *sip.Request {
+	if to := cancel.To(); to != nil && !to.Params.Has("tag") && tx.local != "" {
+		to.Params.Add("tag", tx.local)
 	}
 	return cancel
 }
 
 // found writes into the topmost Via where the request came from (RFC 3261 §18.2.1, RFC 3581 §4), and tells where its answers go: over its
 // connection; else to its source's address, at the source's port if asked so, and at the Via's if not (§18.2.2).
-func found(req *sip.Request, from netip.AddrPort, back sip.Connection) sip.Connection {
+func found(req *sip.Request, from netip.AddrPort, back outlet) outlet {
 	via := req.Via()
 	if via == nil {
 		return back

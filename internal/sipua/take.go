@@ -11,7 +11,7 @@ import (
 
 // take screens a message, reads it and gives it to its transaction; came is when it was here, and back is where its answers go. It is called
 // by the readers and waits for no transaction. false: it is no SIP.
-func (e *Endpoint) take(data []byte, network string, from netip.AddrPort, back sip.Connection, came time.Time) bool {
+func (e *Endpoint) take(data []byte, network string, from netip.AddrPort, back outlet, came time.Time) bool {
 	defer func() { // a bug in what reads foreign bytes costs one message, not the process, whose reader this is
 		if p := recover(); p != nil {
 			e.log.Error("sip message not taken", "network", network, "source", from.String(), "panic", p, "stack", string(debug.Stack()))
@@ -50,14 +50,14 @@ func (e *Endpoint) take(data []byte, network string, from netip.AddrPort, back s
 	case *sip.Response:
 		e.neighbours.hear(m, came)
 		if tx := e.table.client(m); tx != nil {
-			go tx.Receive(m) // ends when it is taken, or with the transaction
+			tx.receive(m)
 		}
 	}
 	return true
 }
 
 // reply writes past the transactions to where a message came from, over UDP to another port there if port isn't 0.
-func reply(back sip.Connection, text []byte, port int) {
+func reply(back outlet, text []byte, port int) {
 	switch c := back.(type) {
 	case *way:
 		to := c.to

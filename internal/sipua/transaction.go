@@ -10,9 +10,9 @@ import (
 type Transaction struct {
 	Request  *sip.Request
 	Tag      string // our To tag, which Request has by now, where this is an INVITE that came without one
-	tx       *sip.ServerTx
+	tx       *serverTx
 	endpoint *Endpoint
-	final    atomic.Bool // a final response was handed to sipgo
+	final    atomic.Bool // a final response was sent
 }
 
 // Respond sends a response without a body. A To tag is added where none is (RFC 3261 §8.2.6.2).
@@ -49,17 +49,17 @@ func (t *Transaction) Send(res *sip.Response) error {
 	if !res.IsProvisional() {
 		t.final.Store(true)
 	}
-	return asError(t.tx.Respond(res))
+	return asError(t.tx.respond(res))
 }
 
-// OnCancel calls f when the peer cancels the request. sipgo answers the CANCEL and sends the 487.
+// OnCancel calls f when the peer cancels the request. The CANCEL has its answer, and the 487 follows by itself.
 // It reports false if that has happened already. f runs under the transaction's lock, which
 // every response takes, too: it must not wait for anything.
-func (t *Transaction) OnCancel(f func(cancel *sip.Request)) bool { return t.tx.OnCancel(f) }
+func (t *Transaction) OnCancel(f func(cancel *sip.Request)) bool { return t.tx.whenCancelled(f) }
 
 // OnEnd calls f when the transaction is over, be it that its connection closed. f must not wait for anything.
 // It reports false if that has happened already.
-func (t *Transaction) OnEnd(f func()) bool { return t.tx.OnTerminate(func(string, error) { f() }) }
+func (t *Transaction) OnEnd(f func()) bool { return t.tx.whenOver(f) }
 
 // Reason is the standard phrase of a response code (RFC 3261 §21 and its extensions).
 func Reason(code int) string {

@@ -1,0 +1,162 @@
+package sipua
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// invite is an INVITE of ours to the peer.
+func invite(t *testing.T, p *peer) *sip.Request {
+	t.Helper()
+	req, err := NewRequest(sip.INVITE, "sip:a@cc.com", "sip:b@guest.example", "sip:a@cc.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	AddRoute(req, "sip:"+p.addr+";lr")
+	return req
+}
+
+// B2.01: each repeat of a refusal gets an ACK at once, with the INVITE's branch (RFC 3261 §17.1.1.2, §17.1.1.3).
+func TestRefusalIsAcknowledgedEachTime(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t, true)
+	e := listen(t, nil)
+	tx, err := e.Start(bounded(t), invite(t, p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := p.next()
+	for n := range 3 {
+		a.reply(answer(a.text, "486 Busy Here"))
+		ack := p.next()
+		for strings.HasPrefix(ack.text, "INVITE") { // was repeated before
+			ack = p.next()
+		}
+		if !strings.HasPrefix(ack.text, "ACK ") || get(ack.text, "Via") != get(a.text, "Via") || !strings.Contains(get(ack.text, "To"), "tag=p1") || get(ack.text, "CSeq") != "1 ACK" {
+			t.Fatalf("after refusal %d there comes %q", n, ack.text)
+		}
+	}
+	if res := <-tx.Responses(); res.StatusCode != 486 {
+		t.Errorf("response = %d", res.StatusCode)
+	}
+	if n := len(tx.Responses()); n != 0 {
+		t.Errorf("%d more responses for one refusal", n)
+	}
+}
+
+// Whoever reads late gets the final response, however many provisional ones came before it.
+func TestFinalResponseWaitsForItsReader(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t, true)
+	e := listen(t, nil)
+	tx, err := e.Start(bounded(t), invite(t, p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := p.next()
+	for n := range 5 * roomFor1xx {
+		a.reply(answer(a.text, "183 Soon", fmt.Sprint("X-N: ", n)))
+	}
+	a.reply(answer(a.text, "480 Away"))
+	for p.next(); ; { // the ACK: by now it has been taken
+		res := <-tx.Responses()
+		if res.StatusCode == 480 {
+			return
+		}
+		if res.GetHeader("X-N").Value() == "0" {
+			t.Error("the oldest has been kept")
+		}
+	}
+}
+
+// An ACK for a 2xx with its INVITE's branch, as some of RFC 2543's time send it, reaches the dialog (RFC 3261 §13.3.1.4).
+func TestACKWithTheBranchOfItsINVITE(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t, true)
+	acks := make(chan *sip.Request, 1)
+	e := listen(t, func(tx *Transaction) {
+		if tx.Request.IsAck() {
+			acks <- tx.Request
+			return
+		}
+		_ = tx.Respond(200, "", sip.NewHeader("Contact", "<sip:b@guest.example>"))
+	})
+	p.send("udp", e, p.options("same", "first=INVITE sip:b@guest.example SIP/2.0", "CSeq: 1 INVITE", "+Contact: <sip:a@"+p.addr+">"))
+	to := get(p.next().text, "To")
+	p.send("udp", e, p.options("same", "first=ACK sip:b@guest.example SIP/2.0", "CSeq: 1 ACK", "To: "+to))
+	select {
+	case ack := <-acks:
+		if tag, _ := ack.To().Params.Get("tag"); tag == "" {
+			t.Error("its To has lost its tag")
+		}
+	case <-time.After(patience):
+		t.Fatal("the ACK is lost")
+	}
+}
+
+// A request that nobody waits for is repeated until it is answered, and then forgotten (RFC 3261 §17.1.2).
+func TestReleasedRequestIsRepeated(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t, true)
+	e := listen(t, nil)
+	tx, err := e.Start(context.Background(), request(t, p, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx.Release()
+	a := p.next()
+	if again := p.next(); again.text != a.text {
+		t.Fatalf("%q is followed by %q", a.text, again.text)
+	}
+	a.reply(answer(a.text, "200 OK"))
+	select {
+	case <-tx.Done():
+	case <-time.After(patience):
+		t.Fatal("its transaction stays")
+	}
+}
+
+// sleeper notes when it was woken.
+type sleeper struct{ woken atomic.Int64 }
+
+func (s *sleeper) rested() { s.woken.Store(time.Now().UnixNano()) }
+
+// Those who rest are woken when their time is over, never before, and as many at once as may be (RFC 3261 §17.1.1.2: "at least").
+func TestRestIsLongEnough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r resting
+		var all []*sleeper
+		var due []time.Time
+		for n := range 1000 {
+			d := 5 * time.Second
+			if n%3 == 0 {
+				d = 32 * time.Second
+			}
+			s := &sleeper{}
+			all, due = append(all, s), append(due, time.Now().Add(d))
+			r.add(d, s)
+			time.Sleep(7 * time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		for n, s := range all {
+			woken := time.Unix(0, s.woken.Load())
+			if late := woken.Sub(due[n]); late < 0 || late > pause+time.Millisecond {
+				t.Fatalf("sleeper %d was woken at %v, due at %v", n, woken, due[n])
+			}
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, l := range r.lines {
+			if l.timer != nil || l.queue != nil {
+				t.Errorf("the line of %v holds %d", l.time, len(l.queue))
+			}
+		}
+	})
+}
