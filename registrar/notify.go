@@ -1,6 +1,7 @@
 package registrar
 
 import (
+	"cmp"
 	"mime"
 	"strings"
 	"time"
@@ -44,9 +45,9 @@ func (l *Lookout) ServeNOTIFY(t *sipua.Transaction) {
 		return
 	}
 	sub.mu.Lock()
-	if !sub.adopt(req) {
+	if refused := sub.adopt(req); refused != 0 {
 		sub.mu.Unlock()
-		_ = t.Respond(sip.StatusCallTransactionDoesNotExists, "")
+		_ = t.Respond(refused, "")
 		return
 	}
 	report, due := l.hear(sub, req, info)
@@ -90,6 +91,11 @@ func (l *Lookout) hear(sub *subscription, req *sip.Request, info *reginfo) (repo
 	if info != nil {
 		before, _ := sub.log.verdict(sub.of.identity)
 		gap, stale := sub.log.take(info)
+		// A gap hides nothing of this: what the newest document says of a contact holds, and one that says nothing of it takes nothing back.
+		if loss, told := l.ownContact(sub, info); told && !stale && info.version >= sub.ownSaid {
+			loss.Heard, sub.ownSaid = now, info.version
+			sub.heardOwn(loss)
+		}
 		switch {
 		case gap:
 			// RFC 3680 §5.2 (unverified): what was missed comes with the full state, for which a refresh asks.
@@ -104,11 +110,6 @@ func (l *Lookout) hear(sub *subscription, req *sip.Request, info *reginfo) (repo
 			sub.came = sub.came || v == present && !sub.doubtful
 			if !sub.doubtful && (v != before || v == present) {
 				report = &Report{Online: v == present, Features: features, At: now}
-			}
-			if sub.of.self {
-				if event, after, told := l.ownContact(sub, info); told { // what says nothing of it takes back nothing that act has not seen
-					sub.event, sub.after = event, after
-				}
 			}
 			if !sub.doubtful {
 				sub.due = sub.refreshAt(now)
@@ -139,6 +140,7 @@ func (l *Lookout) over(sub *subscription, reason string, after time.Duration) {
 	l.dialogs[dialog.Key(sub.callID, sub.localTag, "")] = sub
 	l.mu.Unlock()
 	sub.state, sub.bound, sub.seq, sub.expires = nil, false, 0, time.Time{}
+	sub.ownSaid = 0
 	sub.log.restarted = true
 	sub.due = time.Now()
 	switch reason {
@@ -152,11 +154,11 @@ func (l *Lookout) over(sub *subscription, reason string, after time.Duration) {
 	}
 }
 
-// ownContact finds how the guest's own contact was lost; "": it is there. Not told: the document does not name it.
-func (l *Lookout) ownContact(sub *subscription, info *reginfo) (event string, after time.Duration, told bool) {
+// ownContact finds what became of the guest's own contact. Not told: the document does not name it.
+func (l *Lookout) ownContact(sub *subscription, info *reginfo) (loss Loss, told bool) {
 	hop, err := parseHop(l.opt.Core)
-	if err != nil {
-		return "", 0, false
+	if err != nil || !sub.of.self {
+		return loss, false
 	}
 	for _, reg := range info.registrations {
 		if a, err := latchkey.ParseAddress(reg.aor); err != nil || a.Identity() != sub.of.identity {
@@ -168,12 +170,12 @@ func (l *Lookout) ownContact(sub *subscription, info *reginfo) (event string, af
 				continue
 			}
 			if told = true; c.state != "terminated" {
-				return "", 0, true
+				return Loss{}, true
 			}
-			event, after = c.event, c.retryAfter
+			loss = Loss{Event: cmp.Or(c.event, unexplained), After: c.retryAfter, CallID: c.callID, CSeq: c.cseq}
 		}
 	}
-	return event, after, told
+	return loss, told
 }
 
 // refreshAt is when the subscription is to be renewed; while its 2xx is not there, that says so. s.mu is held.

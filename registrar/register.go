@@ -150,6 +150,7 @@ func (r *Registrar) ask(ctx context.Context, reg *latchkey.Registration, via str
 // send writes down which CSeqs may be used, sends a REGISTER, and notes which were.
 func (r *Registrar) send(ctx context.Context, reg *latchkey.Registration, via string, expires, timeout time.Duration) (*sip.Request, *sip.Response, error) {
 	first := reg.CSeq + 1
+	reg.Sent = time.Now()
 	reg.CSeq += spareCSeqs
 	req, err := r.request(reg, cmp.Or(via, r.hops[reg.Server]), first, expires)
 	if err != nil {

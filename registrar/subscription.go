@@ -37,11 +37,12 @@ type subscription struct {
 	expires    time.Time // zero: there is none at the notifier
 	minExpires time.Duration
 	failures   int
-	event      string        // how the guest's own contact was lost, until act takes it
-	after      time.Duration // when it may come back
-	news       bool          // a NOTIFY came that act has not seen
-	came       bool          // the user was there since act looked, who may have left again
-	ended      bool          // by the notifier, who has nothing more to say
+	loss       *Loss  // what is new of the guest's own contact, until act takes it
+	lost       bool   // the last that act took was that it is lost
+	ownSaid    uint64 // version of the newest document that named it, in this dialog
+	news       bool   // a NOTIFY came that act has not seen
+	came       bool   // the user was there since act looked, who may have left again
+	ended      bool   // by the notifier, who has nothing more to say
 	unwanted   bool
 	closed     bool
 }
@@ -75,6 +76,7 @@ func (l *Lookout) renewed(sub *subscription) *subscription {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
 	fresh.minExpires, fresh.failures, fresh.unwanted = sub.minExpires, sub.failures, sub.unwanted
+	fresh.loss, fresh.lost = sub.loss, sub.lost
 	return fresh
 }
 
@@ -312,20 +314,31 @@ func (s *subscription) doubt() {
 	s.doubtful, s.asked, s.due = true, false, time.Now()
 }
 
-// lostContact takes how the guest's own contact was lost; "": it was not.
-func (s *subscription) lostContact() (event string, after time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	event, after = s.event, s.after
-	s.event = ""
-	return event, after
+// heardOwn notes what a document says of the guest's own contact. That it is there takes back a loss which act has not seen; where act has,
+// it is news. s.mu is held.
+func (s *subscription) heardOwn(l Loss) {
+	s.loss = nil
+	if l.Event != "" || s.lost {
+		s.loss = &l
+	}
 }
 
-// adopt gives a NOTIFY to the dialog. False: it belongs to another one, or is out of order.
-func (s *subscription) adopt(req *sip.Request) bool {
+// takeLoss takes what is new of the guest's own contact, or nil.
+func (s *subscription) takeLoss() *Loss {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.loss
+	if s.loss = nil; l != nil {
+		s.lost = l.Event != ""
+	}
+	return l
+}
+
+// adopt gives a NOTIFY to the dialog. A code refuses it.
+func (s *subscription) adopt(req *sip.Request) (code int) {
 	remote, _ := req.From().Params.Get("tag")
 	if s.closed || s.bound && s.state.RemoteTag != remote {
-		return false
+		return sip.StatusCallTransactionDoesNotExists
 	}
 	if !s.bound {
 		seq := s.seq
@@ -334,15 +347,15 @@ func (s *subscription) adopt(req *sip.Request) bool {
 		}
 		s.state = dialog.FromRequest(req, s.localTag)
 		s.state.LocalSeq, s.bound = seq, true
-		return true
+		return 0
 	}
 	if s.state.Take(req) != nil {
-		return false
+		return sip.StatusInternalServerError // RFC 3261 §12.2.2: it was overtaken. A 481 would end the subscription.
 	}
 	if c := req.Contact(); c != nil && c.Address.Host != "" {
 		s.state.Target = c.Address // RFC 6665 §4.4.1 (unverified): NOTIFY refreshes the target
 	}
-	return true
+	return 0
 }
 
 // subscriptionState reads Subscription-State (RFC 6665 §4.1.3, §8.2.3 (unverified)).
