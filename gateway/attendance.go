@@ -29,6 +29,7 @@ func (g *Gateway) newLookout() *registrar.Lookout {
 		},
 		Told:         g.told,
 		Lost:         g.registrar.Lost,
+		Hop:          g.registrar.Hop,
 		ServiceRoute: g.registrar.ServiceRoute,
 		Credentials:  g.auth().Credentials,
 	})

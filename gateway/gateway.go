@@ -111,7 +111,7 @@ func (g *Gateway) open() (err error) {
 	if g.sipTLS, err = newSIPTLS(c); err != nil {
 		return err
 	}
-	if g.sip, err = sipua.Listen(sipua.Options{Listen: c.SIPListen, UserAgent: userAgent, TLS: g.sipTLS.options(), Log: g.log}); err != nil {
+	if g.sip, err = sipua.Listen(sipua.Options{Listen: c.SIPListen, UserAgent: userAgent, TLS: g.sipTLS.options(), StandIns: c.standIns(), Log: g.log}); err != nil {
 		return fmt.Errorf("sip-listen: %w", err)
 	}
 	if g.front, err = newFront(c); err != nil {
@@ -135,7 +135,7 @@ func (g *Gateway) wire() {
 	g.lookout = g.newLookout()
 	account := g.accounts()
 	g.board = presence.New(g.sip, presence.Options{
-		Core: c.SIPCore, Credentials: auth.Credentials, ServiceRoute: g.registrar.ServiceRoute, Identity: g.registrar.Identity,
+		Core: c.SIPCore, Credentials: auth.Credentials, Hop: g.registrar.Hop, ServiceRoute: g.registrar.ServiceRoute, Identity: g.registrar.Identity,
 		Originate: account.asServer(), Returned: func(who latchkey.Address) { g.hall.Returned(who) }, Log: log,
 	})
 	g.engine = b2bua.New(g.sip, b2bua.Options{Core: c.SIPCore, Trusted: c.SIPTrusted, Log: log})

@@ -2,6 +2,7 @@ package registrar_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"latchkey"
+	"latchkey/internal/sipua"
 	"latchkey/registrar"
 )
 
@@ -45,24 +47,73 @@ func contactHeader(t *testing.T, uri string) sip.Header {
 	return &sip.ContactHeader{Address: u}
 }
 
-// B1.22: 305 and 302 name another hop, which is asked this once; the next REGISTER goes the usual way. A circle ends.
+// B1.22: 305 and 302 name another hop, by which the registration then stands: it is refreshed and taken back there, and the account's requests
+// go that way. A detour that fails ends with it, and the usual way is gone at once. A circle ends.
 func TestRedirectedREGISTERGoesWhereItIsTold(t *testing.T) {
+	const detour = "sip:127.0.0.1:5061"
+	hopsOf := func(n *network, from int) (hops []string) {
+		for _, h := range n.requests()[from:] {
+			hops = append(hops, h.hop)
+		}
+		return hops
+	}
 	for _, code := range []int{302, 305} {
 		n, store := newNetwork(t), newMemory()
-		n.responds(response(code, "", contactHeader(t, "sip:127.0.0.1:5061")))
+		n.responds(response(code, "", contactHeader(t, "sip:x@127.0.0.1:5061")))
 		r := registrar.New(store, n, options())
 		if err := r.Keep(t.Context(), bob, im()); err != nil {
 			t.Fatalf("%d: Keep = %v", code, err)
 		}
+		r = registrar.New(store, n, options()) // a restart does not forget
 		if err := r.Confirm(t.Context(), bob); err != nil {
 			t.Fatalf("%d: Confirm = %v", code, err)
 		}
-		var hops []string
-		for _, h := range n.requests() {
-			hops = append(hops, h.hop)
+		if got, want := hopsOf(n, 0), []string{coreURI, detour, detour}; !slices.Equal(got, want) {
+			t.Errorf("%d: REGISTERs at %v, want %v", code, got, want)
 		}
-		if len(hops) != 3 || hops[0] != coreURI || hops[1] != "sip:127.0.0.1:5061" || hops[2] != coreURI {
-			t.Errorf("%d: REGISTERs at %v", code, hops)
+		if hop, err := r.Hop(t.Context(), bob); err != nil || hop != detour+";lr" {
+			t.Errorf("%d: Hop = %q, %v, want %s;lr", code, hop, err, detour)
+		}
+		if err := r.Drop(t.Context(), bob); err != nil {
+			t.Fatal(err)
+		}
+		if got := hopsOf(n, 3); !slices.Equal(got, []string{detour}) {
+			t.Errorf("%d: taken back at %v, want %s", code, got, detour)
+		}
+		if hop, err := r.Hop(t.Context(), bob); err != nil || hop != "" {
+			t.Errorf("%d: Hop of an account that is gone = %q, %v", code, hop, err)
+		}
+	}
+	for what, c := range map[string]struct {
+		says  func(*sip.Request) (*sip.Response, error)
+		usual bool
+	}{
+		"silence": {func(*sip.Request) (*sip.Response, error) { return nil, sipua.ErrTimeout }, true},
+		"refused": {func(*sip.Request) (*sip.Response, error) { return nil, sipua.ErrTransport }, true},
+		"503":     {func(req *sip.Request) (*sip.Response, error) { return response(503, "")(req), nil }, true},
+		"408":     {func(req *sip.Request) (*sip.Response, error) { return response(408, "")(req), nil }, true},
+		"403":     {func(req *sip.Request) (*sip.Response, error) { return response(403, "")(req), nil }, false},
+	} {
+		n, store := newNetwork(t), newMemory()
+		n.responds(response(305, "", contactHeader(t, detour)))
+		r := registrar.New(store, n, options())
+		if err := r.Keep(t.Context(), bob, im()); err != nil {
+			t.Fatal(err)
+		}
+		n.set(func() {
+			n.answer = func(hop string, req *sip.Request) (*sip.Response, error) {
+				if hop == detour {
+					return c.says(req)
+				}
+				return nil, nil
+			}
+		})
+		err, want := r.Confirm(t.Context(), bob), []string{detour}
+		if c.usual {
+			want = append(want, coreURI)
+		}
+		if got := hopsOf(n, 2); (err == nil) != c.usual || !slices.Equal(got, want) || store.row(t, latchkey.CoreServer).Hop != "" {
+			t.Errorf("%s: Confirm = %v, REGISTERs at %v, want %v; then the usual way, not by %q", what, err, got, want, store.row(t, latchkey.CoreServer).Hop)
 		}
 	}
 	n, store := newNetwork(t), newMemory()

@@ -69,7 +69,8 @@ type LookoutOptions struct {
 	// Lost is called when the core says that it threw out a guest's own contact, and in which way, or that it is there after all, and
 	// for each who is no inviter when it says that they left; nil: nobody is.
 	Lost func(context.Context, latchkey.AccountID, Loss)
-	// ServiceRoute and Credentials are for subscriptions of guests; nil: none.
+	// Hop, ServiceRoute and Credentials are for subscriptions of guests; nil: none.
+	Hop          func(context.Context, latchkey.AccountID) (string, error)
 	ServiceRoute func(context.Context, latchkey.AccountID) ([]string, error)
 	Credentials  func(latchkey.AccountID) sipua.Credentials
 

@@ -50,7 +50,7 @@ func (r *Registrar) Lost(ctx context.Context, account latchkey.AccountID, loss L
 		return
 	}
 	now := time.Now()
-	reg.State, reg.Expires, reg.Held, reg.Due = latchkey.RegistrationWanted, now, now, now
+	reg.State, reg.Expires, reg.Held, reg.Due, reg.Hop = latchkey.RegistrationWanted, now, now, now, ""
 	switch loss.Event {
 	case "", "deactivated":
 	case "rejected":

@@ -1,6 +1,7 @@
 package registrar
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -187,7 +188,13 @@ func (l *Lookout) request(ctx context.Context, sub *subscription) (*sip.Request,
 		req.From().Params.Remove("tag")
 		req.From().Params.Add("tag", sub.localTag)
 		req.CSeq().SeqNo = sub.seq + 1
-		sipua.AddRoute(req, sipua.LooseRoute(hop.String()))
+		first := ""
+		if sub.of.self && l.opt.Hop != nil {
+			if first, err = l.opt.Hop(ctx, latchkey.AccountID(sub.of.identity)); err != nil {
+				return nil, err
+			}
+		}
+		sipua.AddRoute(req, cmp.Or(first, sipua.LooseRoute(hop.String())))
 		if sub.of.self && l.opt.ServiceRoute != nil {
 			routes, err := l.opt.ServiceRoute(ctx, latchkey.AccountID(sub.of.identity))
 			if err != nil {
