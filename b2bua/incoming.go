@@ -299,6 +299,7 @@ type AnswerOptions struct {
 	ContentType string
 	Body        []byte // the answer, or our offer where the INVITE had none
 	Header      []Field
+	Always      []Field // of every request of ours in the dialog, such as Charging
 	OnReoffer   func(offer []byte) (answer []byte, err error)
 }
 
@@ -313,6 +314,9 @@ func (in *Incoming) Answer(ctx context.Context, opt AnswerOptions) (*Leg, error)
 	if err := addFields(res, opt.Header); err != nil {
 		return nil, err
 	}
+	if err := addFields(&sip.Response{}, opt.Always); err != nil {
+		return nil, err
+	}
 	if len(opt.Body) > 0 {
 		res.AppendHeader(sip.NewHeader("Content-Type", opt.ContentType))
 	}
@@ -323,6 +327,7 @@ func (in *Incoming) Answer(ctx context.Context, opt AnswerOptions) (*Leg, error)
 		return nil, fmt.Errorf("answer: %w", errAnswered)
 	}
 	in.final = true
+	in.state.Always = always(opt.Always)
 	timer, field, require := dialog.Asked(req, dialog.Timer{})
 	agreeTo(res, field, require)
 	leg := in.engine.newLeg(in.state, legParts{

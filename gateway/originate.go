@@ -140,8 +140,15 @@ type charging struct {
 	domain string // who serves the guests
 }
 
-// vector is the P-Charging-Vector of something new (RFC 7315 §4.6, PROTOCOLS B1.13). Towards an S-CSCF the inter operator
-// identifier is of type 3, which its text begins with (TS 24.229 §7.2A.5 (unverified)).
+// vector is the P-Charging-Vector of something new (RFC 7315 §4.6, PROTOCOLS B1.13).
 func (c charging) vector() b2bua.Field {
-	return b2bua.Field{Name: "P-Charging-Vector", Value: fmt.Sprintf(`icid-value=%s;icid-generated-at=%s;orig-ioi="Type 3%s"`, latchkey.NewToken(), c.host, c.domain)}
+	return b2bua.Field{Name: "P-Charging-Vector", Value: fmt.Sprintf(`icid-value=%s;icid-generated-at=%s;orig-ioi="%s"`, latchkey.NewToken(), c.host, c.ioi())}
+}
+
+// ioi is the inter operator identifier towards an S-CSCF: of type 3, which its text begins with (TS 24.229 §7.2A.5 (unverified)). A user agent has none.
+func (c charging) ioi() string {
+	if c.domain == "" {
+		return ""
+	}
+	return "Type 3" + c.domain
 }
