@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 	"github.com/emiago/sipgo/sip"
@@ -74,7 +75,11 @@ func (e *Endpoint) overWS(ws *websocket.Conn, network string, conn net.Conn) *li
 	s.put = func(b []byte) error {
 		ctx, cancel := context.WithTimeout(e.stopped, writeTime)
 		defer cancel()
-		return ws.Write(ctx, websocket.MessageText, b)
+		kind := websocket.MessageText
+		if !utf8.Valid(b) { // RFC 6455 §8.1: of text that is none a client closes the connection; RFC 7118 §4.2 (unverified) lets it be binary
+			kind = websocket.MessageBinary
+		}
+		return ws.Write(ctx, kind, b)
 	}
 	s.read = func() {
 		defer s.end()
