@@ -128,7 +128,7 @@ func (g *Gateway) open() (err error) {
 func (g *Gateway) wire() {
 	c, log, auth := g.config, g.log, g.auth()
 	g.registrar = registrar.New(g.db, g.sip, registrar.Options{
-		Core: c.SIPCore, IMServer: c.interactionServer(c.IMServer), FileServer: c.interactionServer(c.FileServer), Auth: auth, Expires: c.SIPRegisterExpires,
+		Core: c.SIPCore, IMServer: c.interactionServer(c.IMServer), FileServer: c.interactionServer(c.FileServer), Auth: auth, Expires: c.SIPRegisterExpires, Timeout: c.coreTimeout(),
 		Tags: presence.OwnTags().Params(), Log: log,
 		Kept: func(a latchkey.AccountID) { g.lookout.FollowGuest(a) }, Left: func(a latchkey.AccountID) { g.lookout.LeaveGuest(a) },
 	})

@@ -218,6 +218,9 @@ func (c *Config) complete() error {
 	if c.MailBounceDomain == "" {
 		c.MailBounceDomain = c.MailFrom[strings.LastIndexByte(c.MailFrom, '@')+1:]
 	}
+	if err := c.checkTimers(); err != nil {
+		return err
+	}
 	if c.SIPTrusted == nil {
 		for _, core := range c.cores() {
 			if host := hopHost(core); !slices.Contains(c.SIPTrusted, host) {

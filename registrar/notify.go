@@ -181,7 +181,7 @@ func (l *Lookout) ownContact(sub *subscription, info *reginfo) (loss Loss, told 
 // refreshAt is when the subscription is to be renewed; while its 2xx is not there, that says so. s.mu is held.
 func (s *subscription) refreshAt(now time.Time) time.Time {
 	if s.expires.IsZero() {
-		return now.Add(timerN)
+		return now.Add(timerN())
 	}
 	return now.Add(refreshAfter(s.expires.Sub(now)))
 }

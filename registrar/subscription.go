@@ -17,7 +17,7 @@ import (
 )
 
 // timerN is how long after a SUBSCRIBE the NOTIFY may take (RFC 6665 §4.1.2.4): 64*T1.
-const timerN = 32 * time.Second
+func timerN() time.Duration { return 64 * sip.T1 }
 
 // subscription is one to reg-event, with the dialog that it makes (RFC 6665 §4.1). NOTIFYs come in on goroutines of
 // their own; SUBSCRIBEs leave in Lookout.act, one at a time.
@@ -230,7 +230,7 @@ func (s *subscription) accepted(now time.Time, granted time.Duration) time.Time 
 		s.due = now
 	case s.doubtful || !s.log.heard:
 		s.awaited = true
-		if n := now.Add(timerN); n.Before(s.due) {
+		if n := now.Add(timerN()); n.Before(s.due) {
 			s.due = n
 		}
 	default:
