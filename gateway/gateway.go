@@ -42,6 +42,7 @@ type Gateway struct {
 	db        *storage.DB
 	directory userCentre
 	remote    *directory.HTTP // the directory, where it is one over HTTP
+	inquiries *inquiries      // what it was asked
 	sip       *sipua.Endpoint
 	sipTLS    *sipTLS
 	engine    *b2bua.Engine
