@@ -79,18 +79,5 @@ func quoteUnlessToken(value string) string {
 	return value
 }
 
-// ChargingWithin is the P-Charging-Vector of the requests of an application server within a dialog whose INVITE came with the one given:
-// its icid, and ioi for whoever serves (TS 24.229 §5.7.2). "": it has none.
-func ChargingWithin(value, ioi string) string {
-	v := readVector(value)
-	i := v.index("icid-value")
-	if i < 0 {
-		return ""
-	}
-	within := vector{v[i]}
-	within.set("orig-ioi", ioi)
-	return within.String()
-}
-
 // newICID makes a charging id, unique in the world and for 30 days at least (RFC 7315 §4.6.1).
 func newICID() string { return sipua.NewToken() }

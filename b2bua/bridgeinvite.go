@@ -309,6 +309,7 @@ func (c *crossing) final(res *sip.Response, lost error) {
 		if c.pair != nil {
 			c.pair.ends[c.from.Other()].tooBrief(res)
 		}
+		c.endForks(res.StatusCode)
 		return
 	}
 	out := c.respond(res, nil)
@@ -318,11 +319,26 @@ func (c *crossing) final(res *sip.Response, lost error) {
 	}
 }
 
-// fail answers the asker with a refusal; the early dialogs are over.
-func (c *crossing) fail(out *sip.Response) {
+// endForks ends the early dialogs for a refusal of theirs, and tells the asker of each who knows 199. Where the refusal is not carried on, or a
+// proxy before us keeps it until other branches are refused, too, the asker hears of it by that alone (RFC 6228 §4, §6 (unverified)). It is sent
+// unreliably, so not to who wants all of them reliable.
+func (c *crossing) endForks(code int) {
+	tell := len(c.forks) > 0 && dialog.HasToken(c.asked.t.Request, "Supported", "199") && !dialog.HasToken(c.asked.t.Request, "Require", "100rel") && !c.answered()
 	for _, p := range c.forks {
+		if tell && !p.over {
+			end := c.asked.t.Response(199, "Early Dialog Terminated")
+			withTag(end, p.ends[SideA].state.LocalTag)
+			end.AppendHeader(c.engine.contactHeader(c.asked.t.Request.To().Address, c.asked.t.Request))
+			end.AppendHeader(sip.NewHeader("Reason", fmt.Sprintf("SIP;cause=%d", code)))
+			_ = c.reply(end)
+		}
 		p.drop()
 	}
+}
+
+// fail answers the asker with a refusal; the early dialogs are over.
+func (c *crossing) fail(out *sip.Response) {
+	c.endForks(out.StatusCode)
 	_ = c.reply(out)
 	if p := c.pair; p != nil && p.invite == c {
 		p.invite = nil

@@ -299,7 +299,7 @@ type AnswerOptions struct {
 	ContentType string
 	Body        []byte // the answer, or our offer where the INVITE had none
 	Header      []Field
-	Always      []Field // of every later request of ours in the dialog, such as P-Charging-Vector
+	Always      []Field // of every request of ours in the dialog, such as Charging
 	OnReoffer   func(offer []byte) (answer []byte, err error)
 }
 
@@ -314,10 +314,8 @@ func (in *Incoming) Answer(ctx context.Context, opt AnswerOptions) (*Leg, error)
 	if err := addFields(res, opt.Header); err != nil {
 		return nil, err
 	}
-	for _, f := range opt.Always {
-		if !sipua.Clean(f.Value) {
-			return nil, errors.New("answer: a line end in a field")
-		}
+	if err := addFields(&sip.Response{}, opt.Always); err != nil {
+		return nil, err
 	}
 	if len(opt.Body) > 0 {
 		res.AppendHeader(sip.NewHeader("Content-Type", opt.ContentType))

@@ -86,6 +86,48 @@ func TestPeersCallIsAnsweredAndHungUp(t *testing.T) {
 	})
 }
 
+// B1.13, RFC 7315 §4.6: what we send within a call that came in has the icid of its INVITE, and our own orig-ioi in place of the caller's.
+// An icid that nobody trusted gave counts for nothing.
+func TestDialogKeepsTheCallersChargingVector(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, s *side) {
+		for i, c := range []struct {
+			field, ioi, want string
+			stranger         bool
+		}{
+			{`icid-value="a;b";icid-generated-at=home.example;orig-ioi="Type 3cc.com"`, "Type 3guest.example", `icid-value="a;b";icid-generated-at=home.example;orig-ioi="Type 3guest.example"`, false},
+			{`orig-ioi=cc.com; icid-value=x;term-ioi=y`, "", `icid-value=x`, false},
+			{`orig-ioi=cc.com`, "Type 3guest.example", "", false},
+			{`icid-value=x`, "Type 3guest.example", "", true},
+		} {
+			trusted := s.engine.trusted
+			if c.stranger {
+				s.engine.trusted = nil
+			}
+			d := s.caller(fmt.Sprint("call", i))
+			d.send("INVITE", offer1, "P-Charging-Vector: "+c.field)
+			in := s.incoming()
+			p := pick(ctxOf(t), in, AnswerOptions{ContentType: "application/sdp", Body: []byte(answer1), Always: in.Charging(c.ioi)})
+			d.opened(d.final("INVITE", 1))
+			d.send("ACK", "")
+			leg, err := p.wait(t)
+			if err != nil {
+				t.Fatalf("Answer = %v", err)
+			}
+			done := bye(leg)
+			b := s.w.expect("BYE")
+			if got := b.get("P-Charging-Vector"); got != c.want {
+				t.Errorf("INVITE with %s: BYE with %q, want %q", c.field, got, c.want)
+			}
+			b.answer("200 OK", "", "")
+			if err := <-done; err != nil {
+				t.Errorf("Bye = %v", err)
+			}
+			s.engine.trusted = trusted
+		}
+	})
+}
+
 // RFC 3261 §13.3.1.4: the 200 is repeated until the ACK with its number is there.
 func TestOKIsRepeatedUntilItsACK(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -96,13 +97,14 @@ func TestWildcardedPSIIsCalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Message("to a PSI")
+	// B1.13: the call that came in is one charge, too.
 	b.Do("DELETE", b.SessionPath(), "").Wants(204)
 	if _, err := a.Wait(w.Within(gatewaytest.Patience), "hangup", 1); err != nil {
 		t.Fatal(err)
 	}
-	vector := "icid-value=" + w.Core.Requests("INVITE")[0].Request.Get("Call-ID") + `;orig-ioi="Type 3guest.example"`
-	if bye := w.Core.Requests("BYE"); len(bye) != 1 || bye[0].Request.Get("P-Charging-Vector") != vector {
-		t.Errorf("BYEs %+v, want one with %s", bye, vector)
+	want := fmt.Sprintf(`icid-value="%s";icid-generated-at=%s;orig-ioi="Type 3guest.example"`, w.Core.Requests("INVITE")[0].Request.Get("Call-ID"), strings.TrimPrefix(w.Core.URI(), "sip:"))
+	if bye := a.Requests("BYE"); len(bye) != 1 || bye[0].Get("P-Charging-Vector") != want {
+		t.Errorf("%d BYEs, the first with %q, want %s", len(bye), bye[0].Get("P-Charging-Vector"), want)
 	}
 }
 

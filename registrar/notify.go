@@ -1,6 +1,7 @@
 package registrar
 
 import (
+	"cmp"
 	"mime"
 	"strings"
 	"time"
@@ -95,6 +96,11 @@ func (l *Lookout) hear(sub *subscription, req *sip.Request, info *reginfo) (repo
 	if info != nil {
 		before, _ := sub.log.verdict(sub.of.identity)
 		gap, stale := sub.log.take(info)
+		// A gap hides nothing of this: what the newest document says of a contact holds, and one that says nothing of it takes nothing back.
+		if loss, told := l.ownContact(sub, info); told && !stale && info.version >= sub.ownSaid {
+			loss.Heard, sub.ownSaid = now, info.version
+			sub.heardOwn(loss)
+		}
 		switch {
 		case gap:
 			// RFC 3680 §5.2: what was missed comes with the full state, for which a refresh asks.
@@ -109,11 +115,6 @@ func (l *Lookout) hear(sub *subscription, req *sip.Request, info *reginfo) (repo
 			sub.came = sub.came || v == present && !sub.doubtful
 			if !sub.doubtful && (v != before || v == present) {
 				report = &Report{Online: v == present, Features: features, At: now}
-			}
-			if sub.of.self {
-				if event, after, told := l.ownContact(sub, info); told { // what says nothing of it takes back nothing that act has not seen
-					sub.event, sub.after = event, after
-				}
 			}
 		}
 	} else if len(req.Body()) > 0 {
@@ -145,10 +146,11 @@ func (l *Lookout) over(sub *subscription, reason string, after time.Duration) {
 	l.mu.Unlock()
 	now := time.Now()
 	// A notifier that ends each one as soon as it stands is not asked again and again.
-	if sub.brief++; sub.bound && now.Sub(sub.since) > timerN {
+	if sub.brief++; sub.bound && now.Sub(sub.since) > timerN() {
 		sub.brief = 0
 	}
 	sub.state, sub.bound, sub.seq, sub.expires = nil, false, 0, time.Time{}
+	sub.ownSaid = 0
 	sub.log.restarted = true
 	if sub.due = now; sub.brief > 1 {
 		sub.due = now.Add(backoff(sub.brief - 1))
@@ -164,11 +166,11 @@ func (l *Lookout) over(sub *subscription, reason string, after time.Duration) {
 	}
 }
 
-// ownContact finds how the guest's own contact was lost, or shortened; "": it is there. Not told: the document does not name it.
-func (l *Lookout) ownContact(sub *subscription, info *reginfo) (event string, after time.Duration, told bool) {
+// ownContact finds what became of the guest's own contact, or that it was shortened. Not told: the document does not name it.
+func (l *Lookout) ownContact(sub *subscription, info *reginfo) (loss Loss, told bool) {
 	hop, err := parseHop(l.opt.Core)
-	if err != nil {
-		return "", 0, false
+	if err != nil || !sub.of.self {
+		return loss, false
 	}
 	for _, reg := range info.registrations {
 		if a, err := latchkey.ParseAddress(reg.aor); err != nil || a.Identity() != sub.of.identity {
@@ -180,21 +182,21 @@ func (l *Lookout) ownContact(sub *subscription, info *reginfo) (event string, af
 				continue
 			}
 			if told = true; c.state != "terminated" {
-				if c.event == shortened {
-					return shortened, c.expires, true
+				if loss = (Loss{}); c.event == shortened {
+					loss = Loss{Event: shortened, After: c.expires, CallID: c.callID, CSeq: c.cseq}
 				}
-				return "", 0, true
+				return loss, true
 			}
-			event, after = c.event, c.retryAfter
+			loss = Loss{Event: cmp.Or(c.event, unexplained), After: c.retryAfter, CallID: c.callID, CSeq: c.cseq}
 		}
 	}
-	return event, after, told
+	return loss, told
 }
 
 // refreshAt is when the subscription is to be renewed; while its 2xx is not there, that says so. s.mu is held.
 func (s *subscription) refreshAt(now time.Time) time.Time {
 	if s.expires.IsZero() {
-		return now.Add(timerN)
+		return now.Add(timerN())
 	}
 	return now.Add(refreshAfter(s.expires.Sub(now)))
 }

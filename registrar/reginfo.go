@@ -41,6 +41,8 @@ type reginfoContact struct {
 	event      string // registered, created, refreshed, shortened, expired, deactivated, probation, unregistered, rejected
 	retryAfter time.Duration
 	expires    time.Duration
+	callID     string // of the REGISTER that it came of last; with cseq, which is 0 where it is not told
+	cseq       uint32
 	features   string // unknown-params as they stood in Contact
 }
 
@@ -92,6 +94,9 @@ func parseRegistration(e *element) (reginfoRegistration, error) {
 	}
 	for _, e := range found {
 		c := reginfoContact{id: e.attr["id"], state: e.attr["state"], event: e.attr["event"], retryAfter: seconds(e.attr["retry-after"]), expires: seconds(e.attr["expires"])}
+		if n, err := strconv.ParseUint(e.attr["cseq"], 10, 31); err == nil {
+			c.callID, c.cseq = e.attr["callid"], uint32(n)
+		}
 		if c.id == "" || c.state != "active" && c.state != "terminated" {
 			return reg, fmt.Errorf("%w: contact with id %q, state %q", errDocument, c.id, c.state)
 		}

@@ -147,6 +147,18 @@ func (r *Registrar) ServiceRoute(ctx context.Context, account latchkey.AccountID
 	return nil, nil
 }
 
+// Hop is where requests of the account go first, where that is not the core: the detour by which it is registered (RFC 3261 §21.3.4).
+func (r *Registrar) Hop(ctx context.Context, account latchkey.AccountID) (string, error) {
+	regs, err := r.store.Registrations(ctx, account)
+	if err != nil {
+		return "", fmt.Errorf("hop of %s: %w", account, err)
+	}
+	if core := find(regs, latchkey.CoreServer); core != nil && core.Hop != "" && core.Standing(time.Now()) {
+		return sipua.LooseRoute(core.Hop), nil
+	}
+	return "", nil
+}
+
 // Identity is the account's default public identity: itself, or where the core lists others only, the first of those
 // (TS 24.229 §5.1.1.2 (unverified), PROTOCOLS B1.20).
 func (r *Registrar) Identity(ctx context.Context, account latchkey.AccountID) (string, error) {

@@ -1,6 +1,7 @@
 package registrar
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -15,8 +16,8 @@ import (
 	"latchkey/internal/sipua"
 )
 
-// timerN is how long after a SUBSCRIBE the NOTIFY may take (RFC 6665 §4.1.2.4): 64*T1.
-const timerN = 32 * time.Second
+// timerN() is how long after a SUBSCRIBE the NOTIFY may take (RFC 6665 §4.1.2.4): 64*T1.
+func timerN() time.Duration { return 64 * sip.T1 }
 
 // subscription is one to reg-event, with the dialog that it makes (RFC 6665 §4.1). NOTIFYs come in on goroutines of
 // their own; SUBSCRIBEs leave in Lookout.act, one at a time.
@@ -40,11 +41,12 @@ type subscription struct {
 	expires    time.Time // zero: there is none at the notifier
 	minExpires time.Duration
 	failures   int
-	event      string        // how the guest's own contact was lost, until act takes it
-	after      time.Duration // when it may come back
-	news       bool          // a NOTIFY came that act has not seen
-	came       bool          // the user was there since act looked, who may have left again
-	ended      bool          // by the notifier, who has nothing more to say
+	loss       *Loss  // what is new of the guest's own contact, until act takes it
+	lost       bool   // the last that act took was that it is lost
+	ownSaid    uint64 // version of the newest document that named it, in this dialog
+	news       bool   // a NOTIFY came that act has not seen
+	came       bool   // the user was there since act looked, who may have left again
+	ended      bool   // by the notifier, who has nothing more to say
 	unwanted   bool
 	closed     bool
 	left       bool // closed by us: the last NOTIFY is yet to come
@@ -71,7 +73,7 @@ func (l *Lookout) drop(sub *subscription) {
 	if key := dialog.Key(sub.callID, sub.localTag, ""); !sub.left {
 		delete(l.dialogs, key)
 	} else {
-		time.AfterFunc(timerN, func() {
+		time.AfterFunc(timerN(), func() {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			delete(l.dialogs, key)
@@ -87,6 +89,7 @@ func (l *Lookout) renewed(sub *subscription) *subscription {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
 	fresh.minExpires, fresh.failures, fresh.unwanted = sub.minExpires, sub.failures, sub.unwanted
+	fresh.loss, fresh.lost = sub.loss, sub.lost
 	return fresh
 }
 
@@ -203,7 +206,13 @@ func (l *Lookout) request(ctx context.Context, sub *subscription) (*sip.Request,
 		req.From().Params.Remove("tag")
 		req.From().Params.Add("tag", sub.localTag)
 		req.CSeq().SeqNo = sub.seq + 1
-		sipua.AddRoute(req, sipua.LooseRoute(hop.String()))
+		first := ""
+		if sub.of.self && l.opt.Hop != nil {
+			if first, err = l.opt.Hop(ctx, latchkey.AccountID(sub.of.identity)); err != nil {
+				return nil, err
+			}
+		}
+		sipua.AddRoute(req, cmp.Or(first, sipua.LooseRoute(hop.String())))
 		if sub.of.self && l.opt.ServiceRoute != nil {
 			routes, err := l.opt.ServiceRoute(ctx, latchkey.AccountID(sub.of.identity))
 			if err != nil {
@@ -239,7 +248,7 @@ func (s *subscription) accepted(now time.Time, granted time.Duration) time.Time 
 		s.due = now
 	case s.doubtful || !s.log.heard || !s.told: // RFC 6665 §4.1.2.2, §4.1.2.4: a refresh, too, without a NOTIFY has failed
 		s.awaited = true
-		if n := now.Add(timerN); n.Before(s.due) {
+		if n := now.Add(timerN()); n.Before(s.due) {
 			s.due = n
 		}
 	default:
@@ -330,16 +339,27 @@ func (s *subscription) doubt() {
 	s.doubtful, s.asked, s.due = true, false, time.Now()
 }
 
-// lostContact takes how the guest's own contact was lost; "": it was not.
-func (s *subscription) lostContact() (event string, after time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	event, after = s.event, s.after
-	s.event = ""
-	return event, after
+// heardOwn notes what a document says of the guest's own contact. That it is there takes back a loss which act has not seen; where act has,
+// it is news. s.mu is held.
+func (s *subscription) heardOwn(l Loss) {
+	s.loss = nil
+	if l.Event != "" || s.lost {
+		s.loss = &l
+	}
 }
 
-// adopt gives a NOTIFY to the dialog. 481: it belongs to another one, which that ends; 500: it is out of order (RFC 3261 §12.2.2), which ends nothing.
+// takeLoss takes what is new of the guest's own contact, or nil.
+func (s *subscription) takeLoss() *Loss {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.loss
+	if s.loss = nil; l != nil {
+		s.lost = l.Event != "" && l.Event != shortened
+	}
+	return l
+}
+
+// adopt gives a NOTIFY to the dialog. 481: it belongs to another one, which that ends; 500: it was overtaken (RFC 3261 §12.2.2), which ends nothing.
 func (s *subscription) adopt(req *sip.Request) (code int) {
 	remote, _ := req.From().Params.Get("tag")
 	if s.closed && !s.left || s.bound && s.state.RemoteTag != remote {

@@ -76,8 +76,8 @@ func (e *Endpoint) overWS(ws *websocket.Conn, network string, conn net.Conn) *li
 		ctx, cancel := context.WithTimeout(e.stopped, writeTime)
 		defer cancel()
 		kind := websocket.MessageText
-		if !utf8.Valid(b) {
-			kind = websocket.MessageBinary // RFC 7118 §4.2
+		if !utf8.Valid(b) { // RFC 6455 §8.1: of text that is none a client closes the connection; RFC 7118 §4.2 lets it be binary
+			kind = websocket.MessageBinary
 		}
 		return ws.Write(ctx, kind, b)
 	}
