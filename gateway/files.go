@@ -17,8 +17,8 @@ func (g *Gateway) openFiles() (*files.Vault, error) {
 		MaxSize: c.FileMaxSize, Quota: c.FileQuota, Lifetime: c.FileLifetime, Peers: files.Peers(c.FilePeers),
 		Arrived: func(f latchkey.StoredFile) { g.hall.FileArrived(f) }, PublicURL: g.URL, Log: g.log,
 	}
-	if c.FileScan != "" {
-		opt.Scanner = &files.Clamd{Addr: c.FileScan}
+	if g.scanner = c.FileScan.Scanner(); g.scanner != nil {
+		opt.Scanner = g.scanner
 	}
 	return files.Open(c.FileStore, g.db, opt)
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -55,6 +56,7 @@ type Gateway struct {
 	hall      *conversation.Hall
 	desk      *guest.Desk
 	files     *files.Vault
+	scanner   files.Scanner // of the vault; nil: nobody looks
 	texts     *wording.Book
 	courier   *notify.Courier
 	mail      *mailChannel // nil: there is none
@@ -306,6 +308,9 @@ func (g *Gateway) close() {
 	}
 	if g.files != nil {
 		_ = g.files.Close()
+	}
+	if c, ok := g.scanner.(io.Closer); ok {
+		_ = c.Close()
 	}
 	if g.db != nil {
 		if err := g.db.Close(); err != nil {
