@@ -36,7 +36,7 @@ func TestDefaultsAndExamplesWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.AccountScheme != guest.Mapped || c.AccountLifetime != 168*time.Hour || c.SIPRegisterExpires != 600000*time.Second || c.KeepAccount || c.LinkStyle != guest.Query ||
-		c.FileStore != "latchkey.db.files" || c.FileMaxSize != 100<<20 || c.FileQuota != 1<<30 || c.FileLifetime != 168*time.Hour || c.FilePeers != nil || c.FileScan != (FileScan{}) ||
+		c.FileStore != "latchkey.db.files" || c.FileMaxSize != 100<<20 || c.FileQuota != 1<<30 || c.FileLifetime != 168*time.Hour || c.FilePeers != nil || c.FileScan != (FileScan{}) || c.FileUpload != BasicUploads || c.FileUploadTo != "" ||
 		!slices.Equal(c.SIPTrusted, []string{"127.0.0.1"}) || c.IMServer != c.SIPCore || c.FileServer != c.SIPCore || c.Log != (Logging{Level: slog.LevelInfo}) {
 		t.Errorf("Load(no options) = %+v", c)
 	}
@@ -96,6 +96,9 @@ func TestBadValuesAreNamedOnOneLine(t *testing.T) {
 		{[]string{"--file-quota", "9999999999TiB"}, []string{"--file-quota", "not a size"}},
 		{[]string{"--file-peers", "10.0.0.1"}, []string{"--file-peers", "not a network", "192.0.2.0/24"}},
 		{[]string{"--file-scan", "icap:127.0.0.1:1344"}, []string{"--file-scan", "clamd:", "icap://", "clamd:127.0.0.1:3310"}},
+		{[]string{"--file-upload", "digest"}, []string{"--file-upload", "basic", "asserted"}},
+		{[]string{"--file-upload-url", "ftp://x"}, []string{"--file-upload-url", "http://", "https://ft.example.com/upload"}},
+		{[]string{"--file-upload-url", "https://x/?a"}, []string{"--file-upload-url", "more in it"}},
 		{[]string{"--file-scan", "icap://127.0.0.1:1344"}, []string{"--file-scan", "no service"}},
 		{[]string{"--file-scan", "clamd:127.0.0.1"}, []string{"--file-scan", "host:port"}},
 		{[]string{"--msrp-listen", "udp:127.0.0.1:2855"}, []string{"--msrp-listen", "does not begin with tcp: or tls:", "tls:192.0.2.10:2856"}},
