@@ -82,6 +82,7 @@ type Vault struct {
 	stop     context.CancelFunc
 	fetching sync.WaitGroup
 	places   chan struct{} // one for each fetch that may run at a time
+	drawing  chan struct{} // one for the picture that is being made smaller
 }
 
 // Open makes a vault of a directory, which is created where there is none. Run it, and Close it after use.
@@ -120,7 +121,7 @@ func Open(dir string, rows Rows, opt Options) (*Vault, error) {
 	}
 	_ = probe.Close()
 	_ = os.Remove(probe.Name())
-	v := &Vault{dir: dir, rows: rows, opt: opt, log: opt.Log, writers: map[latchkey.FileID]*Writer{}, places: make(chan struct{}, maxFetches)}
+	v := &Vault{dir: dir, rows: rows, opt: opt, log: opt.Log, writers: map[latchkey.FileID]*Writer{}, places: make(chan struct{}, maxFetches), drawing: make(chan struct{}, 1)}
 	v.ctx, v.stop = context.WithCancel(context.Background())
 	return v, nil
 }
