@@ -230,3 +230,54 @@ func TestContentServerIsTheOperatorsChoice(t *testing.T) {
 	w = gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--file-upload=asserted"}})
 	w.Do("POST", "/rcsgw/ft", gatewaytest.Alice, gatewaytest.Password, "").Wants(403)
 }
+
+// R33, B3.12, B3.03: the small picture that the gateway makes of a guest's picture is with the call where Alice's phone takes it, and
+// in the document; a phone that can't read the call then is called without.
+func TestGuestsPictureIsShownSmall(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		manner imstest.Manner
+		small  bool
+		calls  int
+	}{
+		{"with the call", imstest.Manner{Tags: imstest.ThumbFileTags}, true, 1},
+		{"a phone that takes none", imstest.Manner{Tags: imstest.FileTags}, false, 1},
+		{"a phone that reads one part", imstest.Manner{Tags: imstest.ThumbFileTags, Files: imstest.FileManner{NoParts: true}}, false, 2},
+		{"in the document", imstest.Manner{Tags: imstest.HTTPFileTags}, true, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := gatewaytest.New(t, gatewaytest.Plan{})
+			a := w.Phone(gatewaytest.Alice, c.manner)
+			b := w.FileGuest()
+			body := picture(t, 640, 480)
+			b.SendFile(gatewaytest.Alice, "holiday.jpg", "image/jpeg", bytes.NewReader(body))
+			var small []byte
+			if c.calls > 0 {
+				got := sentTo(t, w, a, 1)
+				if small = got.Icon; got.Sum != sum(body) {
+					t.Errorf("Alice got %+v", got)
+				}
+				if n := len(a.Invites()); n != c.calls {
+					t.Errorf("%d INVITEs, want %d", n, c.calls)
+				}
+			} else {
+				got, err := a.Wait(w.Within(gatewaytest.Patience), "fileoffer", 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, small = fetch(t, link(t, got[0].Text, "thumbnail"))
+			}
+			if !c.small {
+				if small != nil {
+					t.Errorf("a small picture of %d octets came", len(small))
+				}
+				return
+			}
+			if m, err := jpeg.DecodeConfig(bytes.NewReader(small)); err != nil || m.Width != 256 || m.Height != 192 || len(small) > 5000 {
+				t.Errorf("the small picture: %+v, %v, %d octets", m, err, len(small))
+			}
+		})
+	}
+}
