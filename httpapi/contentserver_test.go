@@ -52,6 +52,10 @@ func (w *world) phone(method, target string, body io.Reader, fields ...string) r
 	r := httptest.NewRequest(method, target, body)
 	r.SetBasicAuth(aliceURI, alicePwd)
 	for i := 0; i < len(fields); i += 2 {
+		if fields[i] == "X-Test-User" {
+			r.SetBasicAuth(fields[i+1], alicePwd)
+			continue
+		}
 		r.Header.Set(fields[i], fields[i+1])
 	}
 	rec := httptest.NewRecorder()
@@ -169,6 +173,7 @@ func TestRestOfAnUpload(t *testing.T) {
 		if c.span != "" {
 			fields = []string{"Content-Range", c.span}
 		}
+		w.phone("PUT", contentPath+"/"+id, strings.NewReader("xxxxxx"), "Content-Range", "bytes 4-9/10", "X-Test-User", carolURI).wants(404) // it is Alice's
 		res := w.phone("PUT", contentPath+"/"+id, strings.NewReader(c.body), fields...)
 		if res.status != c.status {
 			t.Errorf("PUT %q of %q: %d %s", c.span, c.body, res.status, res.body)

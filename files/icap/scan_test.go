@@ -421,13 +421,16 @@ func TestUnreadableFileIsNotHalfScanned(t *testing.T) {
 		return false
 	}
 	s := serve(t, options(able), watch)
-	disk := errors.New("disk")
+	disk, begun := errors.New("disk"), time.Now()
 	body := io.MultiReader(bytes.NewReader(pattern(100_000)), iotest.ErrReader(disk))
 	if finding, err := s.client(t).Scan(t.Context(), body); finding != "" || !errors.Is(err, disk) {
 		t.Errorf("%q, %v", finding, err)
 	}
 	if <-ended {
 		t.Error("the service saw the end of a file")
+	}
+	if took := time.Since(begun); took > 15*time.Second { // the service would wait for longer
+		t.Errorf("it took %v", took)
 	}
 }
 
@@ -457,5 +460,20 @@ func TestAddressIsChecked(t *testing.T) {
 		if _, err := icap.New(address, nil); (err == nil) != fine {
 			t.Errorf("New(%q) = %v", address, err)
 		}
+	}
+}
+
+// RFC 3507 §4.3.1: a trailer belongs to its answer, and the next answer on the connection begins behind it.
+func TestTrailerLeavesTheConnectionWhole(t *testing.T) {
+	t.Parallel()
+	s := serve(t, options(able), whole(func(a ask) string { return response("", ok, string(a.body), "Checksum: 7\r\nX-More: x\r\n") }))
+	c := s.client(t)
+	for range 3 {
+		if finding, err := c.Scan(t.Context(), bytes.NewReader(pattern(5000))); finding != "" || err != nil {
+			t.Errorf("%q, %v", finding, err)
+		}
+	}
+	if n := s.connections(); n != 1 {
+		t.Errorf("%d connections, want 1", n)
 	}
 }
