@@ -227,8 +227,19 @@ func TestContentServerIsTheOperatorsChoice(t *testing.T) {
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--file-upload=none"}})
 	w.Do("POST", "/rcsgw/ft", gatewaytest.Alice, gatewaytest.Password, "").Wants(404)
 	w.Do("PUT", "/rcsgw/ft/x", gatewaytest.Alice, gatewaytest.Password, "").Wants(404)
-	w = gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--file-upload=asserted"}})
-	w.Do("POST", "/rcsgw/ft", gatewaytest.Alice, gatewaytest.Password, "").Wants(403)
+	asserted := "X-3GPP-Asserted-Identity: " + gatewaytest.Alice
+	for trusted, status := range map[string]int{"127.0.0.0/8": 200, "192.0.2.0/24": 403} {
+		w = gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--file-upload=asserted", "--http-trusted=" + trusted}})
+		w.Do("POST", "/rcsgw/ft", gatewaytest.Alice, gatewaytest.Password, "").Wants(403)
+		u := uploader(w, true)
+		u.Fields = []string{asserted, "Authorization: Basic eDp5"} // of the phone's, which the proxy passes on
+		_, err := u.Upload(w.Within(gatewaytest.Patience), imstest.UploadFile{TID: "t", Name: "a", Type: "text/plain", Body: []byte("hello")})
+		if status == 200 && err != nil {
+			t.Error(err)
+		} else if status != 200 {
+			refused(t, err, status)
+		}
+	}
 }
 
 // R33, B3.12, B3.03: the small picture that the gateway makes of a guest's picture is with the call where Alice's phone takes it, and

@@ -58,10 +58,10 @@ func (a *API) forPhone(h func(w http.ResponseWriter, r *http.Request, who latchk
 // depositor is whose phone it is.
 func (a *API) depositor(r *http.Request) (latchkey.Subscriber, error) {
 	if a.opt.AssertedUploads {
+		if r.Header.Get(assertedHeader) == "" || !a.trusts(peerOf(r)) { // no challenge: a phone would answer it in vain
+			return latchkey.Subscriber{}, latchkey.Errorf(latchkey.KindNotAllowed, "files are uploaded by way of the operator's proxy")
+		}
 		r.Header.Del("Authorization")
-	}
-	if r.Header.Get("Authorization") == "" && a.opt.AssertedUploads && !a.trusts(peerOf(r)) {
-		return latchkey.Subscriber{}, latchkey.Errorf(latchkey.KindNotAllowed, "files are uploaded by way of the operator's proxy")
 	}
 	who, err := a.inviter(r)
 	if err != nil {

@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,11 +42,16 @@ type service struct {
 
 func serve(t *testing.T, scripts ...script) *service {
 	t.Helper()
-	s := &service{scripts: scripts}
-	var err error
-	if s.l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, l, scripts...)
+}
+
+func serveOn(t *testing.T, l net.Listener, scripts ...script) *service {
+	t.Helper()
+	s := &service{scripts: scripts, l: l}
 	var running sync.WaitGroup
 	running.Go(func() { // ends with the listener
 		for {
@@ -446,6 +454,45 @@ func TestScanEndsWithItsContext(t *testing.T) {
 	}
 	s := serve(t, options(able+"\nPreview: 10"), silent)
 	if finding, err := s.client(t).Scan(ctx, bytes.NewReader(pattern(1000))); finding != "" || err == nil {
+		t.Errorf("%q, %v", finding, err)
+	}
+}
+
+// icaps:// is TLS from the first byte, to a service whose name its certificate has; without that nothing is said.
+func TestServiceBehindTLSIsVerified(t *testing.T) {
+	t.Parallel()
+	certified := httptest.NewTLSServer(nil) // has a certificate for example.com and 127.0.0.1, and who vouches for it
+	defer certified.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(certified.Certificate())
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: certified.TLS.Certificates})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure := func(t *testing.T, c net.Conn, in *bufio.Reader) bool {
+		head, err := readHead(in)
+		if err != nil || !strings.HasPrefix(head, "OPTIONS icaps://127.0.0.1:") {
+			t.Errorf("OPTIONS are asked for by %q, %v", head, err)
+		}
+		_, _ = io.WriteString(c, "ICAP/1.0 200 OK\r\nMethods: RESPMOD\r\nEncapsulated: null-body=0\r\n\r\n")
+		return true
+	}
+	s := serveOn(t, l, secure, whole(always("ICAP/1.0 204 No Content\r\n\r\n")))
+	address := "icaps://" + l.Addr().String() + "/scan"
+	stranger, err := icap.New(address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var unknown x509.UnknownAuthorityError
+	if _, err := stranger.Scan(t.Context(), strings.NewReader("x")); !errors.As(err, &unknown) || len(s.asked) != 0 {
+		t.Errorf("a service that nobody vouches for: %v", err)
+	}
+	c, err := icap.New(address, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if finding, err := c.Scan(t.Context(), bytes.NewReader(pattern(100_000))); finding != "" || err != nil {
 		t.Errorf("%q, %v", finding, err)
 	}
 }
