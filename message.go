@@ -5,10 +5,12 @@ import "time"
 // Direction says which way a message goes.
 type Direction string
 
-// Directions of a message or file.
+// Directions of a message or file. A Deposit is a file that an inviter's phone has put on our content server, for whoever is
+// told its address (PROTOCOLS B3.13); it belongs to no relation and no account.
 const (
 	ToInviter Direction = "out" // from the guest
 	ToGuest   Direction = "in"  // from the inviter
+	Deposit   Direction = "deposit"
 )
 
 // MessageState is how far a message has come. It only moves forward, except that

@@ -24,6 +24,7 @@ type Status struct {
 
 	FileMSRP bool // by MSRP (RFC 5547)
 	FileHTTP bool // by HTTP
+	FileIcon bool // by MSRP, with a small picture in the call
 }
 
 // Same reports whether a guest would see no difference between s and t.

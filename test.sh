@@ -63,6 +63,9 @@ fonts-dejavu-core /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 fonts-noto-color-emoji /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf
 fonts-wqy-zenhei /usr/share/fonts/truetype/wqy/wqy-zenhei.ttc
 tmux tmux
+clamav-daemon clamd
+c-icap c-icap
+libc-icap-mod-virus-scan /usr/lib/$(uname -m)-linux-gnu/c_icap/clamd_mod.so
 libxml2-utils xmllint
 tshark tshark
 gcc gcc

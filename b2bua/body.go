@@ -5,6 +5,8 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"net/textproto"
+	"strconv"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -62,6 +64,41 @@ func partOf(kind string, body []byte, contentType string, depth int, left *int) 
 		}
 	}
 	return nil
+}
+
+// Part is a body part beside an offer.
+type Part struct {
+	ContentType, ContentID, Disposition string // ContentID without its angle brackets
+	Body                                []byte
+}
+
+// related is the body of the INVITE: the offer alone, or with its parts behind it in multipart/related, whose root is the first
+// part and named by type (RFC 5547 §8.8, RFC 2387 §3.1).
+func (inv Invite) related() (contentType string, body []byte, err error) {
+	if len(inv.Related) == 0 {
+		return inv.ContentType, inv.Body, nil
+	}
+	var b bytes.Buffer
+	w := multipart.NewWriter(&b)
+	for _, p := range append([]Part{{ContentType: inv.ContentType, Body: inv.Body}}, inv.Related...) {
+		h := textproto.MIMEHeader{"Content-Type": {p.ContentType}, "Content-Length": {strconv.Itoa(len(p.Body))}}
+		if p.ContentID != "" {
+			h.Set("Content-ID", "<"+p.ContentID+">")
+			h.Set("Content-Transfer-Encoding", "binary")
+		}
+		if p.Disposition != "" {
+			h.Set("Content-Disposition", p.Disposition)
+		}
+		part, err := w.CreatePart(h)
+		if err == nil {
+			_, err = part.Write(p.Body)
+		}
+		if err != nil {
+			return "", nil, err
+		}
+	}
+	err = w.Close()
+	return mime.FormatMediaType("multipart/related", map[string]string{"boundary": w.Boundary(), "type": inv.ContentType}), b.Bytes(), err
 }
 
 // understood reports whether a body is one that we can take where an offer or answer is expected; if

@@ -50,6 +50,7 @@ type Invite struct {
 	Always      []Field // of the INVITE and of every later request of ours in the dialog, such as P-Charging-Vector
 	ContentType string
 	Body        []byte // the offer
+	Related     []Part // further parts beside the offer, which it names by Content-ID (RFC 2387); of the INVITE alone
 	Credentials sipua.Credentials
 	OnOffer     func(offer []byte) (answer []byte, err error) // where Body is empty: answers the offer of the 2xx, in the ACK
 	OnReoffer   func(offer []byte) (answer []byte, err error) // a peer's re-INVITE; runs in the leg's loop and must not block
@@ -102,14 +103,18 @@ func (g *Engine) Call(ctx context.Context, inv Invite) (*Leg, error) {
 		// Without an offer of ours the peer's could come in a reliable 1xx, to be answered
 		// by PRACK (RFC 3262 §5); it waits for the 2xx where we don't support that.
 		req.AppendHeader(sip.NewHeader("Supported", "100rel, timer"))
-		req.AppendHeader(sip.NewHeader("Content-Type", inv.ContentType))
+		contentType, body, err := inv.related()
+		if err != nil {
+			return nil, err
+		}
+		req.AppendHeader(sip.NewHeader("Content-Type", contentType))
+		req.SetBody(body)
 	} else {
 		req.AppendHeader(sip.NewHeader("Supported", "timer"))
 	}
 	if err := addFields(req, slices.Concat(inv.Header, inv.Always)); err != nil {
 		return nil, err
 	}
-	req.SetBody(inv.Body)
 	g.contact(req, req.From().Address)
 	if !g.begin() {
 		return nil, errShutDown

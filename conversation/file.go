@@ -39,6 +39,7 @@ type Porter interface {
 // FileCall names the call that carries a file.
 type FileCall struct {
 	CallOptions
+	Icon     bool               // the phone takes a small picture with the call
 	From     int64              // octets that the inviter's phone has: the file goes on behind them (a=file-range)
 	Progress func(octets int64) // is told how many octets of the file the phone is known to have
 }
@@ -272,7 +273,7 @@ func (r *room) carryAll(ctx context.Context) (c carriage) {
 				continue
 			}
 			tried[f.ID], fresh = true, true
-			way, err := r.wayOf(ctx)
+			way, icon, err := r.wayOf(ctx)
 			switch {
 			case err != nil:
 			case way == ByHTTP:
@@ -281,7 +282,7 @@ func (r *room) carryAll(ctx context.Context) (c carriage) {
 			case way == "":
 				err = r.failFile(f, "The inviter's phone can't take files.")
 			default:
-				err = r.carryOne(ctx, f)
+				err = r.carryOne(ctx, f, icon)
 			}
 			if err != nil {
 				c.err, c.wait = err, latchkey.RetryAfter(err)
@@ -305,34 +306,33 @@ func (r *room) waitingFiles(ctx context.Context) ([]latchkey.StoredFile, error) 
 	return r.hall.store.WaitingFiles(ctx, r.rel.ID)
 }
 
-// wayOf is how the inviter takes a file now: what their phone can, in the operator's order. "": it can't. An error: nobody
-// is there.
-func (r *room) wayOf(ctx context.Context) (FileWay, error) {
+// wayOf is how the inviter takes a file now: what their phone can, in the operator's order. "": it can't. icon: with a small picture. An
+// error: nobody is there.
+func (r *room) wayOf(ctx context.Context) (way FileWay, icon bool, err error) {
 	s := latchkey.Status{State: latchkey.StatusUnknown}
 	if r.hall.presence != nil {
-		var err error
 		if s, err = r.hall.presence.Status(ctx, r.rel.Account, r.rel.Inviter.Address()); err != nil {
-			return "", err
+			return "", false, err
 		}
 	}
 	switch s.State {
 	case latchkey.StatusOffline:
-		return "", latchkey.Errorf(latchkey.KindOffline, "the inviter is offline")
+		return "", false, latchkey.Errorf(latchkey.KindOffline, "the inviter is offline")
 	case latchkey.StatusOnline:
 		for _, way := range r.hall.opt.FileWays {
 			if way == ByMSRP && s.FileMSRP || way == ByHTTP && s.FileHTTP {
-				return way, nil
+				return way, s.FileIcon, nil
 			}
 		}
-		return "", nil
+		return "", false, nil
 	case latchkey.StatusNotRCS:
-		return "", nil
+		return "", false, nil
 	}
-	return r.hall.opt.FileWays[0], nil // the call itself will tell
+	return r.hall.opt.FileWays[0], false, nil // the call itself will tell
 }
 
 // carryOne carries one file to its end. nil: it is with the inviter, or has failed for good.
-func (r *room) carryOne(outer context.Context, f latchkey.StoredFile) error {
+func (r *room) carryOne(outer context.Context, f latchkey.StoredFile, icon bool) error {
 	ctx, stop := context.WithCancel(outer)
 	defer stop()
 	at := make(chan int64, 1)
@@ -341,9 +341,9 @@ func (r *room) carryOne(outer context.Context, f latchkey.StoredFile) error {
 		at <- r.freight.had[f.ID]
 	})
 	from := <-at
-	had, err := r.carryFrom(ctx, f, from)
+	had, err := r.carryFrom(ctx, f, from, icon)
 	if from > 0 && refusesRange(err) {
-		had, err = r.carryFrom(ctx, f, 0) // RFC 5547 §8.3.1: who does not take a part refuses it
+		had, err = r.carryFrom(ctx, f, 0, icon) // RFC 5547 §8.3.1: who does not take a part refuses it
 	}
 	reason, final := fileVerdict(err)
 	r.back(func(r *room) {
@@ -374,7 +374,7 @@ func (c *cutOff) Error() string { return c.err.Error() }
 func (c *cutOff) Unwrap() error { return c.err }
 
 // carryFrom makes one call for a file, and tells how far it came.
-func (r *room) carryFrom(ctx context.Context, f latchkey.StoredFile, from int64) (had int64, err error) {
+func (r *room) carryFrom(ctx context.Context, f latchkey.StoredFile, from int64, icon bool) (had int64, err error) {
 	if r.hall.registrar != nil { // R9, F09: the file server must know the account
 		if err := r.hall.registrar.Ensure(ctx, r.rel.Account, latchkey.File); err != nil {
 			return from, err
@@ -391,7 +391,7 @@ func (r *room) carryFrom(ctx context.Context, f latchkey.StoredFile, from int64)
 	var telling sync.WaitGroup
 	telling.Go(func() { r.tellProgress(f, &reached, moved, done) }) // ends with done
 	err = r.hall.opt.Porter.Carry(ctx, r.rel, FileCall{
-		CallOptions: CallOptions{ConversationID: name, ContributionID: latchkey.NewToken()}, From: from,
+		CallOptions: CallOptions{ConversationID: name, ContributionID: latchkey.NewToken()}, From: from, Icon: icon,
 		Progress: func(octets int64) {
 			reached.Store(octets)
 			select {

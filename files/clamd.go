@@ -14,7 +14,7 @@ import (
 
 // Clamd asks ClamAV's daemon by its command INSTREAM (clamd(8)).
 type Clamd struct {
-	Addr string // host:port
+	Addr string // host:port, or the path of its UNIX socket
 }
 
 const (
@@ -29,7 +29,11 @@ func (c *Clamd) Scan(ctx context.Context, r io.Reader) (finding string, err erro
 	ctx, cancel := context.WithTimeout(ctx, clamdTime)
 	defer cancel()
 	dialer := net.Dialer{Timeout: 10 * time.Second}
-	conn, err := dialer.DialContext(ctx, "tcp", c.Addr)
+	network := "tcp"
+	if strings.HasPrefix(c.Addr, "/") {
+		network = "unix"
+	}
+	conn, err := dialer.DialContext(ctx, network, c.Addr)
 	if err != nil {
 		return "", fmt.Errorf("clamd: %w", err)
 	}

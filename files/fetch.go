@@ -135,11 +135,15 @@ func (v *Vault) client() *http.Client {
 		}
 		return nil
 	}}
+	var transport http.RoundTripper = &http.Transport{
+		DialContext: dialer.DialContext, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 15 * time.Second,
+		MaxResponseHeaderBytes: 32 << 10, DisableCompression: true, MaxIdleConnsPerHost: 1, ForceAttemptHTTP2: true,
+	}
+	if v.opt.Own != nil {
+		transport = ownFirst{v.opt.Own, transport}
+	}
 	return &http.Client{
-		Transport: &http.Transport{
-			DialContext: dialer.DialContext, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 15 * time.Second,
-			MaxResponseHeaderBytes: 32 << 10, DisableCompression: true, MaxIdleConnsPerHost: 1, ForceAttemptHTTP2: true,
-		},
+		Transport: transport,
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			if len(via) > maxRedirects {
 				return never("It could not be fetched.", "more than %d redirects", maxRedirects)
@@ -147,6 +151,27 @@ func (v *Vault) client() *http.Client {
 			r.Header.Del("Referer") // the address before is a key, too
 			return checkURL(r.URL)
 		},
+	}
+}
+
+// ownFirst asks the network only for what isn't ours.
+type ownFirst struct {
+	own func(*http.Request) *http.Response
+	http.RoundTripper
+}
+
+// RoundTrip answers a request.
+func (o ownFirst) RoundTrip(r *http.Request) (*http.Response, error) {
+	if res := o.own(r); res != nil {
+		return res, nil
+	}
+	return o.RoundTripper.RoundTrip(r)
+}
+
+// CloseIdleConnections is what http.Client looks for.
+func (o ownFirst) CloseIdleConnections() {
+	if t, ok := o.RoundTripper.(*http.Transport); ok {
+		t.CloseIdleConnections()
 	}
 }
 

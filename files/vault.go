@@ -18,6 +18,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,7 +60,9 @@ type Options struct {
 	Quiet     time.Duration // a file that comes in parts is given up after so long without a byte; default 6 h
 	PublicURL func() string // base of the addresses where inviters fetch files
 	Peers     Peers         // where files may be fetched from
-	Scanner   Scanner       // nil: nobody looks
+	// Own answers a request for a file whose address is our own, without the network; nil: it is somebody else's. May be nil itself.
+	Own     func(*http.Request) *http.Response
+	Scanner Scanner // nil: nobody looks
 	// Arrived is told of files for a guest that became complete, or failed; their event is in the store.
 	Arrived func(latchkey.StoredFile)
 	Log     *slog.Logger
@@ -79,6 +82,7 @@ type Vault struct {
 	stop     context.CancelFunc
 	fetching sync.WaitGroup
 	places   chan struct{} // one for each fetch that may run at a time
+	drawing  chan struct{} // one for the picture that is being made smaller
 }
 
 // Open makes a vault of a directory, which is created where there is none. Run it, and Close it after use.
@@ -117,7 +121,7 @@ func Open(dir string, rows Rows, opt Options) (*Vault, error) {
 	}
 	_ = probe.Close()
 	_ = os.Remove(probe.Name())
-	v := &Vault{dir: dir, rows: rows, opt: opt, log: opt.Log, writers: map[latchkey.FileID]*Writer{}, places: make(chan struct{}, maxFetches)}
+	v := &Vault{dir: dir, rows: rows, opt: opt, log: opt.Log, writers: map[latchkey.FileID]*Writer{}, places: make(chan struct{}, maxFetches), drawing: make(chan struct{}, 1)}
 	v.ctx, v.stop = context.WithCancel(context.Background())
 	return v, nil
 }
@@ -165,7 +169,7 @@ func (v *Vault) prepare(f latchkey.StoredFile) (latchkey.StoredFile, error) {
 	now := time.Now().UTC()
 	f.ID, f.State, f.Time, f.Touched, f.Expires = latchkey.NewFileID(), latchkey.FileReceiving, now, now, now.Add(v.opt.Lifetime)
 	f.Name, f.Type, f.SHA1 = CleanName(f.Name), CleanType(f.Type), strings.ToLower(f.SHA1)
-	if f.Direction == latchkey.ToInviter {
+	if f.Direction != latchkey.ToGuest {
 		f.Key = latchkey.Secret(latchkey.NewToken())
 	}
 	return f, nil

@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"image"
+	"image/jpeg"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -539,5 +541,55 @@ func TestHarmfulFileIsErased(t *testing.T) {
 	events, err := c.db.Events(t.Context(), bob, 0, 10)
 	if err != nil || len(events) != 3 || events[0].File.State != "" || events[1].File.State != latchkey.FileFailed || events[2].File.State != latchkey.FileFailed {
 		t.Errorf("events %+v, %v", events, err)
+	}
+}
+
+// R33, B3.13: a guest's picture is told with a small one of it, also where its sender gave none; a bomb and what is none go without.
+func TestGuestsPictureGetsASmallOne(t *testing.T) {
+	c := open(t, files.Options{PublicURL: func() string { return "https://chat.example" }})
+	var large bytes.Buffer
+	if err := jpeg.Encode(&large, image.NewGray(image.Rect(0, 0, 800, 600)), nil); err != nil {
+		t.Fatal(err)
+	}
+	bomb := append([]byte("GIF89a"), 0xff, 0xff, 0xff, 0xff, 0, 0, 0)
+	for _, x := range []struct {
+		name  string
+		d     latchkey.Direction
+		kind  string
+		body  []byte
+		small bool
+	}{
+		{"a picture", latchkey.ToInviter, "image/jpeg", large.Bytes(), true},
+		{"by another name", latchkey.ToInviter, "image/png", large.Bytes(), true},
+		{"not said to be one", latchkey.ToInviter, "application/pdf", large.Bytes(), false},
+		{"none", latchkey.ToInviter, "image/jpeg", noise(5000), false},
+		{"a bomb", latchkey.ToInviter, "image/gif", bomb, false},
+		{"an inviter's", latchkey.ToGuest, "image/jpeg", large.Bytes(), false},
+	} {
+		f := c.file(x.d, len(x.body))
+		f.Type, f.ClientID, f.RemoteID = x.kind, "", ""
+		w := c.begin(f)
+		if _, err := w.Write(x.body); err != nil {
+			t.Fatal(err)
+		}
+		f, err := w.Commit(t.Context())
+		if err != nil {
+			t.Errorf("%s: %v", x.name, err)
+			continue
+		}
+		if (f.Preview == "image/jpeg") != x.small {
+			t.Errorf("%s: preview %q", x.name, f.Preview)
+		}
+		if !x.small {
+			continue
+		}
+		_, small, err := c.Preview(t.Context(), f)
+		_, document, err2 := c.Document(t.Context(), f)
+		if m, err := jpeg.DecodeConfig(bytes.NewReader(small)); err != nil || m.Width != 256 || m.Height != 192 {
+			t.Errorf("%s: %+v, %v", x.name, m, err)
+		}
+		if want := fmt.Sprintf("<file-info type=\"thumbnail\">\r\n<file-size>%d</file-size>\r\n<content-type>image/jpeg<", len(small)); err != nil || err2 != nil || !strings.Contains(string(document), want) {
+			t.Errorf("%s: %v, %v\n%s", x.name, err, err2, document)
+		}
 	}
 }

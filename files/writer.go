@@ -182,6 +182,7 @@ func (w *Writer) Commit(ctx context.Context) (latchkey.StoredFile, error) {
 		err = diskError(w.out.Sync())
 	}
 	if err == nil {
+		w.draw(ctx, f)
 		f, err = w.vault.rows.CompleteFile(ctx, f, w.vault.opt.Quota)
 	}
 	if err != nil {

@@ -90,8 +90,8 @@ func (w *wire) dial(ctx context.Context, service string, rel latchkey.Relation, 
 	return ch, nil
 }
 
-// place calls the inviter with an offer for a service (ICSI), and returns when the MSRP session is up.
-func (ch *channel) place(ctx context.Context, local msrpsdp.Local, service string, header []b2bua.Field) error {
+// place calls the inviter with an offer for a service (ICSI) and what belongs to it, and returns when the MSRP session is up.
+func (ch *channel) place(ctx context.Context, local msrpsdp.Local, service string, header []b2bua.Field, related ...b2bua.Part) error {
 	w, rel, port := ch.wire, ch.rel, ch.port
 	local.Setup = msrpsdp.ActPass
 	offer, err := msrpsdp.Offer(local)
@@ -112,6 +112,7 @@ func (ch *channel) place(ctx context.Context, local msrpsdp.Local, service strin
 		Always:      from.always,
 		ContentType: "application/sdp",
 		Body:        offer,
+		Related:     related,
 		Credentials: w.account.credentials(rel.Account),
 		OnReoffer:   ch.onReoffer(),
 	})

@@ -14,6 +14,7 @@ import (
 	"latchkey/conversation"
 	"latchkey/cpim"
 	"latchkey/files"
+	"latchkey/files/thumbnail"
 	"latchkey/msrp"
 	"latchkey/msrp/msrpsdp"
 )
@@ -42,6 +43,10 @@ func (p *porter) Carry(ctx context.Context, rel latchkey.Relation, call conversa
 		return err
 	}
 	ch, err := p.call(ctx, rel, call, f, p.wire.ports.offering(false), true)
+	if refused, ok := errors.AsType[*conversation.CallRefused](err); ok && refused.Code == latchkey.KindUnsupportedMedia.Row().SIP && call.Icon {
+		call.Icon = false // RFC 5547 §8.8: who can't read a body of several parts gets the offer alone
+		ch, err = p.call(ctx, rel, call, f, p.wire.ports.offering(false), true)
+	}
 	if notAcceptable(err) && call.From == 0 { // as a chat does (F35); a part that is refused is tried whole first
 		ch, err = p.call(ctx, rel, call, f, p.wire.ports.offering(true), false)
 	}
@@ -70,7 +75,27 @@ func (p *porter) call(ctx context.Context, rel latchkey.Relation, call conversat
 	if call.From > 0 {
 		local.File.Range = msrpsdp.Range{Start: call.From + 1, End: f.Size}
 	}
-	return ch, ch.place(ctx, local, fileService, fileHeader(call.CallOptions))
+	related, err := p.icon(ctx, call, f)
+	if err != nil {
+		return nil, err
+	}
+	if len(related) > 0 {
+		local.File.Icon = related[0].ContentID
+	}
+	return ch, ch.place(ctx, local, fileService, fileHeader(call.CallOptions), related...)
+}
+
+// icon is the file's small picture for a phone that takes one (RFC 5547 §8.8); none for the rest of a file of which it has the beginning.
+func (p *porter) icon(ctx context.Context, call conversation.FileCall, f latchkey.StoredFile) ([]b2bua.Part, error) {
+	if !call.Icon || f.Preview == "" || call.From > 0 {
+		return nil, nil
+	}
+	kind, picture, err := p.vault.Preview(ctx, f)
+	if latchkey.Is(err, latchkey.KindNotFound) || err == nil && len(picture) > thumbnail.MaxSize {
+		return nil, nil
+	}
+	// RFC 2392: like a Message-ID, one for each body.
+	return []b2bua.Part{{ContentType: kind, ContentID: latchkey.NewToken() + "@" + f.Account.Address().Host(), Disposition: "icon", Body: picture}}, err
 }
 
 // fileService is the ICSI of a file transfer (PROTOCOLS B1.14).

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"io"
+	"path/filepath"
 
 	"latchkey"
 	"latchkey/conversation"
@@ -10,17 +11,24 @@ import (
 	"latchkey/httpapi"
 )
 
-// openFiles makes the vault of files. What it tells, it tells the hall, which is there before anything runs.
-func (g *Gateway) openFiles() (*files.Vault, error) {
+// openFiles makes the vaults of files: of those between two, and of what inviters' phones upload. What the former tells, it tells the hall, which
+// is there before anything runs.
+func (g *Gateway) openFiles() (err error) {
 	c := g.config
 	opt := files.Options{
-		MaxSize: c.FileMaxSize, Quota: c.FileQuota, Lifetime: c.FileLifetime, Peers: files.Peers(c.FilePeers),
-		Arrived: func(f latchkey.StoredFile) { g.hall.FileArrived(f) }, PublicURL: g.URL, Log: g.log,
+		MaxSize: c.FileMaxSize, Quota: c.FileQuota, Lifetime: c.FileLifetime, Peers: files.Peers(c.FilePeers), PublicURL: g.URL, Log: g.log,
 	}
-	if c.FileScan != "" {
-		opt.Scanner = &files.Clamd{Addr: c.FileScan}
+	if g.scanner = c.FileScan.Scanner(); g.scanner != nil {
+		opt.Scanner = g.scanner
 	}
-	return files.Open(c.FileStore, g.db, opt)
+	if c.FileUpload != NoUploads {
+		if g.uploads, err = files.Open(filepath.Join(c.FileStore, uploadsFolder), g.db.Deposits(), opt); err != nil {
+			return err
+		}
+	}
+	opt.Arrived, opt.Own = func(f latchkey.StoredFile) { g.hall.FileArrived(f) }, g.ownFile
+	g.files, err = files.Open(c.FileStore, g.db, opt)
+	return err
 }
 
 // talks are conversations with all that belongs to them: a relation's files end with it.

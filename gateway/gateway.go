@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -56,6 +57,8 @@ type Gateway struct {
 	hall      *conversation.Hall
 	desk      *guest.Desk
 	files     *files.Vault
+	uploads   *files.Vault  // of inviters' phones, for the content server; nil: there is none
+	scanner   files.Scanner // of the vault; nil: nobody looks
 	texts     *wording.Book
 	courier   *notify.Courier
 	mail      *mailChannel // nil: there is none
@@ -103,7 +106,7 @@ func (g *Gateway) open() (err error) {
 	if g.db, err = storage.Open(g.ctx, c.Data, storage.Options{Ended: g.noticeEnded, Log: g.log}); err != nil {
 		return err
 	}
-	if g.files, err = g.openFiles(); err != nil {
+	if err = g.openFiles(); err != nil {
 		return fmt.Errorf("file-store: %w", err)
 	}
 	if err = g.openMail(); err != nil {
@@ -245,6 +248,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	background("mail-bounce", g.takeBounces)
 	background("outcomes", g.tellOutcomes)
 	background("files", g.files.Run)
+	if g.uploads != nil {
+		background("uploads", g.uploads.Run)
+	}
 	background("http", g.front.run)
 	background("admin", g.front.runAdmin)
 	g.front.ready.Store(true)
@@ -305,8 +311,13 @@ func (g *Gateway) close() {
 	if g.remote != nil {
 		_ = g.remote.Close()
 	}
-	if g.files != nil {
-		_ = g.files.Close()
+	for _, v := range []*files.Vault{g.files, g.uploads} {
+		if v != nil {
+			_ = v.Close()
+		}
+	}
+	if c, ok := g.scanner.(io.Closer); ok {
+		_ = c.Close()
 	}
 	if g.db != nil {
 		if err := g.db.Close(); err != nil {

@@ -75,7 +75,9 @@ type Config struct {
 	FileLifetime time.Duration          // a file is erased after it
 	FilePeers    []netip.Prefix         // networks beside public addresses where inviters' files may be fetched
 	FileWays     []conversation.FileWay // how files go to inviters, the preferred way first
-	FileScan     string                 // host:port of clamd; "": files aren't scanned
+	FileScan     FileScan               // who looks at files; zero: nobody
+	FileUpload   UploadMode             // how inviters' phones may put files on the content server
+	FileUploadTo string                 // URL of the content server as phones know it; "": below PublicURL
 
 	Directory        string         // path of the directory file; "": DirectoryHTTP
 	DirectoryHTTP    *DirectoryHTTP // the directory over HTTP; nil: Directory
@@ -221,7 +223,9 @@ func Options() []Option {
 		{Name: "file-lifetime", Default: "168h", Help: "how long a file is kept; the end of the invitation erases it earlier", Example: "24h", set: duration(time.Minute, func(c *Config) *time.Duration { return &c.FileLifetime })},
 		{Name: "file-peers", Meaning: "the networks of msrp-peers", Help: "list of networks (CIDR), beside public addresses, where files of inviters may be fetched by HTTP; never link-local", Example: "192.0.2.0/24", List: true, set: setFilePeers},
 		{Name: "file-ways", Default: "msrp,http", Help: "list of the ways by which files go to inviters, the preferred one first: msrp (in a call of their own) and http (fetched from public-url); the inviter's phone must know the way", Example: "http,msrp", List: true, set: setFileWays},
-		{Name: "file-scan", Help: "virus scanner that sees each file before anybody else does: clamd:HOST:PORT", Example: "clamd:127.0.0.1:3310", set: setFileScan},
+		{Name: "file-scan", Help: "virus scanner that sees each file before anybody else does: clamd:HOST:PORT or clamd:/PATH of its socket (ClamAV), or icap://HOST[:PORT]/SERVICE, icaps:// for TLS; see docs/howto/file-scan.md", Example: "clamd:127.0.0.1:3310", set: setFileScan},
+		{Name: "file-upload", Default: "basic", Help: "how inviters' phones prove who they are where they upload files, at PUBLIC-URL/rcsgw/ft (RCS file transfer over HTTP): basic (the directory's credentials, or X-3GPP-Asserted-Identity of http-trusted), asserted (the latter alone) or none (no uploads)", Example: "asserted", set: setFileUpload},
+		{Name: "file-upload-url", Meaning: "PUBLIC-URL/rcsgw/ft", Help: "address of that content server as phones are provisioned with it (ftHTTPCSURI), where a proxy gives it another one", Example: "https://ft.example.com/upload", set: setFileUploadURL},
 		{Name: "directory", Help: "who is a registered user: file:PATH, or the http:// or https:// base URL of a program that knows, with user:password@ (Basic) or :token@ (Bearer) before the host", Example: "file:users.yaml", Secret: true, set: setDirectory},
 		{Name: "mail", Help: "SMTP server that takes invitations: smtp:// (STARTTLS where offered) or smtps://, and ?auth= scram-sha-256, scram-sha-1, cram-md5, plain, login or xoauth2 behind it, else the best of them that the server offers", Example: "smtp://latchkey:@/etc/latchkey/mail-password@mail.example.com:587", Secret: true, set: setMail},
 		{Name: "mail-from", Help: "sender address of invitations", Example: "invitations@example.com", set: setMailFrom},

@@ -36,7 +36,7 @@ func TestDefaultsAndExamplesWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.AccountScheme != guest.Mapped || c.AccountLifetime != 168*time.Hour || c.SIPRegisterExpires != 600000*time.Second || c.KeepAccount || c.LinkStyle != guest.Query ||
-		c.FileStore != "latchkey.db.files" || c.FileMaxSize != 100<<20 || c.FileQuota != 1<<30 || c.FileLifetime != 168*time.Hour || c.FilePeers != nil || c.FileScan != "" ||
+		c.FileStore != "latchkey.db.files" || c.FileMaxSize != 100<<20 || c.FileQuota != 1<<30 || c.FileLifetime != 168*time.Hour || c.FilePeers != nil || c.FileScan != (FileScan{}) || c.FileUpload != BasicUploads || c.FileUploadTo != "" ||
 		!slices.Equal(c.SIPTrusted, []string{"127.0.0.1"}) || c.IMServer != c.SIPCore || c.FileServer != c.SIPCore || c.Log != (Logging{Level: slog.LevelInfo}) {
 		t.Errorf("Load(no options) = %+v", c)
 	}
@@ -103,7 +103,12 @@ func TestBadValuesAreNamedOnOneLine(t *testing.T) {
 		{[]string{"--file-max-size", "0"}, []string{"--file-max-size", "not a size"}},
 		{[]string{"--file-quota", "9999999999TiB"}, []string{"--file-quota", "not a size"}},
 		{[]string{"--file-peers", "10.0.0.1"}, []string{"--file-peers", "not a network", "192.0.2.0/24"}},
-		{[]string{"--file-scan", "icap:127.0.0.1:1344"}, []string{"--file-scan", "clamd:", "clamd:127.0.0.1:3310"}},
+		{[]string{"--file-scan", "icap:127.0.0.1:1344"}, []string{"--file-scan", "clamd:", "icap://", "clamd:127.0.0.1:3310"}},
+		{[]string{"--file-upload", "digest"}, []string{"--file-upload", "basic", "asserted"}},
+		{[]string{"--file-upload-url", "ftp://x"}, []string{"--file-upload-url", "http://", "https://ft.example.com/upload"}},
+		{[]string{"--file-upload-url", "https://x/?a"}, []string{"--file-upload-url", "more in it"}},
+		{[]string{"--file-scan", "icap://127.0.0.1:1344"}, []string{"--file-scan", "no service"}},
+		{[]string{"--file-scan", "clamd:127.0.0.1"}, []string{"--file-scan", "host:port"}},
 		{[]string{"--msrp-listen", "udp:127.0.0.1:2855"}, []string{"--msrp-listen", "does not begin with tcp: or tls:", "tls:192.0.2.10:2856"}},
 		{[]string{"--msrp-listen", "tcp:127.0.0.1:2855,tls:2856"}, []string{"--msrp-listen", `"2856" is not host:port`}},
 		{[]string{"--anchor", "sometimes"}, []string{"--anchor", "not one of always, guests, never"}},
@@ -282,8 +287,24 @@ func TestFileOptionsSayWhatTheyMean(t *testing.T) {
 		t.Errorf("file-peers is %v, %v, want those of msrp-peers", c.FilePeers, err)
 	}
 	c, err = Load([]string{"--directory=file:u", "--msrp-peers=10.0.0.0/8", "--file-peers=127.0.0.0/8", "--file-scan=clamd:127.0.0.1:3310"}, noEnv)
-	if want := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}; err != nil || !slices.Equal(c.FilePeers, want) || c.FileScan != "127.0.0.1:3310" {
-		t.Errorf("file-peers is %v, file-scan %q, %v", c.FilePeers, c.FileScan, err)
+	if want := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}; err != nil || !slices.Equal(c.FilePeers, want) || c.FileScan != (FileScan{Clamd: "127.0.0.1:3310"}) {
+		t.Errorf("file-peers is %v, file-scan %+v, %v", c.FilePeers, c.FileScan, err)
+	}
+}
+
+// X3: scanners, each by its own protocol.
+func TestScannersAreNamedByTheirProtocol(t *testing.T) {
+	for text, want := range map[string]FileScan{
+		"clamd:scanner.example:3310": {Clamd: "scanner.example:3310"}, "clamd:/run/clamav/clamd.ctl": {Clamd: "/run/clamav/clamd.ctl"},
+		"icap://scanner.example/avscan?x=1": {ICAP: "icap://scanner.example/avscan?x=1"}, "icaps://scanner.example:11344/avscan": {ICAP: "icaps://scanner.example:11344/avscan"},
+	} {
+		c, err := Load([]string{"--directory=file:u", "--file-scan=" + text}, noEnv)
+		if err != nil || c.FileScan != want || c.FileScan.Scanner() == nil {
+			t.Errorf("file-scan %q is %+v, %v", text, c.FileScan, err)
+		}
+	}
+	if s := (FileScan{}).Scanner(); s != nil {
+		t.Errorf("without the option there is %T", s)
 	}
 }
 

@@ -352,15 +352,6 @@ func setFileWays(c *Config, v string) error {
 	return notEmpty(c.FileWays)
 }
 
-func setFileScan(c *Config, v string) error {
-	addr, ok := strings.CutPrefix(v, "clamd:")
-	if !ok {
-		return fmt.Errorf("%q does not begin with clamd: as it must", v)
-	}
-	c.FileScan = addr
-	return checkHostPort(addr)
-}
-
 func setDirectory(c *Config, v string) error {
 	if path, ok := strings.CutPrefix(v, "file:"); ok && path != "" {
 		c.Directory = path

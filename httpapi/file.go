@@ -118,9 +118,9 @@ func (a *API) download(w http.ResponseWriter, r *http.Request, id string) error 
 		return err
 	}
 	if query(r)["preview"] != "" {
-		return a.servePreview(w, r, f)
+		return servePreview(w, r, a.ports.Files, f)
 	}
-	return a.serveFile(w, r, f)
+	return serveFile(w, r, a.ports.Files, f)
 }
 
 // fileHead is HEAD of a file: of one that is complete the headers of GET, of an upload how far it has come.
@@ -135,26 +135,31 @@ func (a *API) fileHead(w http.ResponseWriter, r *http.Request, id string) error 
 	if f.Direction == latchkey.ToInviter {
 		a.uploadHeaders(w.Header(), f, f.Size)
 	}
-	return a.serveFile(w, r, f)
+	return serveFile(w, r, a.ports.Files, f)
 }
 
-// publicFile is GET /rcsgw/file/{key}: an inviter's phone fetches what a guest sent (PROTOCOLS B3.13, F52). The key is all
-// that it needs.
+// publicFile is GET /rcsgw/file/{key}: an inviter's phone fetches what a guest sent (PROTOCOLS B3.13, F52), or anybody's what an inviter's
+// phone put on the content server. The key is all that it needs.
 func (a *API) publicFile(w http.ResponseWriter, r *http.Request, rest string) error {
 	key, preview := strings.CutSuffix(rest, "/preview")
-	f, err := a.ports.Files.FindByKey(r.Context(), key)
+	from := a.ports.Files
+	f, err := from.FindByKey(r.Context(), key)
+	if latchkey.Is(err, latchkey.KindNotFound) && a.ports.Uploads != nil {
+		from = a.ports.Uploads
+		f, err = from.FindByKey(r.Context(), key)
+	}
 	if err != nil {
 		return err
 	}
 	if preview {
-		return a.servePreview(w, r, f)
+		return servePreview(w, r, from, f)
 	}
-	return a.serveFile(w, r, f)
+	return serveFile(w, r, from, f)
 }
 
 // serveFile gives the bytes. Nothing of them runs in a page, whatever they are (S6): a browser saves them.
-func (a *API) serveFile(w http.ResponseWriter, r *http.Request, f latchkey.StoredFile) error {
-	content, err := a.ports.Files.Open(r.Context(), f)
+func serveFile(w http.ResponseWriter, r *http.Request, from Files, f latchkey.StoredFile) error {
+	content, err := from.Open(r.Context(), f)
 	if err != nil {
 		return err
 	}
@@ -176,11 +181,11 @@ func (a *API) serveFile(w http.ResponseWriter, r *http.Request, f latchkey.Store
 }
 
 // servePreview gives a small picture. Only kinds of picture that hold no script are ever stored.
-func (a *API) servePreview(w http.ResponseWriter, r *http.Request, f latchkey.StoredFile) error {
+func servePreview(w http.ResponseWriter, r *http.Request, from Files, f latchkey.StoredFile) error {
 	if f.State == latchkey.FileFailed || !time.Now().Before(f.Expires) {
 		return latchkey.Errorf(latchkey.KindExpired, "the file is no longer here")
 	}
-	kind, picture, err := a.ports.Files.Preview(r.Context(), f)
+	kind, picture, err := from.Preview(r.Context(), f)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,10 @@ type Options struct {
 	// PublicURL is the base under which clients see the facade; "" where they see it as it is. It says whether the cookie is
 	// for HTTPS only, where TLS ends before the gateway, and for which path it is.
 	PublicURL string
+	// ContentURL is the address of the content server as phones know it. Default: that below PublicURL.
+	ContentURL string
+	// AssertedUploads has phones upload by way of trusted proxies only, in whose words they are known.
+	AssertedUploads bool
 	// Trusted are networks of proxies whose X-3GPP-Asserted-Identity, Forwarded and X-Forwarded-For are believed. Default: none.
 	Trusted []netip.Prefix
 	// Guard slows down guessing of inviters' passwords (S4). Default: a Guard of its own.
@@ -55,6 +59,9 @@ func (o Options) Validate() error {
 	}
 	if _, err := url.Parse(o.PublicURL); err != nil {
 		return fmt.Errorf("httpapi: public URL: %w", err)
+	}
+	if _, err := url.Parse(o.ContentURL); err != nil {
+		return fmt.Errorf("httpapi: content URL: %w", err)
 	}
 	return nil
 }

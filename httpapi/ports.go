@@ -11,13 +11,16 @@ import (
 	"latchkey/guest"
 )
 
-// Ports are the rooms behind the facade. All but Page, Assets and OptOut are required.
+// Ports are the rooms behind the facade. All but Uploads, Page, Assets and OptOut are required.
 type Ports struct {
 	Desk      Desk
 	Hall      Hall
 	Presence  Presence
 	Directory Directory
 	Files     Files
+
+	// Uploads keeps what inviters' phones put on the content server; nil: there is no content server.
+	Uploads Uploads
 
 	// Page answers GET of the invitation link with the guest's page. It sees a request without
 	// its query, so that it can't leak the password.

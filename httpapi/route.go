@@ -52,6 +52,9 @@ func (a *API) at(path string) (methods, error) {
 	case filePath:
 		return methods{http.MethodPost: a.upload, http.MethodGet: a.files}, nil
 	}
+	if path == contentPath && a.ports.Uploads != nil {
+		return a.contentMethods(), nil
+	}
 	for _, p := range []struct {
 		prefix  string
 		methods func(rest string) methods
@@ -80,12 +83,17 @@ func (a *API) at(path string) (methods, error) {
 		{publicFilePath, func(key string) methods {
 			return methods{http.MethodGet: with(key, a.publicFile)}
 		}},
+		{contentPath + "/", func(id string) methods {
+			return methods{http.MethodPut: a.forPhone(func(w http.ResponseWriter, r *http.Request, who latchkey.Subscriber) error {
+				return a.depositRest(w, r, who, id)
+			})}
+		}},
 		{"/rcsgw/invitee/status/", func(uri string) methods {
 			return methods{http.MethodGet: with(uri, a.status)}
 		}},
 	} {
 		rest, ok := strings.CutPrefix(path, p.prefix)
-		if !ok || rest == "" {
+		if !ok || rest == "" || p.prefix == contentPath+"/" && a.ports.Uploads == nil {
 			continue
 		}
 		// The rest is one value, though a SIP user part may hold a slash (RFC 3261 §25.1).

@@ -22,6 +22,7 @@ type Upload interface {
 	File() latchkey.StoredFile
 	Offset() int64
 	SetSize(ctx context.Context, size int64) error
+	SetPreview(ctx context.Context, contentType string, picture []byte) error
 	Restart() error
 	Taken() <-chan struct{} // closed when another request goes on with the file
 	Commit(ctx context.Context) (latchkey.StoredFile, error)

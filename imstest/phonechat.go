@@ -200,6 +200,11 @@ func (p *Phone) OfferFile(ctx context.Context, peer, name, contentType, address 
 		size, name, contentType, address, time.Now().Add(time.Hour).UTC().Format(time.RFC3339)), token())
 }
 
+// SendDocument sends on what a content server gave for a file, and returns the message's imdn.Message-ID.
+func (p *Phone) SendDocument(ctx context.Context, peer, document string) (string, error) {
+	return p.sendAs(ctx, peer, fileDocument, document, token())
+}
+
 func (p *Phone) sendAs(ctx context.Context, peer, contentType, text, id string) (string, error) {
 	c, err := p.Call(ctx, peer)
 	if err != nil {

@@ -1,10 +1,13 @@
 package imstest
 
 import (
+	"bytes"
 	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
 	"io"
+	"mime"
+	"mime/multipart"
 	"os"
 	"regexp"
 	"strconv"
@@ -19,12 +22,16 @@ const (
 	TextTags     = `+g.3gpp.icsi-ref="urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session";+g.3gpp.iari-ref="urn%3Aurn-7%3A3gpp-application.ims.iari.rcse.im"`
 )
 
+// ThumbFileTags are FileTags of a client that takes a small picture with a file over MSRP.
+var ThumbFileTags = strings.Replace(FileTags, "rcse.ft,", "rcse.ft,urn%3Aurn-7%3A3gpp-application.ims.iari.rcs.ftthumb,", 1)
+
 // FileManner is how a phone takes files (RFC 5547). Each of CutAt, StopAt and HangUpAt happens once, after so many octets; 0: not.
 type FileManner struct {
 	Code          int             // to INVITEs with a file; 0: 200
 	MaxSize       int64           // larger ones get 413
 	AnswerMaxSize int64           // a=max-size of the answer
 	NoRange       bool            // a part of a file is refused (RFC 5547 §8.3.1)
+	NoParts       bool            // a body of several parts gets 415
 	CPIMOnly      bool            // a=accept-types has message/cpim alone
 	CutAt         int64           // the connection is closed
 	StopAt        int64           // the chunk is answered 413, and the call ended
@@ -39,6 +46,7 @@ type PhoneFile struct {
 	Size                                      int64
 	Start                                     int64  // of a=file-range, counted from 1; 0: the whole file
 	Got                                       int64  // octets of this transfer
+	Icon                                      []byte // the small picture that came with the offer
 	Sum                                       string // SHA-1 of the file as the phone has it, in hex
 }
 
@@ -46,6 +54,7 @@ type PhoneFile struct {
 type fileLines struct {
 	name, kind, hash, id, disposition, icon, span, selector string
 	size, start, end                                        int64
+	picture                                                 []byte // what icon names
 }
 
 var (
@@ -117,7 +126,12 @@ func (p *Phone) checkFile(m *Message, r remoteMedia, manner Manner) int {
 	if ac := m.Get("Accept-Contact"); !strings.Contains(ac, "rcse.ft") {
 		wrong("Accept-Contact %q does not ask for a client that takes files", ac)
 	}
+	if f.icon != "" {
+		f.picture = p.icon(m, f.icon, manner)
+	}
 	switch code := manner.Files.Code; {
+	case manner.Files.NoParts && strings.HasPrefix(m.Get("Content-Type"), "multipart/"):
+		return 415
 	case code != 0:
 		return code
 	case manner.Files.MaxSize > 0 && f.size > manner.Files.MaxSize:
@@ -126,6 +140,41 @@ func (p *Phone) checkFile(m *Message, r remoteMedia, manner Manner) int {
 		return 488
 	}
 	return 200
+}
+
+// icon looks for the body part that a=file-icon names (RFC 5547 §6, §8.8).
+func (p *Phone) icon(m *Message, name string, manner Manner) []byte {
+	wrong := func(format string, args ...any) []byte { p.violation("file icon: "+format, args...); return nil }
+	id, ok := strings.CutPrefix(name, "cid:")
+	if !ok {
+		return wrong("%q is no cid: URL", name)
+	}
+	if !strings.Contains(manner.Tags, "rcs.ftthumb") {
+		wrong("the phone does not say that it takes one (PROTOCOLS B3.03)")
+	}
+	_, params, err := mime.ParseMediaType(m.Get("Content-Type"))
+	if err != nil || params["type"] != "application/sdp" {
+		return wrong("content type %q", m.Get("Content-Type"))
+	}
+	parts := multipart.NewReader(bytes.NewReader(m.Body), params["boundary"])
+	for i := 0; ; i++ {
+		part, err := parts.NextRawPart()
+		if err != nil {
+			return wrong("no part %s: %v", id, err)
+		}
+		kind := part.Header.Get("Content-Type")
+		if i == 0 && kind != "application/sdp" {
+			return wrong("the first part is %s", kind)
+		}
+		if part.Header.Get("Content-ID") != "<"+id+">" {
+			continue
+		}
+		b, err := io.ReadAll(part)
+		if err != nil || part.Header.Get("Content-Disposition") != "icon" || !strings.HasPrefix(kind, "image/") || part.Header.Get("Content-Length") != strconv.Itoa(len(b)) {
+			return wrong("part %v of %d octets, %v", part.Header, len(b), err)
+		}
+		return b
+	}
 }
 
 // has is how many octets of a file are there.
@@ -207,7 +256,7 @@ func (t *fileTransfer) sdp(ep *endpoint, host, port, family, transport, setup st
 }
 
 func (t *fileTransfer) described() *PhoneFile {
-	return &PhoneFile{Name: t.offer.name, Type: t.offer.kind, TransferID: t.offer.id, Disposition: t.offer.disposition, SHA1: t.offer.hash, Size: t.offer.size, Start: t.offer.start, Got: t.got}
+	return &PhoneFile{Name: t.offer.name, Type: t.offer.kind, TransferID: t.offer.id, Disposition: t.offer.disposition, SHA1: t.offer.hash, Size: t.offer.size, Start: t.offer.start, Got: t.got, Icon: t.offer.picture}
 }
 
 // collect takes a chunk of the file and returns the status that answers it. Chunks come in order on one connection.

@@ -200,7 +200,7 @@ func (m *Message) bodies() (sdp, cpim []byte, err error) {
 	if t == "application/sdp" {
 		return m.Body, nil, nil
 	}
-	if t != "multipart/mixed" {
+	if t != "multipart/mixed" && !(t == "multipart/related" && params["type"] == "application/sdp") {
 		return nil, nil, fmt.Errorf("content type %q", t)
 	}
 	r := multipart.NewReader(bytes.NewReader(m.Body), params["boundary"])

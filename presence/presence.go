@@ -213,7 +213,7 @@ func (b *Board) ask(ctx context.Context, from latchkey.AccountID, of latchkey.Ad
 	case res.IsSuccess():
 		tags := tagsOf(res)
 		s.State, s.Chat, s.File = latchkey.StatusOnline, tags.Chat(), tags.File()
-		s.FileMSRP, s.FileHTTP = tags.FileMSRP(), tags.FileHTTP()
+		s.FileMSRP, s.FileHTTP, s.FileIcon = tags.FileMSRP(), tags.FileHTTP(), tags.FileIcon()
 	case code == sip.StatusTemporarilyUnavailable, code == sip.StatusRequestTimeout:
 		s.State = latchkey.StatusOffline // PROTOCOLS B3.01: not registered at present
 	case code == sip.StatusNotFound, code == sip.StatusGlobalDoesNotExistAnywhere:

@@ -87,7 +87,7 @@ func TestOneOPTIONSAsksOnBehalfOfTheGuest(t *testing.T) {
 		t.Fatalf("%d OPTIONS, want 1", n.asked())
 	}
 	req := n.requests[0]
-	const own = `+g.3gpp.iari-ref="urn%3Aurn-7%3A3gpp-application.ims.iari.rcse.im,urn%3Aurn-7%3A3gpp-application.ims.iari.rcse.ft,urn%3Aurn-7%3A3gpp-application.ims.iari.rcs.fthttp";` +
+	const own = `+g.3gpp.iari-ref="urn%3Aurn-7%3A3gpp-application.ims.iari.rcse.im,urn%3Aurn-7%3A3gpp-application.ims.iari.rcse.ft,urn%3Aurn-7%3A3gpp-application.ims.iari.rcs.ftthumb,urn%3Aurn-7%3A3gpp-application.ims.iari.rcs.fthttp";` +
 		`+g.3gpp.icsi-ref="urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session,urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.msg,urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.largemsg"`
 	for _, c := range []struct{ what, got, want string }{
 		{"request line", req.StartLine(), "OPTIONS sip:a@cc.com SIP/2.0"},

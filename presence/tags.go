@@ -18,6 +18,7 @@ const (
 	iariChat     = "urn:urn-7:3gpp-application.ims.iari.rcse.im"
 	iariFile     = "urn:urn-7:3gpp-application.ims.iari.rcse.ft"
 	iariFileHTTP = "urn:urn-7:3gpp-application.ims.iari.rcs.fthttp"
+	iariFileIcon = "urn:urn-7:3gpp-application.ims.iari.rcs.ftthumb"
 	icsiSession  = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.session"
 	icsiMessage  = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.msg"
 	icsiLarge    = "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.largemsg"
@@ -35,10 +36,10 @@ type Tags struct {
 	IM   bool // +g.oma.sip-im
 }
 
-// OwnTags are what the gateway advertises for its guests: 1-to-1 chat, files over MSRP and over HTTP (PROTOCOLS B3.02), and messages
+// OwnTags are what the gateway advertises for its guests: 1-to-1 chat, files over MSRP, with small pictures, and over HTTP (PROTOCOLS B3.02), and messages
 // outside of a chat (PROTOCOLS B2.13), which a core that goes by RFC 3841 brings to contacts with their tag only.
 func OwnTags() Tags {
-	return Tags{IARI: []string{iariChat, iariFile, iariFileHTTP}, ICSI: []string{icsiSession, icsiMessage, icsiLarge}, IM: true}
+	return Tags{IARI: []string{iariChat, iariFile, iariFileIcon, iariFileHTTP}, ICSI: []string{icsiSession, icsiMessage, icsiLarge}, IM: true}
 }
 
 // Chat reports whether the client can chat: by the identifier of RCS-e, by that of CPM, or,
@@ -57,6 +58,9 @@ func (t Tags) FileMSRP() bool {
 
 // FileHTTP reports whether the client takes files over HTTP.
 func (t Tags) FileHTTP() bool { return slices.Contains(t.IARI, iariFileHTTP) }
+
+// FileIcon reports whether the client takes a small picture with a file over MSRP.
+func (t Tags) FileIcon() bool { return t.FileMSRP() && slices.Contains(t.IARI, iariFileIcon) }
 
 // Params are the tags as parameters of a Contact in REGISTER and in requests of a service.
 func (t Tags) Params() sip.HeaderParams {

@@ -9,8 +9,8 @@ import (
 // B3.02, B5.01: +g.oma.sip-im belongs into REGISTER, not into OPTIONS.
 func TestOwnTagsSayChatAndFiles(t *testing.T) {
 	own := OwnTags()
-	if !own.Chat() || !own.FileMSRP() || !own.FileHTTP() {
-		t.Errorf("chat %v, files over msrp %v, over http %v, want all", own.Chat(), own.FileMSRP(), own.FileHTTP())
+	if !own.Chat() || !own.FileMSRP() || !own.FileHTTP() || !own.FileIcon() {
+		t.Errorf("chat %v, files over msrp %v, over http %v, with small pictures %v, want all", own.Chat(), own.FileMSRP(), own.FileHTTP(), own.FileIcon())
 	}
 	c, p := own.Capabilities(), own.Params()
 	if c.Has(imTag) || !p.Has(imTag) {
@@ -62,4 +62,14 @@ func FuzzParseTags(f *testing.F) {
 			t.Fatalf("ParseTags(%q) = %+v, read again from %q: %+v", s, tags, text, again)
 		}
 	})
+}
+
+// B3.03: a small picture goes with a file over MSRP alone.
+func TestSmallPicturesBelongToFilesOverMSRP(t *testing.T) {
+	const thumb, file = "urn%3Aurn-7%3A3gpp-application.ims.iari.rcs.ftthumb", "urn%3Aurn-7%3A3gpp-application.ims.iari.rcse.ft"
+	for tags, want := range map[string]bool{thumb + "," + file: true, file: false, thumb: false} {
+		if got := ParseTags(`+g.3gpp.iari-ref="` + tags + `"`).FileIcon(); got != want {
+			t.Errorf("%s: %v", tags, got)
+		}
+	}
 }

@@ -56,6 +56,7 @@ func TestHotQueriesUseAnIndex(t *testing.T) {
 	f := latchkey.StoredFile{ID: "f", Relation: r.ID, Account: g.Account, Inviter: r.Inviter, Direction: latchkey.ToInviter, State: latchkey.FileReceiving, ClientID: "c", Key: "k", Size: 7}
 	fin := f
 	fin.ID, fin.Direction, fin.RemoteID, fin.WantDelivered, fin.WantDisplayed, fin.ClientID, fin.Key = "fi", latchkey.ToGuest, "x", true, true, "", ""
+	up, deposit := db.Deposits(), latchkey.StoredFile{ID: "d", Inviter: r.Inviter, Direction: latchkey.Deposit, State: latchkey.FileReceiving, ClientID: "t", Key: "kd", Size: 7}
 	for i, err := range []error{
 		first3(db.Ask(ctx, g, r)), db.Settle(ctx, r, "salt", "hash", latchkey.Notice{ID: "o", Relation: r.ID, Channel: latchkey.ByMail, Link: "l"}),
 		first3(db.Ask(ctx, g, second)), db.Settle(ctx, second, "salt", "hash", latchkey.Notice{ID: "o2", Relation: second.ID, Channel: latchkey.ByMail, Link: "l", Due: time.Now()}),
@@ -68,6 +69,8 @@ func TestHotQueriesUseAnIndex(t *testing.T) {
 		last3(db.AddFile(ctx, f, 100)), last3(db.AddFile(ctx, fin, 100)), last(db.File(ctx, f.ID)), last(db.FileByKey(ctx, f.Key)), db.TouchFile(ctx, f.ID, 7, time.Now()),
 		last(db.CompleteFile(ctx, f, 100)), last(db.CompleteFile(ctx, fin, 100)), db.SetPreview(ctx, f.ID, "image/png", []byte("p")), last3(db.Preview(ctx, f.ID)), last(db.WaitingFiles(ctx, r.ID)), last(db.Promised(ctx)),
 		last(db.MoveFile(ctx, r.ID, f.ID, latchkey.FileSent, "")), last(db.FileHistory(ctx, g.Account, r.Inviter, "f", 10)), last(db.FilesOf(ctx, r.ID)), last(db.StaleFiles(ctx, time.Now(), time.Now(), 10)), last(db.Displayed(ctx, g.Account, "fi")), db.DropFiles(ctx, "fi"),
+		last3(up.AddFile(ctx, deposit, 100)), last(up.File(ctx, deposit.ID)), last(up.FileByKey(ctx, deposit.Key)), last(up.Transfer(ctx, r.Inviter, deposit.ClientID)), up.TouchFile(ctx, deposit.ID, 7, time.Now()),
+		last(up.CompleteFile(ctx, deposit, 100)), up.SetPreview(ctx, deposit.ID, "image/png", []byte("p")), last3(up.Preview(ctx, deposit.ID)), last(up.StaleFiles(ctx, time.Now(), time.Now(), 10)), last(up.MoveFile(ctx, "", deposit.ID, latchkey.FileFailed, "")),
 		last(db.Acknowledge(ctx, g.Account, 1)), last(db.Displayed(ctx, g.Account, in.ID)), db.ReceiptSent(ctx, latchkey.Receipt{Message: in.ID}), last(db.Events(ctx, g.Account, 0, 10)),
 		last(db.History(ctx, g.Account, r.Inviter, "m", 10)), last(db.ConversationID(ctx, r.ID)), last(db.Busy(ctx)),
 		last(db.ClaimNotices(ctx, latchkey.ByMail, time.Now(), time.Now(), 10)), last(db.NextNotice(ctx, latchkey.ByMail)), db.RetryNotice(ctx, "o", time.Now(), ""), db.EndNotice(ctx, "o", latchkey.NotificationSent, ""),

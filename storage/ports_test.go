@@ -14,4 +14,5 @@ var (
 	_ conversation.Store = (*storage.DB)(nil)
 	_ registrar.Store    = (*storage.DB)(nil)
 	_ files.Rows         = (*storage.DB)(nil)
+	_ files.Rows         = storage.Deposits{}
 )

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"net/url"
@@ -85,7 +87,27 @@ func peerProbes(c gateway.Config) []probe {
 	if c.DirectoryHTTP != nil {
 		all = append(all, probe{"directory", func(ctx context.Context) (string, error) { return checkDirectoryHTTP(ctx, c) }})
 	}
+	if c.FileScan != (gateway.FileScan{}) {
+		all = append(all, probe{"file-scan", func(ctx context.Context) (string, error) { return checkScanner(ctx, c.FileScan) }})
+	}
 	return append(all, probe{"mail", func(ctx context.Context) (string, error) { return checkMail(ctx, c) }})
+}
+
+// checkScanner has something harmless looked at.
+func checkScanner(ctx context.Context, s gateway.FileScan) (string, error) {
+	scanner := s.Scanner()
+	if c, ok := scanner.(io.Closer); ok {
+		defer c.Close()
+	}
+	name := cmp.Or(s.ICAP, s.Clamd)
+	finding, err := scanner.Scan(ctx, strings.NewReader("latchkey check\n"))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%s can't look at files, and none is taken meanwhile: %w", name, err)
+	case finding != "":
+		return "", fmt.Errorf("%s finds a line of text harmful (%s), and so perhaps everything; is it the right service?", name, finding)
+	}
+	return name + " finds a line of text harmless", nil
 }
 
 // checkDirectoryHTTP looks for somebody who isn't there.

@@ -29,6 +29,43 @@ import (
 	"latchkey/imstest"
 )
 
+// X3: check has the scanner look at a line of text, and says what it means that it can't, or that it finds harm in it.
+func TestCheckTriesTheScanner(t *testing.T) {
+	t.Parallel()
+	for answer, want := range map[string]string{"stream: OK\x00": "harmless", "stream: Worm FOUND\x00": "right service", "stream: ERROR\x00": "none is taken meanwhile"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		go func() { // ends with the listener
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				seen, _ := bufio.NewReader(c).ReadString('\n')
+				if !strings.Contains(seen, "zINSTREAM\x00\x00\x00\x00\x0flatchkey check") {
+					answer = "stream: nothing came ERROR\x00"
+				}
+				_, _ = c.Write([]byte(answer))
+				_ = c.Close()
+			}
+		}()
+		text, err := checkScanner(t.Context(), gateway.FileScan{Clamd: l.Addr().String()})
+		if err != nil {
+			text = err.Error()
+		}
+		if !strings.Contains(text, want) || (err == nil) != (want == "harmless") {
+			t.Errorf("answer %q: %q, %v", answer, text, err)
+		}
+	}
+	c, err := gateway.Load([]string{"--directory=file:u", "--file-scan=icap://127.0.0.1:1/avscan"}, func(string) string { return "" })
+	if err != nil || !slices.ContainsFunc(probes(c), func(p probe) bool { return p.name == "file-scan" }) {
+		t.Errorf("the scanner is not among what is tried; %v", err)
+	}
+}
+
 // Beside a gateway that runs, all is well; a peer that is gone is the one thing that fails, with words on it.
 func TestCheckTriesEachPeer(t *testing.T) {
 	t.Parallel()

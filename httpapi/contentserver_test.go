@@ -1,0 +1,239 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"latchkey"
+	"latchkey/files"
+	"latchkey/storage"
+)
+
+// depot is a vault of uploads as the facade needs it.
+type depot struct {
+	shelf
+	rows storage.Deposits
+}
+
+func (d depot) Transfer(ctx context.Context, inviter latchkey.InviterID, tid string) (latchkey.StoredFile, error) {
+	return d.rows.Transfer(ctx, inviter, tid)
+}
+
+// contentWorld is a world with a content server.
+func contentWorld(t *testing.T, opt files.Options) *world {
+	t.Helper()
+	w := newWorld(t, Options{ContentURL: "https://ft.example/up/"})
+	db, err := storage.Open(t.Context(), filepath.Join(t.TempDir(), "x.db"), storage.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	opt.PublicURL = func() string { return "https://chat.example" }
+	v, err := files.Open(filepath.Join(t.TempDir(), "files"), db.Deposits(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = v.Close() })
+	w.api.ports.Files, w.api.ports.Uploads = shelf{v}, depot{shelf{v}, db.Deposits()}
+	return w
+}
+
+// phone sends one request of Alice's phone.
+func (w *world) phone(method, target string, body io.Reader, fields ...string) response {
+	w.t.Helper()
+	r := httptest.NewRequest(method, target, body)
+	r.SetBasicAuth(aliceURI, alicePwd)
+	for i := 0; i < len(fields); i += 2 {
+		if fields[i] == "X-Test-User" {
+			r.SetBasicAuth(fields[i+1], alicePwd)
+			continue
+		}
+		r.Header.Set(fields[i], fields[i+1])
+	}
+	rec := httptest.NewRecorder()
+	w.handler().ServeHTTP(rec, r)
+	return response{w.t, rec.Code, rec.Header(), rec.Body.String()}
+}
+
+// depositBody is a form with its type; without a length nothing is said of it.
+func depositBody(tid, content string, length bool) (body, contentType string) {
+	var b bytes.Buffer
+	form := multipart.NewWriter(&b)
+	if tid != "" {
+		_ = form.WriteField("TID", tid)
+	}
+	h := map[string][]string{"Content-Disposition": {`form-data; name="file"; filename="a.txt"`}, "Content-Type": {"text/plain"}}
+	if length {
+		h["Content-Length"] = []string{fmt.Sprint(len(content))}
+	}
+	part, _ := form.CreatePart(h)
+	_, _ = io.WriteString(part, content)
+	_ = form.Close()
+	return b.String(), form.FormDataContentType()
+}
+
+// B3.13: whatever may pass is 503 with Retry-After, the one status after which phones come again; what may not keeps its own.
+func TestPhonesAreToldWhenToComeAgain(t *testing.T) {
+	w := contentWorld(t, files.Options{})
+	for kind, status := range map[latchkey.Kind]int{
+		latchkey.KindTooManyRequests: 503, latchkey.KindBusy: 503, latchkey.KindNoSpace: 503, latchkey.KindUnavailable: 503, latchkey.KindDirectoryFailed: 503,
+		latchkey.KindDirectoryTimeout: 503, latchkey.KindTooLarge: 413, latchkey.KindNotAllowed: 403, latchkey.KindBadRequest: 400, latchkey.KindInternal: 500,
+	} {
+		h := w.api.forPhone(func(http.ResponseWriter, *http.Request, latchkey.Subscriber) error { return latchkey.Errorf(kind, "x") })
+		r := httptest.NewRequest("POST", contentPath, nil)
+		r.SetBasicAuth(aliceURI, alicePwd)
+		err := h(httptest.NewRecorder(), r)
+		if got := latchkey.KindOf(err).Row().HTTP; got != status || status == 503 && latchkey.RetryAfter(err) <= 0 {
+			t.Errorf("%s: %d with Retry-After %v, want %d", kind, got, latchkey.RetryAfter(err), status)
+		}
+	}
+	w.api.uploads.most = 0
+	body, contentType := depositBody("t", "hello", true)
+	res := w.phone("POST", contentPath, strings.NewReader(body), "Content-Type", contentType)
+	if res.wants(503); res.header.Get("Retry-After") != "10" {
+		t.Errorf("Retry-After %q", res.header.Get("Retry-After"))
+	}
+}
+
+// B3.13: a form whose file names no length is taken as it comes; a part that is shorter or longer than it says is none.
+func TestFormsOfUploads(t *testing.T) {
+	w := contentWorld(t, files.Options{MaxSize: 1000})
+	for _, c := range []struct {
+		name, edit, with string
+		length           bool
+		status           int
+	}{
+		{"as it should be", "", "", true, 200},
+		{"without a length", "", "", false, 200},
+		{"longer than it says", "Content-Length: 5", "Content-Length: 4", true, 400},
+		{"shorter than it says", "Content-Length: 5", "Content-Length: 6", true, 400},
+		{"longer than allowed, as it says", "Content-Length: 5", "Content-Length: 1001", true, 413},
+		{"no file", `name="file"`, `name="other"`, true, 400},
+		{"a tid of control characters", "tid-", "\x01", true, 400},
+		{"a tid that is too long", "tid-", strings.Repeat("x", 129), true, 400},
+	} {
+		body, contentType := depositBody("tid-"+c.name, "hello", c.length)
+		if c.edit != "" {
+			body = strings.Replace(body, c.edit, c.with, 1)
+		}
+		res := w.phone("POST", contentPath, strings.NewReader(body), "Content-Type", contentType)
+		if res.status != c.status || c.status == 200 && (res.header.Get("Content-Type") != "application/vnd.gsma.rcs-ft-http+xml" || !strings.Contains(res.body, `<data url="https://chat.example/rcsgw/file/`)) {
+			t.Errorf("%s: %d %s", c.name, res.status, res.body)
+		}
+	}
+	long := strings.Repeat("x", 1001)
+	body, contentType := depositBody("long", long, false)
+	w.phone("POST", contentPath, strings.NewReader(body), "Content-Type", contentType).wants(413)
+	w.phone("GET", contentPath+"?tid=long&get_upload_info", nil).wants(404)
+	w.phone("POST", contentPath, strings.NewReader(body), "Content-Type", "multipart/form-data").wants(400)
+}
+
+// B3.13, F53: what PUT says of its place decides what is taken of it.
+func TestRestOfAnUpload(t *testing.T) {
+	w := contentWorld(t, files.Options{})
+	content := "0123456789"
+	for _, c := range []struct {
+		span, body string
+		status     int
+		end        string // of what is here then; "": it is whole
+	}{
+		{"bytes 4-9/10", "456789", 200, ""},
+		{"4-9/10", "456789", 200, ""},
+		{"bytes 2-9/10", "23456789", 200, ""}, // what comes twice is passed over
+		{"bytes 4-9/*", "456789", 200, ""},
+		{"bytes 4-6/10", "456", 200, "6"}, // more is to come
+		{"bytes 5-9/10", "56789", 416, "3"},
+		{"bytes 4-9/11", "456789", 400, "3"}, // another file
+		{"bytes 4-9/10", "4567", 200, "7"},
+		{"bytes 2-9/10", "2", 400, "3"}, // ends before what is new
+		{"bytes 4-9/10", "4567890", 400, ""},
+		{"", "456789", 400, "3"},
+		{"bytes 9-4/10", "456789", 400, "3"},
+	} {
+		tid := latchkey.NewToken()
+		body, contentType := depositBody(tid, content, true)
+		cut := strings.Index(body, content) + 4
+		w.phone("POST", contentPath, strings.NewReader(body[:cut]), "Content-Type", contentType).wants(400)
+		info := w.phone("GET", contentPath+"?tid="+tid+"&get_upload_info", nil).wants(200).body
+		_, address, _ := strings.Cut(info, `<data url="https://ft.example/up/`)
+		id, _, _ := strings.Cut(address, `"`)
+		if !strings.Contains(info, `<file-range start="0" end="3">`) || id == "" {
+			t.Fatalf("info %s", info)
+		}
+		w.phone("GET", contentPath+"?tid="+tid+"&get_download_info", nil).wants(404)
+		var fields []string
+		if c.span != "" {
+			fields = []string{"Content-Range", c.span}
+		}
+		w.phone("PUT", contentPath+"/"+id, strings.NewReader("xxxxxx"), "Content-Range", "bytes 4-9/10", "X-Test-User", carolURI).wants(404) // it is Alice's
+		res := w.phone("PUT", contentPath+"/"+id, strings.NewReader(c.body), fields...)
+		if res.status != c.status {
+			t.Errorf("PUT %q of %q: %d %s", c.span, c.body, res.status, res.body)
+		}
+		after := w.phone("GET", contentPath+"?tid="+tid+"&get_upload_info", nil)
+		switch {
+		case c.end != "":
+			if !strings.Contains(after.body, `end="`+c.end+`"`) {
+				t.Errorf("after PUT %q of %q: %d %s, want %s", c.span, c.body, after.status, after.body, c.end)
+			}
+		case c.status == 200:
+			document := w.phone("GET", contentPath+"?tid="+tid+"&get_download_info", nil).wants(200).body
+			_, key, _ := strings.Cut(document, "https://chat.example")
+			key, _, _ = strings.Cut(key, `"`)
+			if got := w.phone("GET", key, nil).wants(200).body; got != content {
+				t.Errorf("after PUT %q of %q the file is %q", c.span, c.body, got)
+			}
+			if res := w.phone("PUT", contentPath+"/"+id, strings.NewReader("789"), "Content-Range", "bytes 7-9/10").wants(200); !strings.Contains(res.body, "<file-size>10<") {
+				t.Errorf("the last PUT again: %s", res.body)
+			}
+		default:
+			after.wants(404) // nothing of it is kept
+		}
+	}
+}
+
+// FuzzContentRange: what is read is a place within a file.
+func FuzzContentRange(f *testing.F) {
+	for _, s := range []string{"bytes 0-9/10", "4-9/10", "bytes 4-9/*", "bytes */10", "Bytes 1-1/2", "bytes 9-4/10", "bytes 1-10/10", "items 1-2/3", "", "bytes -1-2/3", "bytes 18446744073709551615-2/3"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		start, total, err := contentRange(s)
+		if err == nil && (start < 0 || total < latchkey.UnknownSize || total >= 0 && start >= total) {
+			t.Errorf("%q is %d of %d", s, start, total)
+		}
+	})
+}
+
+// FuzzDepositForm: a form is a file with what is known of it, within limits, or an error.
+func FuzzDepositForm(f *testing.F) {
+	body, contentType := depositBody("t", "hello", true)
+	_, boundary, _ := strings.Cut(contentType, "boundary=")
+	body = strings.ReplaceAll(body, boundary, "b")
+	f.Add(body)
+	f.Add(strings.Replace(body, "filename=\"a.txt\"", "filename*=UTF-8''%e2%82%ac", 1))
+	f.Add(strings.TrimSuffix(body, "--\r\n"))
+	f.Add(strings.Replace(body, `name="file"`, `name="Thumbnail"`, 1))
+	f.Add("--b--\r\n")
+	f.Fuzz(func(t *testing.T, s string) {
+		in := depositForm{form: multipart.NewReader(strings.NewReader(s), "b"), size: latchkey.UnknownSize}
+		err := in.readTo(true)
+		if (err == nil) != (in.file != nil) || in.size < latchkey.UnknownSize || len(in.tid) > 128 || len(in.thumb) > maxThumbnail {
+			t.Fatalf("%+v, %v", in, err)
+		}
+		if err == nil {
+			n, _ := io.Copy(io.Discard, in.file)
+			if _ = in.readTo(false); n > int64(len(s)) {
+				t.Fatalf("%d octets of %d", n, len(s))
+			}
+		}
+	})
+}
