@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"io"
 
 	"latchkey"
 	"latchkey/conversation"
@@ -20,7 +19,11 @@ func (g *Gateway) openFiles() (*files.Vault, error) {
 	if c.FileScan != "" {
 		opt.Scanner = &files.Clamd{Addr: c.FileScan}
 	}
-	return files.Open(c.FileStore, g.db, opt)
+	place, err := g.openPlace()
+	if err != nil {
+		return nil, err
+	}
+	return files.Open(place, g.db, opt), nil
 }
 
 // talks are conversations with all that belongs to them: a relation's files end with it.
@@ -59,13 +62,4 @@ func (s shelf) Resume(ctx context.Context, id latchkey.FileID) (httpapi.Upload, 
 		return nil, err
 	}
 	return w, nil
-}
-
-// Open reads a file.
-func (s shelf) Open(ctx context.Context, f latchkey.StoredFile) (io.ReadSeekCloser, error) {
-	r, err := s.Vault.Open(ctx, f)
-	if err != nil {
-		return nil, err
-	}
-	return r, nil
 }

@@ -221,7 +221,7 @@ func (c *Config) complete() error {
 	if c.SIPTrusted == nil {
 		c.SIPTrusted = []string{hopHost(c.SIPCore)}
 	}
-	if c.FileStore == "" {
+	if c.FileStore == "" && c.FileBucket == nil {
 		c.FileStore = c.Data + ".files"
 	}
 	if c.FilePeers == nil {
