@@ -1,6 +1,7 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 
@@ -90,6 +91,9 @@ func (v *Vault) Files(d latchkey.Direction, what Outcome) int64 {
 
 // Scans is how many scans had that outcome since the start.
 func (v *Vault) Scans(what Outcome) int64 { return v.counts.scans[what].Load() }
+
+// Held is how many files are kept, those on their way included, and how many bytes they have.
+func (v *Vault) Held(ctx context.Context) (n, bytes int64, err error) { return v.rows.HeldFiles(ctx) }
 
 // Fetches is how many attempts to fetch a file of an inviter had that outcome since the start.
 func (v *Vault) Fetches(what Outcome) int64 { return v.counts.fetches[what].Load() }

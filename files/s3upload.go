@@ -24,7 +24,7 @@ const (
 const partTime = 2 * time.Minute
 
 // markEvery is after how many bytes a file's marks are written though nobody asked, so that a crash costs no more than that.
-const markEvery = 64 << 20
+const markEvery = 32 << 20
 
 // partOf is how many bytes of a file go in one part.
 func partOf(size int64) int64 {

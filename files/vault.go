@@ -36,6 +36,7 @@ type Rows interface {
 	FileHistory(ctx context.Context, account latchkey.AccountID, with latchkey.InviterID, before latchkey.FileID, limit int) ([]latchkey.StoredFile, error)
 	FilesOf(ctx context.Context, id latchkey.RelationID) ([]latchkey.StoredFile, error)
 	StaleFiles(ctx context.Context, now, quiet time.Time, limit int) ([]latchkey.StoredFile, error)
+	HeldFiles(ctx context.Context) (n, bytes int64, err error)
 	OrphanedFiles(ctx context.Context) ([]latchkey.StoredFile, error)
 	DropFiles(ctx context.Context, ids ...latchkey.FileID) error
 }

@@ -124,7 +124,7 @@ func (f *front) operators(g *Gateway) http.Handler {
 				return 1
 			}
 			return 0
-		}))
+		}), g.fileMetrics)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	texts := preview(g.texts)

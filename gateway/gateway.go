@@ -39,28 +39,29 @@ type Gateway struct {
 	config Config
 	log    *slog.Logger
 
-	db        *storage.DB
-	directory userCentre
-	remote    *directory.HTTP // the directory, where it is one over HTTP
-	sip       *sipua.Endpoint
-	sipTLS    *sipTLS
-	engine    *b2bua.Engine
-	msrp      *msrpPorts
-	registrar *registrar.Registrar
-	keeper    accountKeeper // the registrar, or who has guests in the core without registering them
-	lookout   *registrar.Lookout
-	words     chan word   // from the lookout, for presence and conversations
-	outcomes  chan string // ids of notices that came to their end, from the store
-	board     *presence.Board
-	hall      *conversation.Hall
-	desk      *guest.Desk
-	files     *files.Vault
-	texts     *wording.Book
-	courier   *notify.Courier
-	mail      *mailChannel // nil: there is none
-	sms       *smsChannel  // nil: there is none
-	mms       *mmsChannel  // nil: there is none
-	front     *front
+	db          *storage.DB
+	directory   userCentre
+	remote      *directory.HTTP // the directory, where it is one over HTTP
+	sip         *sipua.Endpoint
+	sipTLS      *sipTLS
+	engine      *b2bua.Engine
+	msrp        *msrpPorts
+	registrar   *registrar.Registrar
+	keeper      accountKeeper // the registrar, or who has guests in the core without registering them
+	lookout     *registrar.Lookout
+	words       chan word   // from the lookout, for presence and conversations
+	outcomes    chan string // ids of notices that came to their end, from the store
+	board       *presence.Board
+	hall        *conversation.Hall
+	desk        *guest.Desk
+	files       *files.Vault
+	fileMetrics *fileMetrics
+	texts       *wording.Book
+	courier     *notify.Courier
+	mail        *mailChannel // nil: there is none
+	sms         *smsChannel  // nil: there is none
+	mms         *mmsChannel  // nil: there is none
+	front       *front
 
 	bounces        *mail.BounceServer // nil: there is none
 	bounceListener net.Listener
@@ -105,6 +106,7 @@ func (g *Gateway) open() (err error) {
 	if g.files, err = g.openFiles(); err != nil {
 		return fmt.Errorf("file-store: %w", err)
 	}
+	g.fileMetrics = newFileMetrics(g.files)
 	if err = g.openMail(); err != nil {
 		return err
 	}
@@ -144,7 +146,7 @@ func (g *Gateway) wire() {
 		account: account, log: log,
 	}
 	g.hall = conversation.New(g.db, w.dialer(c.Pager), g.keeper, g.board, conversation.Options{
-		RequireOnline: c.RequireOnline, Unwanted: g.unwanted, Porter: &porter{w, g.files}, FileWays: c.FileWays, Log: log,
+		RequireOnline: c.RequireOnline, Unwanted: g.unwanted, Porter: &porter{w, g.files, g.fileMetrics}, FileWays: c.FileWays, Log: log,
 	})
 	if c.SMS != nil {
 		g.sms = newSMS(*c.SMS, g.db, stopper{g}, g.texts, log)
