@@ -52,11 +52,8 @@ func (f *frame) bytes() []byte {
 
 var errMSRP = errors.New("not an MSRP message")
 
-// readFrame reads line by line, which is plain.
-func readFrame(r *bufio.Reader) (*frame, error) { return readFrameInto(r, nil) }
-
-// readFrameInto is readFrame with the room of a body that nobody needs any more.
-func readFrameInto(r *bufio.Reader, body []byte) (*frame, error) {
+// readFrame reads line by line, which is plain. The body takes the room of one that nobody needs any more; nil: there is none.
+func readFrame(r *bufio.Reader, body []byte) (*frame, error) {
 	line, err := r.ReadString('\n')
 	if err != nil {
 		return nil, err

@@ -134,7 +134,7 @@ func (e *endpoint) run(c net.Conn) {
 	first := true
 	var room []byte
 	for {
-		f, err := readFrameInto(r, room)
+		f, err := readFrame(r, room)
 		if err != nil {
 			if errors.Is(err, errMSRP) {
 				e.phone.violation("msrp: %v", err)
