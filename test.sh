@@ -18,6 +18,7 @@ AXE=axe-core@4.11.0  # looks for what keeps people from using the page
 LIGHTHOUSE=lighthouse@12.8.2
 REDOCLY=@redocly/cli@1.34.5 # the linter of openapi.yaml, from npm
 MAILPIT=github.com/axllent/mailpit@v1.27.11
+VERSITYGW=github.com/versity/versitygw/cmd/versitygw@v1.8.0 # an S3 store
 
 : "${LATCHKEY_TOOLS:=${XDG_CACHE_HOME:-$HOME/.cache}/latchkey/tools}"
 PATH="$LATCHKEY_TOOLS:$PATH:/usr/sbin:/sbin"
@@ -108,7 +109,7 @@ tool() {
 }
 
 tools() {
-	tool staticcheck "$STATICCHECK" && tool mailpit "$MAILPIT" && tool govulncheck "$GOVULNCHECK"
+	tool staticcheck "$STATICCHECK" && tool mailpit "$MAILPIT" && tool versitygw "$VERSITYGW" && tool govulncheck "$GOVULNCHECK"
 }
 
 # package NAME@VERSION installs a package of npm, for tests, unless it is there in that version.

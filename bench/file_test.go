@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -17,13 +18,15 @@ import (
 
 // BenchmarkFile is the time from the beginning of a guest's upload of 1 GiB to its last octet on the inviter's phone, and how much more
 // memory the gateway has meanwhile. The gateway stores the file before it sends it: hashes, fsync, then MSRP. Beside it: the same upload to a
-// net/http server that throws it away, and to one that writes it to the same disk with fsync.
+// net/http server that throws it away, and to one that writes it to the same disk with fsync. CPU time is told for both processes: the
+// machine's cores bound what all of it can come to.
 func BenchmarkFile(b *testing.B) {
 	size := scale(b, gib)
 	w := gatewaytest.New(b, gatewaytest.Plan{Command: []string{program(b), "serve"}, Args: []string{"--log-level=info", "--file-max-size=64GiB", "--file-quota=none"}})
 	alice := w.Phone(gatewaytest.Alice, imstest.Manner{Files: imstest.FileManner{Discard: true}})
 	g := w.FileGuest()
 	ours, stored := &side{name: "guest's upload to the end on the phone"}, &side{name: "guest's upload alone, stored"}
+	carried := &side{name: "from there to the end on the phone"}
 	raw, disk := &side{name: "upload to net/http, thrown away"}, &side{name: "upload to net/http, on disk with fsync"}
 	away := uploads(b, func(r io.Reader) error { _, err := io.Copy(io.Discard, r); return err })
 	path := filepath.Join(b.TempDir(), "raw")
@@ -39,27 +42,42 @@ func BenchmarkFile(b *testing.B) {
 		return f.Sync()
 	})
 	var grown int64
+	costs := map[*side]*cost{}
+	spend := func(s *side, f func()) { // measures, with the CPU time of both processes
+		gateway, own := metric(b, w, "process_cpu_seconds_total"), ownCPU()
+		s.measure(f)
+		if costs[s] == nil {
+			costs[s] = &cost{}
+		}
+		costs[s].gateway = append(costs[s].gateway, metric(b, w, "process_cpu_seconds_total")-gateway)
+		costs[s].own = append(costs[s].own, ownCPU()-own)
+	}
 	for i := range b.N {
 		before := memory(b, w)
 		stop, most := watch(b, w)
 		ours.measure(func() {
 			var f gatewaytest.SentFile
-			stored.measure(func() {
+			spend(stored, func() {
 				f = g.SendFile(gatewaytest.Alice, "long.bin", "application/x-thing", io.LimitReader(pattern{}, size))
 			})
-			got, err := alice.Wait(w.Within(time.Hour), "file", i+1)
-			if err != nil || got[i].File.Got != size || f.Size != size {
-				b.Fatalf("the phone has %+v of %+v, %v", got, f, err)
-			}
+			spend(carried, func() {
+				got, err := alice.Wait(w.Within(time.Hour), "file", i+1)
+				if err != nil || got[i].File.Got != size || f.Size != size {
+					b.Fatalf("the phone has %+v of %+v, %v", got, f, err)
+				}
+			})
 		})
 		close(stop)
 		grown = max(grown, <-most-before)
-		raw.measure(func() { upload(b, away, size) })
-		disk.measure(func() { upload(b, kept, size) })
+		spend(raw, func() { upload(b, away, size) })
+		spend(disk, func() { upload(b, kept, size) })
 	}
-	compare(b, ours, stored, raw, disk)
-	b.Logf("%d MiB: %.0f MiB/s to the phone, %.0f MiB/s of a raw upload (%.2f of it); the gateway's resident memory grew by %d MiB",
-		size/mib, rate(size, ours), rate(size, raw), rate(size, ours)/rate(size, raw), grown/mib)
+	compare(b, ours, stored, carried, raw, disk)
+	for _, s := range []*side{stored, carried, raw, disk} {
+		b.Logf("%-44s CPU %5.0f ms of the gateway, %5.0f ms of its peers", s.name, 1000*median(costs[s].gateway), 1000*median(costs[s].own))
+	}
+	b.Logf("%d MiB: %.0f MiB/s to the phone, %.0f MiB/s of a raw upload (%.2f of it), %.0f MiB/s of one that is kept with fsync (%.2f of it); the gateway's resident memory grew by %d MiB",
+		size/mib, rate(size, ours), rate(size, raw), rate(size, ours)/rate(size, raw), rate(size, disk), rate(size, ours)/rate(size, disk), grown/mib)
 	b.ReportMetric(float64(grown)/mib, "MiB-grown")
 	b.ReportMetric(rate(size, ours)/rate(size, raw), "of-raw-rate")
 }
@@ -92,6 +110,14 @@ func upload(b *testing.B, address string, size int64) {
 		b.Fatalf("upload: %v, %v", res, err)
 	}
 	_ = res.Body.Close()
+}
+
+// cost is the CPU time of a side, in seconds, by process.
+type cost struct{ gateway, own []float64 }
+
+func median(all []float64) float64 {
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[len(sorted)/2]
 }
 
 var residentLine = regexp.MustCompile(`(?m)^process_resident_memory_bytes (\S+)$`)

@@ -105,6 +105,7 @@ func (v *Vault) fetchAll(ctx context.Context, f latchkey.StoredFile, preview str
 		}
 		err := v.attempt(ctx, client, f, preview, &validator)
 		<-v.places
+		v.counts.fetched(err)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}

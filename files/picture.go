@@ -3,8 +3,6 @@ package files
 import (
 	"context"
 	"errors"
-	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -28,8 +26,7 @@ func (w *Writer) draw(ctx context.Context, f latchkey.StoredFile) {
 	case <-turn.C:
 		return
 	}
-	var r io.ReadSeekCloser
-	r, err := os.Open(w.vault.path(f.ID))
+	r, err := w.vault.place.open(ctx, f.ID)
 	if err != nil {
 		return
 	}

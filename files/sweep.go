@@ -3,8 +3,8 @@ package files
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
+	"maps"
+	"slices"
 	"time"
 
 	"latchkey"
@@ -49,7 +49,7 @@ func (v *Vault) Close() error {
 	return nil
 }
 
-// tidy makes rows and disk agree after a crash: bytes that no row names any more are erased, and files of a relation that is gone.
+// tidy makes rows and place agree after a crash: bytes that no row names any more are erased, and files of a relation that is gone.
 func (v *Vault) tidy(ctx context.Context) error {
 	orphans, err := v.rows.OrphanedFiles(ctx)
 	if err != nil {
@@ -58,34 +58,27 @@ func (v *Vault) tidy(ctx context.Context) error {
 	if err := v.forget(ctx, orphans); err != nil {
 		return err
 	}
-	folders, err := os.ReadDir(v.dir)
-	if err != nil {
-		return err
-	}
 	var failed error
-	for _, folder := range folders {
-		if !folder.IsDir() || len(folder.Name()) != 2 {
-			continue // not ours
+	err = v.place.each(ctx, func(id latchkey.FileID) {
+		f, err := v.rows.File(ctx, id)
+		if latchkey.Is(err, latchkey.KindNotFound) || err == nil && f.State == latchkey.FileFailed {
+			err = v.erase(ctx, id)
 		}
-		entries, err := os.ReadDir(filepath.Join(v.dir, folder.Name()))
 		failed = errors.Join(failed, err)
-		for _, e := range entries {
-			id := latchkey.FileID(e.Name())
-			if len(id) != len(latchkey.NewFileID()) || ctx.Err() != nil {
-				continue
-			}
-			f, err := v.rows.File(ctx, id)
-			if latchkey.Is(err, latchkey.KindNotFound) || err == nil && f.State == latchkey.FileFailed {
-				err = v.erase(id)
-			}
-			failed = errors.Join(failed, err)
-		}
-	}
-	return failed
+	})
+	return errors.Join(err, failed)
 }
 
 // sweep erases files that are over.
 func (v *Vault) sweep(ctx context.Context) error {
+	v.mu.Lock()
+	left := slices.Collect(maps.Keys(v.left))
+	v.mu.Unlock()
+	for _, id := range left {
+		if err := v.erase(ctx, id); err != nil {
+			return err
+		}
+	}
 	for {
 		now := time.Now()
 		stale, err := v.rows.StaleFiles(ctx, now, now.Add(-v.opt.Quiet), sweepBatch)

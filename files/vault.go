@@ -11,19 +11,13 @@ package files
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // RFC 5547 §6 names files by it
-	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"latchkey"
@@ -43,6 +37,7 @@ type Rows interface {
 	FileHistory(ctx context.Context, account latchkey.AccountID, with latchkey.InviterID, before latchkey.FileID, limit int) ([]latchkey.StoredFile, error)
 	FilesOf(ctx context.Context, id latchkey.RelationID) ([]latchkey.StoredFile, error)
 	StaleFiles(ctx context.Context, now, quiet time.Time, limit int) ([]latchkey.StoredFile, error)
+	HeldFiles(ctx context.Context) (n, bytes int64, err error)
 	OrphanedFiles(ctx context.Context) ([]latchkey.StoredFile, error)
 	DropFiles(ctx context.Context, ids ...latchkey.FileID) error
 }
@@ -68,15 +63,17 @@ type Options struct {
 	Log     *slog.Logger
 }
 
-// Vault holds all files of a gateway, below one directory that is its alone.
+// Vault holds all files of a gateway, in one place that is its alone.
 type Vault struct {
-	dir  string
-	rows Rows
-	opt  Options
-	log  *slog.Logger
+	place  Place
+	rows   Rows
+	opt    Options
+	log    *slog.Logger
+	counts counts
 
-	mu      sync.Mutex // guards writers
+	mu      sync.Mutex // guards the fields below
 	writers map[latchkey.FileID]*Writer
+	left    map[latchkey.FileID]bool // what could not be erased; sweep tries again
 
 	ctx      context.Context // of what is fetched; until Close
 	stop     context.CancelFunc
@@ -85,8 +82,8 @@ type Vault struct {
 	drawing  chan struct{} // one for the picture that is being made smaller
 }
 
-// Open makes a vault of a directory, which is created where there is none. Run it, and Close it after use.
-func Open(dir string, rows Rows, opt Options) (*Vault, error) {
+// Open makes a vault of a place. Run it, and Close it after use.
+func Open(place Place, rows Rows, opt Options) *Vault {
 	if opt.MaxSize <= 0 {
 		opt.MaxSize = 100 << 20
 	}
@@ -108,31 +105,13 @@ func Open(dir string, rows Rows, opt Options) (*Vault, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	// Nobody else on the machine may read what people send to each other.
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return nil, errors.Join(fmt.Errorf("%s is not a directory", dir), err)
-	}
-	probe, err := os.CreateTemp(dir, "probe")
-	if err != nil {
-		return nil, err
-	}
-	_ = probe.Close()
-	_ = os.Remove(probe.Name())
-	v := &Vault{dir: dir, rows: rows, opt: opt, log: opt.Log, writers: map[latchkey.FileID]*Writer{}, places: make(chan struct{}, maxFetches), drawing: make(chan struct{}, 1)}
+	v := &Vault{place: place, rows: rows, opt: opt, log: opt.Log, writers: map[latchkey.FileID]*Writer{}, left: map[latchkey.FileID]bool{}, places: make(chan struct{}, maxFetches), drawing: make(chan struct{}, 1)}
 	v.ctx, v.stop = context.WithCancel(context.Background())
-	return v, nil
+	return v
 }
 
 // MaxSize is how many bytes a file may have.
 func (v *Vault) MaxSize() int64 { return v.opt.MaxSize }
-
-// path is where a file's bytes lie. Ids are letters and digits; they are ours.
-func (v *Vault) path(id latchkey.FileID) string {
-	return filepath.Join(v.dir, string(id[:2]), string(id))
-}
 
 // Create makes the row of a file that begins to come and opens it for writing. The caller gives relation, direction, name, type and
 // size, and what else is known. repeated: a file with this ClientID or RemoteID is there already and is returned as it is, without
@@ -147,7 +126,7 @@ func (v *Vault) Create(ctx context.Context, f latchkey.StoredFile) (w *Writer, s
 		return nil, stored, repeated, err
 	}
 	if w, err = v.claim(ctx, stored); err == nil {
-		err = w.create()
+		w.out, err = v.place.create(stored, w.taken)
 	}
 	if err != nil {
 		if w != nil {
@@ -195,7 +174,9 @@ func (v *Vault) Resume(ctx context.Context, id latchkey.FileID) (*Writer, error)
 		err = latchkey.Errorf(latchkey.KindConflict, "the file is complete, or was given up")
 	}
 	if err == nil {
-		err = w.reopen()
+		var n int64
+		w.out, n, err = v.place.resume(ctx, w.file, w.sums, w.taken)
+		w.offset.Store(n)
 	}
 	if err != nil {
 		w.release()
@@ -205,7 +186,7 @@ func (v *Vault) Resume(ctx context.Context, id latchkey.FileID) (*Writer, error)
 }
 
 // Offset is how many bytes of a file are there.
-func (v *Vault) Offset(f latchkey.StoredFile) (int64, error) {
+func (v *Vault) Offset(ctx context.Context, f latchkey.StoredFile) (int64, error) {
 	if f.State != latchkey.FileReceiving {
 		return f.Size, nil
 	}
@@ -215,14 +196,7 @@ func (v *Vault) Offset(f latchkey.StoredFile) (int64, error) {
 	if w != nil {
 		return w.Offset(), nil
 	}
-	info, err := os.Stat(v.path(f.ID))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
+	return v.place.size(ctx, f.ID)
 }
 
 // takeOver is how long a writer may take to let go of a file.
@@ -230,7 +204,7 @@ const takeOver = 15 * time.Second
 
 // claim makes the one writer of a file.
 func (v *Vault) claim(ctx context.Context, f latchkey.StoredFile) (*Writer, error) {
-	w := &Writer{vault: v, file: f, taken: make(chan struct{}), done: make(chan struct{}), sha1: sha1.New(), sha256: sha256.New()} //nolint:gosec // see the import
+	w := &Writer{vault: v, file: f, taken: make(chan struct{}), done: make(chan struct{}), sums: newSums()}
 	ctx, cancel := context.WithTimeout(ctx, takeOver)
 	defer cancel()
 	for {
@@ -238,6 +212,7 @@ func (v *Vault) claim(ctx context.Context, f latchkey.StoredFile) (*Writer, erro
 		before := v.writers[f.ID]
 		if before == nil {
 			v.writers[f.ID] = w
+			delete(v.left, f.ID) // it is wanted again
 			v.mu.Unlock()
 			return w, nil
 		}
@@ -288,15 +263,15 @@ func (v *Vault) History(ctx context.Context, account latchkey.AccountID, with la
 	return v.rows.FileHistory(ctx, account, with, before, limit)
 }
 
-// Open reads a complete file. It stays readable until it is closed, whatever becomes of it.
-func (v *Vault) Open(_ context.Context, f latchkey.StoredFile) (*os.File, error) {
+// Open reads a complete file. From a Disk it stays readable until it is closed, whatever becomes of it.
+func (v *Vault) Open(ctx context.Context, f latchkey.StoredFile) (io.ReadSeekCloser, error) {
 	switch {
 	case f.State == latchkey.FileReceiving:
 		return nil, latchkey.Errorf(latchkey.KindNotFound, "the file is not complete")
 	case f.State == latchkey.FileFailed, !time.Now().Before(f.Expires):
 		return nil, latchkey.Errorf(latchkey.KindExpired, "the file is no longer here")
 	}
-	r, err := os.Open(v.path(f.ID))
+	r, err := v.place.open(ctx, f.ID)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, latchkey.Wrap(latchkey.KindExpired, err, "the file is no longer here")
 	}
@@ -322,7 +297,7 @@ func (v *Vault) Cancel(ctx context.Context, f latchkey.StoredFile) error {
 		return err
 	}
 	v.interrupt(f.ID)
-	return v.erase(f.ID)
+	return v.erase(ctx, f.ID)
 }
 
 // Fail ends a file for a reason that people read. The bytes are gone when it returns.
@@ -331,7 +306,7 @@ func (v *Vault) Fail(ctx context.Context, f latchkey.StoredFile, reason string) 
 	if err != nil && !latchkey.Is(err, latchkey.KindNotFound) {
 		return err
 	}
-	if err := v.erase(f.ID); err != nil {
+	if err := v.erase(ctx, f.ID); err != nil {
 		return err
 	}
 	if moved {
@@ -356,7 +331,7 @@ func (v *Vault) forget(ctx context.Context, all []latchkey.StoredFile) error {
 	var failed error
 	for _, f := range all {
 		v.interrupt(f.ID)
-		if err := v.erase(f.ID); err != nil {
+		if err := v.erase(ctx, f.ID); err != nil {
 			failed = errors.Join(failed, err)
 			continue
 		}
@@ -368,17 +343,20 @@ func (v *Vault) forget(ctx context.Context, all []latchkey.StoredFile) error {
 	return errors.Join(failed, v.rows.DropFiles(ctx, gone...))
 }
 
-func (v *Vault) erase(id latchkey.FileID) error {
-	if err := os.Remove(v.path(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
+// placeTime is how long one word with the place may take, apart from bytes.
+const placeTime = 30 * time.Second
 
-// diskError is an error of the disk in our words: a full one is not the sender's fault.
-func diskError(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return latchkey.Wrap(latchkey.KindNoSpace, err, "")
+// erase leaves nothing of a file's bytes. What could not be erased now is tried again by sweep.
+func (v *Vault) erase(ctx context.Context, id latchkey.FileID) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), placeTime)
+	defer cancel()
+	err := v.place.erase(ctx, id)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err != nil {
+		v.left[id] = true
+	} else {
+		delete(v.left, id)
 	}
 	return err
 }

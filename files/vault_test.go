@@ -22,6 +22,7 @@ import (
 	"latchkey"
 	"latchkey/cpim"
 	"latchkey/files"
+	"latchkey/imstest"
 	"latchkey/storage"
 )
 
@@ -33,6 +34,7 @@ type cellar struct {
 	t    *testing.T
 	db   *storage.DB
 	dir  string
+	in   *imstest.Bucket // in place of dir
 	rel  latchkey.Relation
 	mu   sync.Mutex
 	told []latchkey.StoredFile
@@ -40,7 +42,13 @@ type cellar struct {
 
 func open(t *testing.T, opt files.Options) *cellar {
 	t.Helper()
-	c := &cellar{t: t, dir: filepath.Join(t.TempDir(), "files")}
+	return openIn(t, nil, opt)
+}
+
+// openIn is open in a bucket.
+func openIn(t *testing.T, in *imstest.Bucket, opt files.Options) *cellar {
+	t.Helper()
+	c := &cellar{t: t, dir: filepath.Join(t.TempDir(), "files"), in: in}
 	var err error
 	if c.db, err = storage.Open(t.Context(), filepath.Join(t.TempDir(), "x.db"), storage.Options{}); err != nil {
 		t.Fatal(err)
@@ -75,12 +83,20 @@ func (c *cellar) reopen(opt files.Options) {
 		defer c.mu.Unlock()
 		c.told = append(c.told, f)
 	}
-	v, err := files.Open(c.dir, c.db, opt)
+	c.Vault = files.Open(c.place(), c.db, opt)
+	c.t.Cleanup(func(v *files.Vault) func() { return func() { _ = v.Close() } }(c.Vault))
+}
+
+func (c *cellar) place() files.Place {
+	c.t.Helper()
+	if c.in != nil {
+		return bucketPlace(c.t, c.in)
+	}
+	place, err := files.NewDisk(c.dir)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.t.Cleanup(func() { _ = v.Close() })
-	c.Vault = v
+	return place
 }
 
 func (c *cellar) arrived() []latchkey.StoredFile {
@@ -115,9 +131,12 @@ func (c *cellar) put(f latchkey.StoredFile, content []byte) latchkey.StoredFile 
 	return stored
 }
 
-// onDisk is how many files the vault's directory holds.
+// onDisk is how many files the vault's place holds.
 func (c *cellar) onDisk() (n int) {
 	c.t.Helper()
+	if c.in != nil {
+		return len(c.in.Objects()) + c.in.Parts()
+	}
 	err := filepath.WalkDir(c.dir, func(_ string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			n++
@@ -249,7 +268,7 @@ func TestUploadGoesOnAfterACutAndARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	f, err := c.Find(t.Context(), id)
-	if n, err2 := c.Offset(f); err != nil || err2 != nil || n != 40_000 {
+	if n, err2 := c.Offset(t.Context(), f); err != nil || err2 != nil || n != 40_000 {
 		t.Errorf("Offset = %d, %v, %v", n, err, err2)
 	}
 	w, err = c.Resume(t.Context(), id)

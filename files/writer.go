@@ -2,13 +2,10 @@ package files
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"encoding/hex"
 	"fmt"
-	"hash"
 	"io"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,11 +18,10 @@ import (
 type Writer struct {
 	vault  *Vault
 	file   latchkey.StoredFile
-	out    *os.File
+	out    sink
 	offset atomic.Int64
-	begun  int64 // up to where the disk was told to write
-	sha1   hash.Hash
-	sha256 hash.Hash
+	sums   *sums
+	broken error // why no byte can follow
 
 	once  sync.Once
 	taken chan struct{} // closed when somebody else wants the file
@@ -44,67 +40,15 @@ func (w *Writer) File() latchkey.StoredFile { return w.file }
 // Offset is how many bytes are there.
 func (w *Writer) Offset() int64 { return w.offset.Load() }
 
-func (w *Writer) create() error {
-	path := w.vault.path(w.file.ID)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return diskError(err)
-	}
-	var err error
-	if w.out, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err != nil {
-		return diskError(err)
-	}
-	// The name must be as durable as the bytes.
-	for _, dir := range []string{filepath.Dir(path), w.vault.dir} {
-		if err := syncDir(dir); err != nil {
-			_ = w.out.Close()
-			_ = os.Remove(path)
-			return diskError(err)
-		}
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// reopen reads what is there, for the hashes, and goes on behind it.
-func (w *Writer) reopen() error {
-	path := w.vault.path(w.file.ID)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return diskError(err)
-	}
-	var err error
-	if w.out, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return diskError(err)
-	}
-	n, err := io.Copy(io.MultiWriter(w.sha1, w.sha256), w.out)
-	if err != nil {
-		_ = w.out.Close()
-		return err
-	}
-	w.offset.Store(n)
-	w.begun = n
-	return nil
-}
-
 // Restart forgets the bytes that are there.
 func (w *Writer) Restart() error {
-	if err := w.out.Truncate(0); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), placeTime)
+	defer cancel()
+	if err := w.out.restart(ctx); err != nil {
 		return err
 	}
-	if _, err := w.out.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	w.sha1.Reset()
-	w.sha256.Reset()
+	w.sums.reset()
 	w.offset.Store(0)
-	w.begun = 0
 	return nil
 }
 
@@ -136,30 +80,20 @@ func (w *Writer) Write(b []byte) (int, error) {
 	case at+int64(len(b)) > w.vault.opt.MaxSize:
 		return 0, w.vault.tooLarge()
 	}
-	n, err := w.out.Write(b)
-	w.sum(b[:n])
+	if w.broken != nil {
+		return 0, w.broken
+	}
+	var n int
+	var err error
+	w.sums.while(b, func() { n, err = w.out.Write(b) })
+	if n < len(b) { // the hashes have more than the place
+		w.broken = cmp.Or(err, io.ErrShortWrite)
+	} else if err == nil {
+		w.out.mark(w.sums)
+	}
 	w.offset.Store(at + int64(n))
-	if from := w.begun; w.Offset()-from >= ahead {
-		w.begun = w.Offset()
-		writeBack(w.out, from, w.Offset()-from)
-	}
-	return n, diskError(err)
-}
-
-// ahead is after how many bytes the disk is told to begin with them, so that Commit has the last ones only to wait for.
-const ahead = 8 << 20
-
-// sum adds bytes to both hashes, at the same time where they are many: SHA-256 alone takes as long as the rest of Write.
-func (w *Writer) sum(b []byte) {
-	if len(b) < 8<<10 {
-		_, _ = w.sha1.Write(b) // never fail (package hash)
-		_, _ = w.sha256.Write(b)
-		return
-	}
-	var other sync.WaitGroup
-	other.Go(func() { _, _ = w.sha1.Write(b) })
-	_, _ = w.sha256.Write(b)
-	other.Wait()
+	w.vault.counts.came(w.file.Direction, n)
+	return n, err
 }
 
 func errTaken() error {
@@ -175,11 +109,14 @@ func (w *Writer) Commit(ctx context.Context) (latchkey.StoredFile, error) {
 	ctx = context.WithoutCancel(ctx) // every byte is here: that the sender goes away now changes nothing
 	defer w.release()
 	f := w.file
-	f.SHA1, f.SHA256 = hex.EncodeToString(w.sha1.Sum(nil)), hex.EncodeToString(w.sha256.Sum(nil))
+	f.SHA1, f.SHA256 = w.sums.hex()
 	f.Size = w.Offset()
-	err := w.check(ctx, f)
+	err := cmp.Or(w.broken, w.check(f))
 	if err == nil {
-		err = diskError(w.out.Sync())
+		err = w.out.finish(ctx)
+	}
+	if err == nil {
+		err = w.scan(ctx, f)
 	}
 	if err == nil {
 		w.draw(ctx, f)
@@ -189,44 +126,54 @@ func (w *Writer) Commit(ctx context.Context) (latchkey.StoredFile, error) {
 		return w.file, w.refuse(ctx, err)
 	}
 	w.file = f
+	w.vault.counts.ended(f.Direction, Stored)
 	if f.Direction == latchkey.ToGuest {
 		w.vault.opt.Arrived(f)
 	}
 	return f, nil
 }
 
-// check compares what came with what was promised, and has it scanned.
-func (w *Writer) check(ctx context.Context, f latchkey.StoredFile) error {
+// check compares what came with what was promised.
+func (w *Writer) check(f latchkey.StoredFile) error {
 	if w.file.Size >= 0 && w.file.Size != f.Size {
 		return latchkey.Errorf(latchkey.KindBadRequest, "the file has %d bytes, and %d came", w.file.Size, f.Size)
 	}
 	if w.file.SHA1 != "" && w.file.SHA1 != f.SHA1 { // RFC 5547 §8.3.1: the hash says whether it is the file
 		return latchkey.Errorf(latchkey.KindBadRequest, "the file was damaged on its way: its hash is wrong")
 	}
+	return nil
+}
+
+// scan has a finished file looked at.
+func (w *Writer) scan(ctx context.Context, f latchkey.StoredFile) error {
 	if w.vault.opt.Scanner == nil {
 		return nil
 	}
-	r, err := os.Open(w.vault.path(f.ID))
+	r, err := w.vault.place.open(ctx, f.ID)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	finding, err := w.vault.opt.Scanner.Scan(ctx, r)
 	if err != nil { // what nobody could look at is not passed on
+		w.vault.counts.scanned(Unscanned)
 		return latchkey.Wrap(latchkey.KindUnavailable, fmt.Errorf("scan: %w", err), "files can't be checked at the moment")
 	}
 	if finding != "" {
+		w.vault.counts.scanned(Harmful)
 		w.vault.log.Warn("file is harmful", latchkey.LogFile, f.ID, latchkey.LogRelation, f.Relation, "finding", finding)
 		return latchkey.Errorf(latchkey.KindNotAllowed, "the file was found to be harmful")
 	}
+	w.vault.counts.scanned(Clean)
 	return nil
 }
 
 // refuse ends a file that can't count.
 func (w *Writer) refuse(ctx context.Context, why error) error {
+	w.vault.counts.ended(w.file.Direction, outcomeOf(why))
 	switch latchkey.KindOf(why) {
 	case latchkey.KindNotFound: // it was cancelled meanwhile
-		return joinKind(why, w.vault.erase(w.file.ID))
+		return joinKind(why, w.vault.erase(ctx, w.file.ID))
 	case latchkey.KindUnavailable:
 		if w.file.Source != "" {
 			return why // the bytes stay for the next attempt
@@ -250,7 +197,7 @@ func joinKind(why, also error) error {
 }
 
 func (w *Writer) drop(ctx context.Context) error {
-	if err := w.vault.erase(w.file.ID); err != nil {
+	if err := w.vault.erase(ctx, w.file.ID); err != nil {
 		return err
 	}
 	return w.vault.rows.DropFiles(ctx, w.file.ID)
@@ -262,10 +209,14 @@ func (w *Writer) Pause(ctx context.Context) error {
 		return nil
 	}
 	defer w.release()
-	if err := w.out.Sync(); err != nil {
-		return diskError(err)
+	ctx = context.WithoutCancel(ctx)
+	if err := w.broken; err != nil {
+		return err
 	}
-	return w.vault.rows.TouchFile(context.WithoutCancel(ctx), w.file.ID, w.file.Size, time.Now())
+	if err := w.out.keep(ctx, w.sums); err != nil {
+		return err
+	}
+	return w.vault.rows.TouchFile(ctx, w.file.ID, w.file.Size, time.Now())
 }
 
 // Abort forgets the file, as if it had never begun.
@@ -278,6 +229,7 @@ func (w *Writer) Abort(ctx context.Context) error {
 	case <-w.taken: // it is another's by now
 		return nil
 	default:
+		w.vault.counts.ended(w.file.Direction, GivenUp)
 		return w.drop(context.WithoutCancel(ctx))
 	}
 }
@@ -321,7 +273,7 @@ func (w *Writer) release() {
 	}
 	w.ended = true
 	if w.out != nil {
-		_ = w.out.Close() // what counts was synced
+		w.out.close()
 	}
 	w.vault.mu.Lock()
 	if w.vault.writers[w.file.ID] == w {

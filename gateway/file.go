@@ -28,12 +28,15 @@ const fileChunk = 128 << 10
 
 // porter carries files between the vault and the inviters' phones. It is what conversation knows as Porter.
 type porter struct {
-	wire  *wire
-	vault *files.Vault
+	wire    *wire
+	vault   *files.Vault
+	metrics *fileMetrics
 }
 
 // Carry sends a file in a call of its own (RFC 5547 §8.2.1): one medium, one session, one message.
-func (p *porter) Carry(ctx context.Context, rel latchkey.Relation, call conversation.FileCall, f latchkey.StoredFile) error {
+func (p *porter) Carry(ctx context.Context, rel latchkey.Relation, call conversation.FileCall, f latchkey.StoredFile) (err error) {
+	call.Progress = p.metrics.following(call.From, call.Progress)
+	defer func() { p.metrics.called(err) }()
 	body, err := p.vault.Open(ctx, f)
 	if err != nil {
 		return err

@@ -504,12 +504,16 @@ func TestInvitersFileIsFetched(t *testing.T) {
 	if err != nil || receipts[0].ID != id || receipts[0].Status != "delivered" {
 		t.Errorf("receipts %+v, %v", receipts, err)
 	}
+	if got := metric(t, w, `latchkey_files_fetches_total{outcome="forbidden"}`); got != "0" {
+		t.Errorf("%s fetches were forbidden before the first one", got)
+	}
 	if _, err := a.OfferFile(w.Within(gatewaytest.Patience), b.Account, "meta.txt", "text/plain", "http://169.254.169.254/latest/meta-data", 10); err != nil {
 		t.Fatal(err)
 	}
 	if e := b.FileEvent("file", state("failed")); e.File.Name != "meta.txt" || !strings.Contains(e.File.Reason, "not allowed") {
 		t.Errorf("event %+v", e)
 	}
+	checkMetrics(t, w, map[string]string{`latchkey_files_fetches_total{outcome="forbidden"}`: "1", `latchkey_files_fetches_total{outcome="fetched"}`: "1"})
 }
 
 // F56, R30, S6: an invitation that is taken back ends the files that are under way in either direction, and erases all of them.

@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"context"
-	"io"
-	"path/filepath"
 
 	"latchkey"
 	"latchkey/conversation"
@@ -22,13 +20,24 @@ func (g *Gateway) openFiles() (err error) {
 		opt.Scanner = g.scanner
 	}
 	if c.FileUpload != NoUploads {
-		if g.uploads, err = files.Open(filepath.Join(c.FileStore, uploadsFolder), g.db.Deposits(), opt); err != nil {
+		place, err := g.openPlace(uploadsFolder)
+		if err != nil {
 			return err
 		}
+		g.uploads = files.Open(place, g.db.Deposits(), opt)
 	}
 	opt.Arrived, opt.Own = func(f latchkey.StoredFile) { g.hall.FileArrived(f) }, g.ownFile
-	g.files, err = files.Open(c.FileStore, g.db, opt)
-	return err
+	place, err := g.openPlace("")
+	if err != nil {
+		return err
+	}
+	g.files = files.Open(place, g.db, opt)
+	vaults := []*files.Vault{g.files}
+	if g.uploads != nil {
+		vaults = append(vaults, g.uploads)
+	}
+	g.fileMetrics = newFileMetrics(vaults...)
+	return nil
 }
 
 // talks are conversations with all that belongs to them: a relation's files end with it.
@@ -67,13 +76,4 @@ func (s shelf) Resume(ctx context.Context, id latchkey.FileID) (httpapi.Upload, 
 		return nil, err
 	}
 	return w, nil
-}
-
-// Open reads a file.
-func (s shelf) Open(ctx context.Context, f latchkey.StoredFile) (io.ReadSeekCloser, error) {
-	r, err := s.Vault.Open(ctx, f)
-	if err != nil {
-		return nil, err
-	}
-	return r, nil
 }

@@ -124,7 +124,7 @@ func (f *front) operators(g *Gateway) http.Handler {
 				return 1
 			}
 			return 0
-		}))
+		}), g.fileMetrics)
 	if g.remote != nil {
 		metrics.MustRegister(g.inquiries.collectors(g.remote)...)
 	}

@@ -40,31 +40,32 @@ type Gateway struct {
 	config Config
 	log    *slog.Logger
 
-	db        *storage.DB
-	directory userCentre
-	remote    *directory.HTTP // the directory, where it is one over HTTP
-	inquiries *inquiries      // what it was asked
-	sip       *sipua.Endpoint
-	sipTLS    *sipTLS
-	engine    *b2bua.Engine
-	msrp      *msrpPorts
-	registrar *registrar.Registrar
-	keeper    accountKeeper // the registrar, or who has guests in the core without registering them
-	lookout   *registrar.Lookout
-	words     chan word   // from the lookout, for presence and conversations
-	outcomes  chan string // ids of notices that came to their end, from the store
-	board     *presence.Board
-	hall      *conversation.Hall
-	desk      *guest.Desk
-	files     *files.Vault
-	uploads   *files.Vault  // of inviters' phones, for the content server; nil: there is none
-	scanner   files.Scanner // of the vault; nil: nobody looks
-	texts     *wording.Book
-	courier   *notify.Courier
-	mail      *mailChannel // nil: there is none
-	sms       *smsChannel  // nil: there is none
-	mms       *mmsChannel  // nil: there is none
-	front     *front
+	db          *storage.DB
+	directory   userCentre
+	remote      *directory.HTTP // the directory, where it is one over HTTP
+	inquiries   *inquiries      // what it was asked
+	sip         *sipua.Endpoint
+	sipTLS      *sipTLS
+	engine      *b2bua.Engine
+	msrp        *msrpPorts
+	registrar   *registrar.Registrar
+	keeper      accountKeeper // the registrar, or who has guests in the core without registering them
+	lookout     *registrar.Lookout
+	words       chan word   // from the lookout, for presence and conversations
+	outcomes    chan string // ids of notices that came to their end, from the store
+	board       *presence.Board
+	hall        *conversation.Hall
+	desk        *guest.Desk
+	files       *files.Vault
+	fileMetrics *fileMetrics
+	uploads     *files.Vault  // of inviters' phones, for the content server; nil: there is none
+	scanner     files.Scanner // of the vault; nil: nobody looks
+	texts       *wording.Book
+	courier     *notify.Courier
+	mail        *mailChannel // nil: there is none
+	sms         *smsChannel  // nil: there is none
+	mms         *mmsChannel  // nil: there is none
+	front       *front
 
 	bounces        *mail.BounceServer // nil: there is none
 	bounceListener net.Listener
@@ -148,7 +149,7 @@ func (g *Gateway) wire() {
 		account: account, log: log,
 	}
 	g.hall = conversation.New(g.db, w.dialer(c.Pager), g.keeper, g.board, conversation.Options{
-		RequireOnline: c.RequireOnline, Unwanted: g.unwanted, Porter: &porter{w, g.files}, FileWays: c.FileWays, Log: log,
+		RequireOnline: c.RequireOnline, Unwanted: g.unwanted, Porter: &porter{w, g.files, g.fileMetrics}, FileWays: c.FileWays, Log: log,
 	})
 	if c.SMS != nil {
 		g.sms = newSMS(*c.SMS, g.db, stopper{g}, g.texts, log)

@@ -228,7 +228,7 @@ func (c *Config) complete() error {
 			}
 		}
 	}
-	if c.FileStore == "" {
+	if c.FileStore == "" && c.FileBucket == nil {
 		c.FileStore = c.Data + ".files"
 	}
 	if c.FilePeers == nil {

@@ -69,7 +69,8 @@ type Config struct {
 	MSRPPeers          []netip.Prefix     // networks that MSRP may connect to; nil: the default policy
 	Anchor             AnchorMode         // whose MSRP goes through the gateway
 
-	FileStore    string                 // directory of the files' bytes; never ""
+	FileStore    string                 // directory of the files' bytes; "": FileBucket
+	FileBucket   *FileBucket            // the bucket of the files' bytes; nil: FileStore
 	FileMaxSize  int64                  // bytes of one file
 	FileQuota    int64                  // bytes of one guest's files; -1: no limit
 	FileLifetime time.Duration          // a file is erased after it
@@ -217,7 +218,7 @@ func Options() []Option {
 		{Name: "msrp-listen", Default: "tcp:127.0.0.1:2855", Help: "list of MSRP listeners, tcp: or tls: and an address; calls offer the first one and, where that gets 488, the first tcp:; answers take TLS where it is offered; tls: shows the certificate of http-tls-cert, or a self-signed one by its fingerprint", Example: "tcp:192.0.2.10:2855,tls:192.0.2.10:2856", List: true, set: setMSRPListen},
 		{Name: "msrp-peers", Meaning: "public addresses, and, where sip-core is loopback or private, addresses of that same class; never link-local", Help: "list of networks (CIDR) that MSRP may connect to", Example: "192.0.2.0/24,2001:db8::/32", List: true, set: setMSRPPeers},
 		{Name: "anchor", Default: "always", Help: "whose MSRP goes through the gateway where it is an application server in the path: always (everybody's), or guests or never (only what ends here; other calls are signalling alone)", Example: "never", set: setAnchor},
-		{Name: "file-store", Meaning: "DATA.files", Help: "directory that keeps the bytes of files; nothing else may be in it", Example: "/var/lib/latchkey/files", set: text(func(c *Config) *string { return &c.FileStore })},
+		{Name: "file-store", Meaning: "DATA.files", Help: "where the bytes of files are kept, and nothing else may be: a directory, or a bucket of an S3-compatible store, s3:// with endpoint behind a question mark; see docs/howto/file-store.md", Example: "s3://KEY-ID:@/etc/latchkey/s3-secret@bucket/latchkey?endpoint=https://s3.example.com", Secret: true, set: setFileStore},
 		{Name: "file-max-size", Default: "100MiB", Help: "how large a file may be, in either direction", Example: "1GiB", set: size(func(c *Config) *int64 { return &c.FileMaxSize })},
 		{Name: "file-quota", Default: "1GiB", Help: "how large all files of one guest may be together, or none for no limit", Example: "500MiB", set: setFileQuota},
 		{Name: "file-lifetime", Default: "168h", Help: "how long a file is kept; the end of the invitation erases it earlier", Example: "24h", set: duration(time.Minute, func(c *Config) *time.Duration { return &c.FileLifetime })},

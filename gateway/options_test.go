@@ -334,3 +334,42 @@ func TestCentresAreParsed(t *testing.T) {
 		t.Errorf("list = %+v, %v", list.SMS, err)
 	}
 }
+
+// R33: file-store is a directory, or a bucket with a key whose secret is not shown.
+func TestFileStoreIsADirectoryOrABucket(t *testing.T) {
+	secret := write(t, "secret", "s/e+c@ret\n")
+	load := func(v string) (Config, error) { return Load([]string{"--directory=file:x", "--file-store", v}, noEnv) }
+	for v, want := range map[string]FileBucket{
+		"s3://bucket": {Endpoint: "https://s3.amazonaws.com", Bucket: "bucket"},
+		"s3://AK:@" + secret + "@my.bucket/a/b/?endpoint=http://127.0.0.1:9000/&region=eu-1": {Endpoint: "http://127.0.0.1:9000", Region: "eu-1", Bucket: "my.bucket", Prefix: "a/b/", KeyID: "AK", Secret: "s/e+c@ret"},
+		"s3://AK:s%2Fe+c@bucket/a?endpoint=https://s3.example.com":                           {Endpoint: "https://s3.example.com", Bucket: "bucket", Prefix: "a/", KeyID: "AK", Secret: "s/e+c"},
+	} {
+		c, err := load(v)
+		if err != nil || c.FileBucket == nil || c.FileStore != "" || !reflect.DeepEqual(*c.FileBucket, want) {
+			t.Errorf("--file-store %s = %+v, %v", v, c.FileBucket, err)
+			continue
+		}
+		if shown := fmt.Sprintf("%+v %#v", *c.FileBucket, *c.FileBucket); want.Secret != "" && strings.Contains(shown, "s/e+c") {
+			t.Errorf("printing the configuration shows the secret: %s", shown)
+		}
+	}
+	if c, err := load("/var/files"); err != nil || c.FileStore != "/var/files" || c.FileBucket != nil {
+		t.Errorf("a directory is %q, %+v, %v", c.FileStore, c.FileBucket, err)
+	}
+	for v, want := range map[string]string{
+		"s3://":                               "no name of a bucket",
+		"s3://a/b":                            "no name of a bucket",
+		"s3://AK@bucket":                      "both the id and the secret",
+		"s3://:x@bucket":                      "both the id and the secret",
+		"s3://@bucket":                        "both the id and the secret",
+		"s3://bucket?endpoint=s3.example.com": "endpoint",
+		"s3://bucket?endpoint=https://h/path": "endpoint",
+		"s3://bucket?endpont=https://h":       "there are endpoint, region and ca",
+		"s3://bucket?ca=/nowhere":             "/nowhere",
+		"gs://bucket":                         "there is s3",
+	} {
+		if _, err := load(v); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("--file-store %s: %v, want %q", v, err, want)
+		}
+	}
+}

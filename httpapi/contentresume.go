@@ -45,7 +45,7 @@ func (a *API) settledDeposit(r *http.Request, f latchkey.StoredFile) (latchkey.S
 	if f.State != latchkey.FileReceiving || f.Size <= 0 {
 		return f, nil
 	}
-	if n, err := a.ports.Uploads.Offset(f); err != nil || n < f.Size {
+	if n, err := a.ports.Uploads.Offset(r.Context(), f); err != nil || n < f.Size {
 		return f, err
 	}
 	up, err := a.ports.Uploads.Resume(r.Context(), f.ID)
@@ -60,7 +60,7 @@ func (a *API) settledDeposit(r *http.Request, f latchkey.StoredFile) (latchkey.S
 
 // depositStands tells how far an upload has come. A range of no octets can't be written: such an upload is as good as none.
 func (a *API) depositStands(w http.ResponseWriter, r *http.Request, f latchkey.StoredFile) error {
-	n, err := a.ports.Uploads.Offset(f)
+	n, err := a.ports.Uploads.Offset(r.Context(), f)
 	if err != nil {
 		return err
 	}

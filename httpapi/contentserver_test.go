@@ -37,10 +37,11 @@ func contentWorld(t *testing.T, opt files.Options) *world {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	opt.PublicURL = func() string { return "https://chat.example" }
-	v, err := files.Open(filepath.Join(t.TempDir(), "files"), db.Deposits(), opt)
+	place, err := files.NewDisk(filepath.Join(t.TempDir(), "files"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	v := files.Open(place, db.Deposits(), opt)
 	t.Cleanup(func() { _ = v.Close() })
 	w.api.ports.Files, w.api.ports.Uploads = shelf{v}, depot{shelf{v}, db.Deposits()}
 	return w

@@ -130,7 +130,7 @@ func (a *API) fileHead(w http.ResponseWriter, r *http.Request, id string) error 
 		return err
 	}
 	if f.State == latchkey.FileReceiving {
-		return a.uploadOffset(w, f)
+		return a.uploadOffset(w, r, f)
 	}
 	if f.Direction == latchkey.ToInviter {
 		a.uploadHeaders(w.Header(), f, f.Size)

@@ -77,10 +77,11 @@ func filesWorld(t *testing.T, opt files.Options) *world {
 			t.Fatal(err)
 		}
 	}
-	v, err := files.Open(filepath.Join(t.TempDir(), "files"), db, opt)
+	place, err := files.NewDisk(filepath.Join(t.TempDir(), "files"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	v := files.Open(place, db, opt)
 	t.Cleanup(func() { _ = v.Close() })
 	w.api.ports.Files = shelf{v}
 	return w

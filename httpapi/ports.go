@@ -74,7 +74,7 @@ type Files interface {
 	MaxSize() int64
 	Create(ctx context.Context, f latchkey.StoredFile) (up Upload, stored latchkey.StoredFile, repeated bool, err error)
 	Resume(ctx context.Context, id latchkey.FileID) (Upload, error)
-	Offset(f latchkey.StoredFile) (int64, error)
+	Offset(ctx context.Context, f latchkey.StoredFile) (int64, error)
 	Find(ctx context.Context, id latchkey.FileID) (latchkey.StoredFile, error)
 	FindByKey(ctx context.Context, key string) (latchkey.StoredFile, error)
 	History(ctx context.Context, account latchkey.AccountID, with latchkey.InviterID, before latchkey.FileID, limit int) ([]latchkey.StoredFile, error)

@@ -36,11 +36,11 @@ func (a *API) uploadHeaders(h http.Header, f latchkey.StoredFile, offset int64) 
 }
 
 // uploadOffset answers HEAD of an upload.
-func (a *API) uploadOffset(w http.ResponseWriter, f latchkey.StoredFile) error {
+func (a *API) uploadOffset(w http.ResponseWriter, r *http.Request, f latchkey.StoredFile) error {
 	if f.Direction != latchkey.ToInviter {
 		return latchkey.Errorf(latchkey.KindNotFound, "No such file.")
 	}
-	offset, err := a.ports.Files.Offset(f)
+	offset, err := a.ports.Files.Offset(r.Context(), f)
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func (a *API) take(w http.ResponseWriter, up Upload, content io.Reader) (int64, 
 		case <-over:
 		}
 	})
-	n, err := io.CopyBuffer(struct{ io.Writer }{up}, content, make([]byte, 64<<10))
+	n, err := pour(up, content)
 	close(over)
 	watch.Wait()
 	_ = c.SetReadDeadline(time.Time{}) // it would end the request's context, too
@@ -136,6 +136,39 @@ func (a *API) take(w http.ResponseWriter, up Upload, content io.Reader) (int64, 
 		return n, err
 	}
 	return n, latchkey.Wrap(latchkey.KindBadRequest, err, "the body ended early")
+}
+
+// How much of a body is written at a time: little, so that many slow clients cost little, until it shows to be long. A piece costs a
+// turn of two goroutines in files.Writer, and net/http gives no more at once than a chunk of its client has, 32 KiB mostly.
+const (
+	firstPieces = 32 << 10
+	longPieces  = 256 << 10
+	longBody    = 1 << 20
+)
+
+// pour copies content to its end, or until either side fails. What came before is written, whatever comes then.
+func pour(to io.Writer, content io.Reader) (n int64, err error) {
+	for buf := make([]byte, firstPieces); err == nil; {
+		if n >= longBody && len(buf) < longPieces {
+			buf = make([]byte, longPieces)
+		}
+		k := 0
+		for first := true; err == nil && k < len(buf) && (first || len(buf) == longPieces); first = false {
+			var m int
+			m, err = content.Read(buf[k:]) // not io.ReadFull: how it ends matters
+			k += m
+		}
+		if k > 0 {
+			written, wrong := to.Write(buf[:k])
+			if n += int64(written); wrong != nil {
+				return n, wrong
+			}
+		}
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return n, err
 }
 
 // commit completes a file and has it delivered.

@@ -132,8 +132,9 @@ func (e *endpoint) run(c net.Conn) {
 	e.onceUp.Do(func() { close(e.up) })
 	r := bufio.NewReaderSize(c, 64<<10)
 	first := true
+	var room []byte
 	for {
-		f, err := readFrame(r)
+		f, err := readFrame(r, room)
 		if err != nil {
 			if errors.Is(err, errMSRP) {
 				e.phone.violation("msrp: %v", err)
@@ -155,6 +156,9 @@ func (e *endpoint) run(c net.Conn) {
 		}
 		first = false
 		e.take(f)
+		if e.file != nil { // a chat keeps what it gets
+			room = f.body
+		}
 	}
 }
 

@@ -132,6 +132,12 @@ func (d Deposits) Preview(ctx context.Context, id latchkey.FileID) (contentType 
 	return contentType, picture, err
 }
 
+// HeldFiles counts the uploads, and their bytes as far as they are known.
+func (d Deposits) HeldFiles(ctx context.Context) (n, bytes int64, err error) {
+	err = d.db.read.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(CASE WHEN size > 0 THEN size ELSE 0 END), 0) FROM deposit`).Scan(&n, &bytes)
+	return n, bytes, err
+}
+
 // StaleFiles lists deposits that are over at now, and those without a byte since quiet that are not whole.
 func (d Deposits) StaleFiles(ctx context.Context, now, quiet time.Time, limit int) ([]latchkey.StoredFile, error) {
 	return gather(ctx, d.db.read, scanDeposit, `SELECT `+depositColumns+` FROM deposit WHERE expires <= $1

@@ -208,6 +208,12 @@ func (db *DB) StaleFiles(ctx context.Context, now, quiet time.Time, limit int) (
 		OR state = 'receiving' AND touched <= $2 AND source = '' LIMIT $3`, micros(now), micros(quiet), limit)
 }
 
+// HeldFiles counts the files that did not fail, and their bytes as far as they are known.
+func (db *DB) HeldFiles(ctx context.Context) (n, bytes int64, err error) {
+	err = db.read.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(CASE WHEN size > 0 THEN size ELSE 0 END), 0) FROM file WHERE `+stillHeld).Scan(&n, &bytes)
+	return n, bytes, err
+}
+
 // OrphanedFiles lists files whose relation is gone. It reads the whole table.
 func (db *DB) OrphanedFiles(ctx context.Context) ([]latchkey.StoredFile, error) {
 	return gather(ctx, db.read, scanFile, `SELECT `+fileColumns+` FROM file WHERE NOT EXISTS (SELECT 1 FROM relation WHERE relation.id = file.relation)`)

@@ -126,3 +126,28 @@ func TestEndedConversationTellsOfNoFiles(t *testing.T) {
 		t.Errorf("events %+v, rows %v, %v, %v", events, rows, err, err2)
 	}
 }
+
+// R33: what is held are the files that did not fail, with the bytes that are known of them.
+func TestHeldFilesAreCounted(t *testing.T) {
+	db := fresh(t)
+	r := live(t, db, bob, alice)
+	held := func(files, bytes int64) {
+		t.Helper()
+		if n, sum, err := db.HeldFiles(t.Context()); n != files || sum != bytes || err != nil {
+			t.Errorf("HeldFiles = %d, %d, %v, want %d, %d", n, sum, err, files, bytes)
+		}
+	}
+	held(0, 0)
+	keep(t, db, fileOf(r, latchkey.ToGuest))
+	f := keep(t, db, fileOf(r, latchkey.ToInviter))
+	coming := fileOf(r, latchkey.ToInviter)
+	coming.Size = latchkey.UnknownSize
+	if _, _, err := db.AddFile(t.Context(), coming, 0); err != nil {
+		t.Fatal(err)
+	}
+	held(3, 14)
+	if moved, err := db.MoveFile(t.Context(), r.ID, f.ID, latchkey.FileFailed, "x"); err != nil || !moved {
+		t.Fatalf("MoveFile = %v, %v", moved, err)
+	}
+	held(2, 7)
+}

@@ -19,9 +19,9 @@ import (
 const checkUsage = `Usage: latchkey check [--json] [options]
 
 Takes the options of latchkey serve, validates them and tries each thing once: files, addresses to
-listen on, and the directory, the core, the interaction servers, the mail server, the SMS centres and
-the MMS centre. Nothing is
-changed and nobody is written to. It may run beside a gateway. Exit code 0 if all is well (what is noted
+listen on, and the directory, the core, the interaction servers, the file store, the mail server, the
+SMS centres and the MMS centre. Nothing is
+changed (a bucket gets an object and loses it) and nobody is written to. It may run beside a gateway. Exit code 0 if all is well (what is noted
 may be as meant), 1 if something is not, 2 if an option is wrong. --json prints a list of findings.`
 
 // patience is how long one thing may take to answer.

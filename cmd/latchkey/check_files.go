@@ -24,6 +24,9 @@ func fileProbes(c gateway.Config) []probe {
 	if c.Directory != "" {
 		all = append(all, probe{"directory", func(context.Context) (string, error) { return checkDirectory(c.Directory) }})
 	}
+	if c.FileBucket == nil {
+		all = append(all, probe{"file-store", func(context.Context) (string, error) { return checkFolder(c.FileStore) }})
+	}
 	if c.HTTPS() {
 		all = append(all, probe{"http-tls", func(context.Context) (string, error) { return checkLinkCertificate(c, time.Now()) }})
 	}
@@ -61,6 +64,23 @@ func checkData(path string) (string, error) {
 		return "", err
 	}
 	return path + " can be created", nil
+}
+
+// checkFolder finds out whether a directory can be written, or made, without making it.
+func checkFolder(path string) (string, error) {
+	word, at := "can be written", path
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		word = "can be made"
+		for ; errors.Is(err, os.ErrNotExist) && at != filepath.Dir(at); _, err = os.Stat(at) {
+			at = filepath.Dir(at)
+		}
+	}
+	probe, err := os.CreateTemp(at, ".latchkey-check-*")
+	if err != nil {
+		return "", fmt.Errorf("%w; give %s to the user who runs latchkey, or name another by --file-store", err, path)
+	}
+	_ = probe.Close()
+	return path + " " + word, os.Remove(probe.Name())
 }
 
 // checkLinkCertificate wants the certificate to be for the host of the links, too.

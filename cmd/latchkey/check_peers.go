@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -90,6 +91,9 @@ func peerProbes(c gateway.Config) []probe {
 	if c.FileScan != (gateway.FileScan{}) {
 		all = append(all, probe{"file-scan", func(ctx context.Context) (string, error) { return checkScanner(ctx, c.FileScan) }})
 	}
+	if c.FileBucket != nil {
+		all = append(all, probe{"file-store", func(ctx context.Context) (string, error) { return checkBucket(ctx, c) }})
+	}
 	return append(all, probe{"mail", func(ctx context.Context) (string, error) { return checkMail(ctx, c) }})
 }
 
@@ -128,6 +132,23 @@ func checkDirectoryHTTP(ctx context.Context, c gateway.Config) (string, error) {
 		return "", remark(opt.URL + " answers; passwords travel there in the clear, https:// would hide them")
 	}
 	return opt.URL + " answers", nil
+}
+
+// checkBucket writes, reads and deletes a small object.
+func checkBucket(ctx context.Context, c gateway.Config) (string, error) {
+	b := c.FileBucket
+	place, err := b.Place(filepath.Dir(c.Data), "")
+	if err != nil {
+		return "", err
+	}
+	if err := place.Try(ctx); err != nil {
+		return "", err
+	}
+	text := fmt.Sprintf("%s takes objects in bucket %s, gives them back and deletes them", b.Endpoint, b.Bucket)
+	if u, err := url.Parse(b.Endpoint); err == nil && u.Scheme == "http" && !isLocal(u.Hostname()) {
+		return "", remark(text + "; files travel there in the clear, https:// would hide them")
+	}
+	return text, nil
 }
 
 // checkMail opens the dialogue as for a mail, logs in, and says goodbye; it sends nothing.

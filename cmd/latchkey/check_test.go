@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"net"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -166,6 +167,30 @@ func TestCheckSeesWhoHasAnAddress(t *testing.T) {
 		args := []string{"--http-listen=127.0.0.1:0", "--sip-listen=udp:127.0.0.1:0", "--" + c.option + "=" + c.value}
 		expect(t, one(t, config(t, args...), c.option), c.status, c.text)
 	}
+}
+
+// R33: a bucket is written to, read and left as it was; what is wrong with it is said. A directory is looked at.
+func TestCheckTriesTheFileStore(t *testing.T) {
+	t.Parallel()
+	b := imstest.NewBucket(t)
+	option := func(secret, bucket string) string {
+		return "--file-store=s3://" + b.KeyID + ":" + url.PathEscape(secret) + "@" + bucket + "?endpoint=http://" + b.Addr + "&region=us-east-1"
+	}
+	expect(t, one(t, config(t, option(b.Secret, b.Name)), "file-store"), "ok", "gives them back")
+	if left := b.Objects(); len(left) != 0 {
+		t.Errorf("check has left %q", left)
+	}
+	expect(t, one(t, config(t, option("guess", b.Name)), "file-store"), "failed", "its secret is another")
+	expect(t, one(t, config(t, option(b.Secret, "nowhere")), "file-store"), "failed", "no such bucket; create it")
+	b.Stop()
+	expect(t, one(t, config(t, option(b.Secret, b.Name)), "file-store"), "failed", "nothing listens there")
+	dir := t.TempDir()
+	expect(t, one(t, config(t, "--file-store="+filepath.Join(dir, "a", "b")), "file-store"), "ok", "can be made")
+	expect(t, one(t, config(t, "--file-store="+dir), "file-store"), "ok", "can be written")
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("check has left %v, %v", left, err)
+	}
+	expect(t, one(t, config(t, "--file-store=/dev/null/a"), "file-store"), "failed", "name another by --file-store")
 }
 
 // A core that speaks one transport only is noted, a silent one fails.
