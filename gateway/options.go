@@ -11,6 +11,7 @@ import (
 	"latchkey/conversation"
 	"latchkey/guest"
 	"latchkey/notify/mail"
+	"latchkey/push"
 	"latchkey/registrar"
 )
 
@@ -73,6 +74,12 @@ type Config struct {
 	FilePeers    []netip.Prefix         // networks beside public addresses where inviters' files may be fetched
 	FileWays     []conversation.FileWay // how files go to inviters, the preferred way first
 	FileScan     string                 // host:port of clamd; "": files aren't scanned
+
+	Push        push.Telling   // how much guests who are away are told by their browsers' push services; "": they aren't called
+	PushKey     *push.Key      // signs the calls; nil: one of the data file's own
+	PushContact string         // mailto: or https: URL for push services; "": see pushContact
+	PushPeers   []netip.Prefix // networks beside public addresses where push services may stand
+	PushCA      string         // path of a PEM file with the authorities for push services' certificates; "": the system's
 
 	Directory        string         // path of the directory file; "": DirectoryHTTP
 	DirectoryHTTP    *DirectoryHTTP // the directory over HTTP; nil: Directory
@@ -216,6 +223,11 @@ func Options() []Option {
 		{Name: "file-peers", Meaning: "the networks of msrp-peers", Help: "list of networks (CIDR), beside public addresses, where files of inviters may be fetched by HTTP; never link-local", Example: "192.0.2.0/24", List: true, set: setFilePeers},
 		{Name: "file-ways", Default: "msrp,http", Help: "list of the ways by which files go to inviters, the preferred one first: msrp (in a call of their own) and http (fetched from public-url); the inviter's phone must know the way", Example: "http,msrp", List: true, set: setFileWays},
 		{Name: "file-scan", Help: "virus scanner that sees each file before anybody else does: clamd:HOST:PORT", Example: "clamd:127.0.0.1:3310", set: setFileScan},
+		{Name: "push", Default: "name", Help: "what a guest who has said yes to notifications is told by the browser's push service while the page is closed: off (nobody is called), nothing (only that there is something), name (who wrote) or text (and what); it is encrypted for the browser", Example: "nothing", set: setPush},
+		{Name: "push-key", Meaning: "made at the first start and kept in the data file", Help: "private key that push services know the gateway by (VAPID), in base64url; with another one, browsers are called again once their page has been opened", Example: "@/etc/latchkey/push-key", Secret: true, set: setPushKey},
+		{Name: "push-contact", Meaning: "mailto:MAIL-FROM", Help: "whom push services may ask about the gateway: mailto: or an https:// URL", Example: "mailto:operations@example.com", set: setPushContact},
+		{Name: "push-peers", Meaning: "none", Help: "list of networks (CIDR), beside public addresses, where push services may stand; never link-local", Example: "192.0.2.0/24", List: true, set: setPushPeers},
+		{Name: "push-ca", Meaning: "the system's", Help: "PEM file with the authorities that push services' certificates are checked against", Example: "/etc/latchkey/push-ca.pem", set: setPushCA},
 		{Name: "directory", Help: "who is a registered user: file:PATH, or the http:// or https:// base URL of a program that knows, with user:password@ (Basic) or :token@ (Bearer) before the host", Example: "file:users.yaml", Secret: true, set: setDirectory},
 		{Name: "mail", Help: "SMTP server that takes invitations: smtp:// (STARTTLS where offered) or smtps://, and ?auth= scram-sha-256, scram-sha-1, cram-md5, plain, login or xoauth2 behind it, else the best of them that the server offers", Example: "smtp://latchkey:@/etc/latchkey/mail-password@mail.example.com:587", Secret: true, set: setMail},
 		{Name: "mail-from", Help: "sender address of invitations", Example: "invitations@example.com", set: setMailFrom},

@@ -485,7 +485,7 @@ func rootKnown(text string) bool {
 			return false
 		}
 		if s, ok := t.(xml.StartElement); ok {
-			return slices.Contains([]string{"invitation", "login", "message", "composing", "read"}, s.Name.Local)
+			return slices.Contains([]string{"invitation", "login", "message", "composing", "read", "push"}, s.Name.Local)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"latchkey/conversation"
 	"latchkey/files"
 	"latchkey/guest"
+	"latchkey/push"
 	"latchkey/registrar"
 	"latchkey/storage"
 )
@@ -14,4 +15,5 @@ var (
 	_ conversation.Store = (*storage.DB)(nil)
 	_ registrar.Store    = (*storage.DB)(nil)
 	_ files.Rows         = (*storage.DB)(nil)
+	_ push.Store         = (*storage.DB)(nil)
 )

@@ -14,8 +14,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"latchkey/web"
 )
 
 const (
@@ -233,10 +231,10 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case away:
 		panic(http.ErrAbortHandler)
 	case strings.HasPrefix(r.URL.Path, "/rcsgw/app/"):
-		web.Assets().ServeHTTP(w, r)
+		assets().ServeHTTP(w, r)
 		return
 	case session && r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html"):
-		web.Page().ServeHTTP(w, r)
+		page().ServeHTTP(w, r)
 		return
 	}
 	g.mu.Lock()
