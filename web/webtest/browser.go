@@ -24,6 +24,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/serviceworker"
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 )
@@ -100,6 +101,8 @@ type Tab struct {
 	requests []string
 	received int64
 	faults   []string
+	workers  map[string]serviceworker.RegistrationID // by scope
+	worker   context.Context                         // of the service worker that InWorker has found
 }
 
 // Open opens a tab that closes with the test. Without Chromium the test is skipped, or fails where
@@ -121,7 +124,7 @@ func (b *Browser) Open(t testing.TB, opt Options) *Tab {
 
 func attach(t testing.TB, parent context.Context, opt Options, how ...chromedp.ContextOption) *Tab {
 	t.Helper()
-	tab := &Tab{t: t}
+	tab := &Tab{t: t, workers: map[string]serviceworker.RegistrationID{}}
 	var cancel context.CancelFunc
 	tab.ctx, cancel = chromedp.NewContext(parent, append(how, chromedp.WithListener(tab.listen))...)
 	t.Cleanup(func() {
@@ -185,6 +188,10 @@ func (tab *Tab) listen(event any) {
 	case *runtime.EventConsoleAPICalled:
 		if e.Type == runtime.ConsoleAPICalledTypeError {
 			tab.faults = append(tab.faults, "console.error")
+		}
+	case *serviceworker.EventWorkerRegistrationUpdated:
+		for _, r := range e.Registrations {
+			tab.workers[r.ScopeURL] = r.RegistrationID
 		}
 	case *page.EventJavascriptDialogOpening:
 		go func() { // ends with the tab

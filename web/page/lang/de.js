@@ -100,6 +100,8 @@ export default {
   "progress": "{name} wird gesendet",
   "notify": "Neue Nachrichten melden",
   "notify-on": "Neue Nachrichten werden gemeldet, solange diese Seite offen ist.",
+  "notify-push": "Sie erfahren von neuen Nachrichten, auch wenn diese Seite geschlossen ist.",
+  "push-new": "Neue Nachricht",
   "notify-off": "Meldungen sind gesperrt. Sie können sie in den Browser-Einstellungen für diese Seite erlauben.",
   "install": "Als App installieren",
   "leave": "Chat verlassen",

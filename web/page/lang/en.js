@@ -100,6 +100,8 @@ export default {
   "progress": "Sending {name}",
   "notify": "Notify me of new messages",
   "notify-on": "You will be told of new messages while this page is open.",
+  "notify-push": "You will be told of new messages, also while this page is closed.",
+  "push-new": "New message",
   "notify-off": "Notifications are blocked. You can allow them in your browser’s settings for this page.",
   "install": "Install as an app",
   "leave": "Leave chat",

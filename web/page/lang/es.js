@@ -101,6 +101,8 @@ export default {
   "progress": "Enviando {name}",
   "notify": "Avisarme de mensajes nuevos",
   "notify-on": "Se te avisará de los mensajes nuevos mientras esta página esté abierta.",
+  "notify-push": "Se le avisará de los mensajes nuevos, también con esta página cerrada.",
+  "push-new": "Mensaje nuevo",
   "notify-off": "Las notificaciones están bloqueadas. Puedes permitirlas para esta página en los ajustes del navegador.",
   "install": "Instalar como aplicación",
   "leave": "Salir del chat",

@@ -101,6 +101,8 @@ export default {
   "progress": "Envoi de {name}",
   "notify": "M’avertir des nouveaux messages",
   "notify-on": "Vous serez averti des nouveaux messages tant que cette page est ouverte.",
+  "notify-push": "Vous serez averti des nouveaux messages, même quand cette page est fermée.",
+  "push-new": "Nouveau message",
   "notify-off": "Les notifications sont bloquées. Vous pouvez les autoriser pour cette page dans les réglages du navigateur.",
   "install": "Installer comme application",
   "leave": "Quitter la discussion",

@@ -99,6 +99,8 @@ export default {
   "progress": "正在发送 {name}",
   "notify": "有新消息时通知我",
   "notify-on": "此页面打开期间，有新消息会通知您。",
+  "notify-push": "即使关闭此页面，您也会收到新消息的通知。",
+  "push-new": "新消息",
   "notify-off": "通知已被阻止。您可以在浏览器设置中为此页面允许通知。",
   "install": "安装为应用",
   "leave": "退出聊天",
