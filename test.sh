@@ -64,6 +64,7 @@ fonts-dejavu-core /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 fonts-noto-color-emoji /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf
 fonts-wqy-zenhei /usr/share/fonts/truetype/wqy/wqy-zenhei.ttc
 tmux tmux
+xdg-utils xdg-mime
 libxml2-utils xmllint
 tshark tshark
 gcc gcc

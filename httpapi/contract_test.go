@@ -343,7 +343,7 @@ func (p *pact) checkBody(what, pointer string, content map[string]any, contentTy
 	switch {
 	case cut, key == "*/*", key == "image/*":
 		return nil
-	case strings.HasSuffix(kind, "json"):
+	case strings.HasSuffix(kind, "json"), kind == string(fileFormat):
 		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(bytes.TrimPrefix(body, []byte("\ufeff"))))
 		if err != nil {
 			return err

@@ -154,15 +154,17 @@ func TestCallsAreRepeatedLaterAndLater(t *testing.T) {
 		say  func(n int) (int, string)
 		want string
 	}{
-		"busy for good":   {func(int) (int, string) { return 503, "" }, "0s 2s 6s 14s 30s 1m2s 2m6s 4m14s"},
-		"as it wishes":    {func(n int) (int, string) { return map[bool]int{true: 429, false: 201}[n < 3], "90" }, "0s 1m30s 3m0s"},
-		"never so long":   {func(n int) (int, string) { return map[bool]int{true: 429, false: 201}[n < 2], "999999999" }, "0s 1h0m0s"},
-		"silent":          {func(n int) (int, string) { return map[bool]int{true: 0, false: 201}[n < 2], "" }, "0s 22s"},
-		"refused":         {func(int) (int, string) { return 400, "" }, "0s"},
-		"over":            {func(int) (int, string) { return 410, "" }, "0s"},
-		"taken":           {func(int) (int, string) { return 202, "" }, "0s"},
-		"nonsense in it":  {func(n int) (int, string) { return map[bool]int{true: 500, false: 201}[n < 2], "soon" }, "0s 2s"},
-		"a date far away": {func(n int) (int, string) { return map[bool]int{true: 500, false: 201}[n < 2], "Fri, 31 Dec 9999 23:59:59 GMT" }, "0s 1h0m0s"},
+		"busy for good":  {func(int) (int, string) { return 503, "" }, "0s 2s 6s 14s 30s 1m2s 2m6s 4m14s"},
+		"as it wishes":   {func(n int) (int, string) { return map[bool]int{true: 429, false: 201}[n < 3], "90" }, "0s 1m30s 3m0s"},
+		"never so long":  {func(n int) (int, string) { return map[bool]int{true: 429, false: 201}[n < 2], "999999999" }, "0s 1h0m0s"},
+		"silent":         {func(n int) (int, string) { return map[bool]int{true: 0, false: 201}[n < 2], "" }, "0s 22s"},
+		"refused":        {func(int) (int, string) { return 400, "" }, "0s"},
+		"over":           {func(int) (int, string) { return 410, "" }, "0s"},
+		"taken":          {func(int) (int, string) { return 202, "" }, "0s"},
+		"nonsense in it": {func(n int) (int, string) { return map[bool]int{true: 500, false: 201}[n < 2], "soon" }, "0s 2s"},
+		"a date far away": {func(n int) (int, string) {
+			return map[bool]int{true: 500, false: 201}[n < 2], "Fri, 31 Dec 9999 23:59:59 GMT"
+		}, "0s 1h0m0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -235,6 +235,13 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(r.URL.Path, "/rcsgw/app/"):
 		assets().ServeHTTP(w, r)
 		return
+	case session && r.Method == http.MethodGet && r.Header.Get("Accept") == "application/vnd.latchkey":
+		if r.URL.RawQuery != "" || r.Header.Get("Cookie") != "" {
+			g.t.Errorf("the file is asked for with %s and %q", r.URL, r.Header.Get("Cookie"))
+		}
+		w.Header().Set("Content-Type", "application/vnd.latchkey")
+		fmt.Fprintf(w, `{"latchkey":1,"link":"%s/rcsgw/invitee/session/%s"}`, g.URL, account)
+		return
 	case session && r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html"):
 		page().ServeHTTP(w, r)
 		return
