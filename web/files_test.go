@@ -301,7 +301,6 @@ func TestLinkIsHandedToTheApp(t *testing.T) {
 	tab.Await("#talk-name", "Alice")
 
 	telephone := chromium.Open(t, webtest.Options{Size: webtest.Phone})
-	telephone.Before(`Object.defineProperty(navigator, "userAgentData", { get: () => ({ mobile: true }) })`)
 	telephone.Go(g.link("?"))
 	telephone.Await("#not-me:enabled", "This isn’t for me")
 	telephone.AwaitCount("#app, #app-file, #have-app", 0)

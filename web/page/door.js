@@ -90,11 +90,9 @@ function dead(status, noted) {
 }
 
 // The stand-alone client takes the whole link behind a scheme of its own, or a file that names the chat without its password (R32). No browser
-// tells whether there is such a program, so the person says so, once; telephones have none.
-const phone = navigator.userAgentData?.mobile ?? /Android|iPhone|iPad/.test(navigator.userAgent);
-
+// tells whether there is such a program, so the person says so, once.
 function drawApp(has = keep.noted('app') === 'here') {
-  $('have-app').hidden = has || phone;
+  $('have-app').hidden = has;
   $('app').hidden = $('app-file').hidden = !has;
 }
 
