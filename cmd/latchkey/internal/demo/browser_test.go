@@ -54,15 +54,24 @@ func link(t *testing.T, w *World, from string) string {
 	return ""
 }
 
-// R13: what invitations say can be looked at.
+// R13: what invitations say can be looked at, the HTML of mails in a frame that runs nothing and fetches nothing.
 func TestDemoShowsWhatInvitationsSay(t *testing.T) {
 	w := start(t)
-	tab := chromium.Open(t, webtest.Options{})
-	tab.Go(w.url + "/templates")
-	tab.Await("h1", "What invitations say")
-	tab.Click(`nav a[href*="language=ar"]`)
-	tab.Await("pre", "يدعوك")
-	tab.Shot("demo-templates")
+	for _, opt := range []webtest.Options{{Size: webtest.Desktop}, {Size: webtest.Phone, Dark: true}} {
+		tab := chromium.Open(t, opt)
+		tab.Go(w.url + "/templates")
+		tab.Await("h1", "What invitations say")
+		tab.Click(`nav a[href*="language=ar"]`)
+		tab.Await("pre", "يدعوك")
+		shown := webtest.InSandbox[string](tab, `document.readyState === "complete" && document.body.innerText.includes("يدعوك") ? document.documentElement.dir + " " + document.querySelectorAll("script, img, link[rel=stylesheet]").length + " " + self.origin : null`)
+		if shown != "rtl 0 null" {
+			t.Errorf("direction, what could be fetched, and origin of the frame: %s", shown)
+		}
+		tab.Shot("demo-templates-" + opt.Size.Name)
+		if flaws := tab.Flaws(); flaws != "" {
+			t.Error(flaws)
+		}
+	}
 }
 
 // write types a message and presses Send, since Enter means a new line on a phone.
