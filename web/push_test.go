@@ -89,15 +89,23 @@ func TestPageSubscribesAfterAYes(t *testing.T) {
 // X5: where the gateway calls nobody, or the browser has no push service, notifications come while the page is open, and the page says that.
 func TestPageDoesWithoutPush(t *testing.T) {
 	t.Parallel()
-	for _, key := range []string{"", pushKey} {
+	for key, opt := range map[string]webtest.Options{"": {Size: webtest.Desktop}, pushKey: {Size: webtest.Phone, Dark: true}} {
 		g := newGateway(t).alone()
 		g.key = key
-		tab := chromium.Open(t, webtest.Options{})
+		tab := chromium.Open(t, opt)
 		tab.Before(pushService + "; window.noPush = true;")
 		tab.Go(g.link("?"))
 		tab.Click("#door-button")
-		tab.Click("#bell")
+		tab.Await("#empty", "Nothing written yet")
+		tab.Shot("guest-bell-" + opt.Size.Name)
+		if flaws := tab.Flaws(); flaws != "" {
+			t.Error(flaws)
+		}
+		tab.AwaitCount("#bell, #bell-here", 1)
+		tab.Click(map[bool]string{true: "#bell-here", false: "#bell"}[opt.Size.Phone]) // a phone shows no list of one
 		tab.Await("#toast", "while this page is open")
+		tab.AwaitCount("#bell, #bell-here", 0)
+		tab.Shot("guest-notified-" + opt.Size.Name)
 		if len(g.pushes) != 0 {
 			t.Errorf("the gateway is told %v", g.pushes)
 		}
@@ -176,6 +184,13 @@ func TestWorkerShowsCallsWhileThePageIsClosed(t *testing.T) {
 	if shown := webtest.InWorker[string](tab, g.URL, notifications); strings.Contains(shown, "You see this") || strings.Contains(shown, alice+"|de") {
 		t.Errorf("told to who looks, or pressed: %s", shown)
 	}
+	// A page in the background, which sleeps on phones, is nobody who looks.
+	webtest.InWorker[any](tab, g.URL, `void Object.defineProperty(WindowClient.prototype, "focused", { get: () => false })`)
+	tab.Push(g.URL, `{"account":"sip:b_at_cc.com@guest.example","uri":"sip:robin@cc.com","name":"Robin","text":"You don’t see this"}`)
+	tab.Until(func() (bool, string) {
+		shown := webtest.InWorker[string](tab, g.URL, notifications)
+		return strings.Contains(shown, "You don’t see this"), shown
+	})
 }
 
 // X5: a browser whose address changes says so by itself, while the page is closed.

@@ -13,7 +13,7 @@ let prompt = null; // the browser's offer to install the page
 // begin is called once the chat is open: before that the page leaves nothing behind.
 export async function begin(choose, note) {
   drawBell();
-  $('bell').onclick = async () => {
+  $('bell').onclick = $('bell-here').onclick = async () => {
     const answer = await Notification.requestPermission();
     drawBell();
     if (answer !== 'granted') return note(t('notify-off'));
@@ -66,7 +66,12 @@ export async function end() {
   try { await (await registration?.pushManager?.getSubscription())?.unsubscribe(); } catch { /* its push service says 410 later */ }
 }
 
-function drawBell() { $('bell').hidden = !can() || Notification.permission !== 'default'; }
+// drawBell shows the bell while there is something to ask; alone: the one conversation has it, too, since phones show no list then.
+export function drawBell(alone = false) {
+  const asks = can() && Notification.permission === 'default';
+  $('bell').hidden = !asks;
+  $('bell-here').hidden = !asks || !alone;
+}
 
 addEventListener('beforeinstallprompt', (e) => {
   e.preventDefault();

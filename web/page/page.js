@@ -211,7 +211,8 @@ function paint() {
   $('chat').classList.toggle('open', Boolean(open));
   $('nobody').hidden = Boolean(open);
   for (const id of ['talk-head', 'scroll']) $(id).hidden = !open;
-  $('leave-here').hidden = talks.length !== 1; // others have it beside their list only
+  $('leave-here').hidden = talks.length !== 1; // others have it, and the bell, beside their list only
+  news.drawBell(talks.length === 1);
   if (open) {
     drawTalk(open, toEnd);
     toEnd();
