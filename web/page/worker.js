@@ -42,15 +42,17 @@ addEventListener('push', (e) => e.waitUntil((async () => {
   if (pages.some((c) => c.focused && accountOf(c.url) === account)) return; // somebody looks at it
   await registration.showNotification(name || words.chat, {
     body: text || (file ? words.file.replace('{name}', file) : words['push-new']),
-    tag: uri || account, renotify: true, icon: new URL('icon-192.png', app).href, lang, dir: words.dir, data: { account, uri },
+    tag: uri || account || 'chat', renotify: true, icon: new URL('icon-192.png', app).href, lang, dir: words.dir, data: { account, uri },
   });
 })()));
 
 // The browser has another address from now on, or none.
 addEventListener('pushsubscriptionchange', (e) => e.waitUntil((async () => {
-  const p = e.newSubscription || await registration.pushManager.subscribe(e.oldSubscription.options);
+  const push = new URL('../invitee/push', location);
+  const same = async () => e.oldSubscription?.options || { userVisibleOnly: true, applicationServerKey: (await (await fetch(push, { credentials: 'same-origin' })).json()).key };
+  const p = e.newSubscription || await registration.pushManager.subscribe(await same());
   const { endpoint, expirationTime, keys } = p.toJSON();
-  await fetch(new URL('../invitee/push', location), {
+  await fetch(push, {
     method: 'POST', credentials: 'same-origin', headers: { 'Content-Type': 'application/json', 'Latchkey-Client': 'worker' },
     body: JSON.stringify({ endpoint, ...keys, expires: expirationTime ? new Date(expirationTime).toISOString() : null }),
   });
