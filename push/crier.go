@@ -53,7 +53,7 @@ type Options struct {
 	TLS     *tls.Config                           // default: the system's authorities
 	Most    int                                   // subscriptions of one guest; default 5
 	TTL     time.Duration                         // how long a push service keeps a call for a browser that can't be reached; default 168 h
-	Doze    time.Duration                         // a stream that says nothing for so long is asleep; default 15 s
+	Doze    time.Duration                         // a stream that says nothing for so long is asleep; default 10 s
 	Busy    int                                   // calls under way or waiting; what comes above them is not told; default 1000
 	Log     *slog.Logger
 }
@@ -113,7 +113,7 @@ func New(store Store, opt Options) *Crier {
 	}
 	opt.TTL = min(opt.TTL, maxTTL)
 	if opt.Doze <= 0 {
-		opt.Doze = 15 * time.Second
+		opt.Doze = 10 * time.Second
 	}
 	if opt.Busy <= 0 {
 		opt.Busy = 1000

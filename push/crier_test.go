@@ -188,7 +188,7 @@ func TestOnlySleepersAreCalled(t *testing.T) {
 		name        string
 		here, heard bool
 		want        string
-	}{{"away", false, false, "0s"}, {"here", true, true, ""}, {"asleep", true, false, "15s"}, {"away, and another client has it", false, true, ""}} {
+	}{{"away", false, false, "0s"}, {"here", true, true, ""}, {"asleep", true, false, "10s"}, {"away, and another client has it", false, true, ""}} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				service := &answers{say: func(int) (int, string) { return 201, "" }}
