@@ -56,13 +56,14 @@ func TestGuestIsToldWhileThePageIsClosed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	webtest.InWorker[any](tab, w.URL(), `void (clients.openWindow = async (u) => { self.opened = String(u); })`) // which a person's press allows alone
+	webtest.InWorker[any](tab, w.URL(), `void (self.show = ServiceWorkerRegistration.prototype.showNotification, ServiceWorkerRegistration.prototype.showNotification = async function (title, o) {
+		await show.call(this, title, o); self.shown = { title, ...o }; }, clients.openWindow = async (u) => { self.opened = String(u); })`) // which a person's press allows alone
 	tab.Push(w.URL(), string(word))
 	tab.Until(func() (bool, string) {
-		shown := webtest.InWorker[string](tab, w.URL(), `registration.getNotifications().then((all) => all.map((n) => n.title + ": " + n.body).join())`)
+		shown := webtest.InWorker[string](tab, w.URL(), `(self.shown?.title || "") + ": " + (self.shown?.body || "")`)
 		return shown == "Alice: Are you up?", "shown is " + shown
 	})
-	webtest.InWorker[any](tab, w.URL(), `registration.getNotifications().then(([notification]) => void dispatchEvent(new NotificationEvent("notificationclick", { notification })))`)
+	webtest.InWorker[any](tab, w.URL(), `void dispatchEvent(Object.assign(new ExtendableEvent("notificationclick"), { notification: { ...shown, close() {} } }))`)
 	tab.Until(func() (bool, string) {
 		opened := webtest.InWorker[string](tab, w.URL(), `self.opened || ""`)
 		return opened != "", "nothing is opened"
