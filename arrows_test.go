@@ -22,7 +22,7 @@ var floors = map[string]int{
 	"cmd": 6, "bench": 6,
 	"gateway": 5,
 	"httpapi": 4, "web": 4,
-	"guest": 3, "conversation": 3, "presence": 3, "registrar": 3, "b2bua": 3, "notify": 3, "directory": 3, "storage": 3, "files": 3,
+	"guest": 3, "conversation": 3, "presence": 3, "registrar": 3, "b2bua": 3, "notify": 3, "push": 3, "directory": 3, "storage": 3, "files": 3,
 	"internal/sipua": 2, "msrp/msrpsdp": 2, "msrp/msrpws": 2,
 	"msrp": 1, "cpim": 1, "internal": 1, "notify/smpp": 1, "notify/mm7": 1,
 	"": 0,
@@ -146,7 +146,7 @@ func testArrow(from, to string) string {
 		return ""
 	}
 	// storage proves that it satisfies the ports of those rooms.
-	if own == "storage" && slices.Contains([]string{"guest", "conversation", "registrar", "notify", "files"}, target) {
+	if own == "storage" && slices.Contains([]string{"guest", "conversation", "registrar", "notify", "push", "files"}, target) {
 		return ""
 	}
 	return arrow(from, to)

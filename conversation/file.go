@@ -122,7 +122,12 @@ func (h *Hall) SendFile(_ context.Context, rel latchkey.Relation, _ latchkey.Sto
 }
 
 // FileArrived wakes the guest's streams: an inviter's file is complete, or failed, and its event is in the store.
-func (h *Hall) FileArrived(f latchkey.StoredFile) { h.wakeStreams(f.Account) }
+func (h *Hall) FileArrived(f latchkey.StoredFile) {
+	h.wakeStreams(f.Account)
+	if f.State != latchkey.FileFailed {
+		h.opt.News(latchkey.Event{Type: latchkey.FileEvent, Time: f.Time, Account: f.Account, From: string(f.Inviter), File: f.Event()})
+	}
+}
 
 // CancelFile stops a file of the guest that is under way: the inviter's phone is told (RFC 5547 §8.4), and has nothing of it. In the store it has
 // failed by then.

@@ -31,6 +31,8 @@ type Options struct {
 	// Unwanted is told of a relation whose inviter, or their network, does not want to hear from the guest (607, 608). It must
 	// not wait for the hall; nil: only the message fails.
 	Unwanted func(latchkey.Relation)
+	// News is told of a message or file of an inviter's that is on disk for the guest. It must not wait; nil: nobody is told.
+	News func(latchkey.Event)
 }
 
 // Hall is where all conversations take place.
@@ -72,6 +74,9 @@ func New(store Store, dialer Dialer, registrar Registrar, presence Presence, opt
 	}
 	if len(opt.FileWays) == 0 {
 		opt.FileWays = []FileWay{ByMSRP, ByHTTP}
+	}
+	if opt.News == nil {
+		opt.News = func(latchkey.Event) {}
 	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)

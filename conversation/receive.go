@@ -78,6 +78,7 @@ func (v *receiver) message(ctx context.Context, contentType string, body []byte,
 		return nil // RFC 5438 §7.2.1: taken before, not told twice
 	}
 	v.hall.wakeStreams(v.rel.Account)
+	v.hall.opt.News(e)
 	v.hall.tell(v.rel, func(r *room) { r.heard() }) // RFC 3994 §3.2: a message ends composing
 	return nil
 }

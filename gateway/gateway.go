@@ -27,6 +27,7 @@ import (
 	"latchkey/notify/mail"
 	"latchkey/notify/wording"
 	"latchkey/presence"
+	"latchkey/push"
 	"latchkey/registrar"
 	"latchkey/storage"
 )
@@ -66,6 +67,7 @@ type Gateway struct {
 	sms         *smsChannel  // nil: there is none
 	mms         *mmsChannel  // nil: there is none
 	front       *front
+	crier       *push.Crier // nil: guests who are away aren't called
 
 	bounces        *mail.BounceServer // nil: there is none
 	bounceListener net.Listener
@@ -122,6 +124,9 @@ func (g *Gateway) open() (err error) {
 	if g.front, err = newFront(c); err != nil {
 		return err
 	}
+	if err = g.openPush(); err != nil {
+		return fmt.Errorf("push: %w", err)
+	}
 	g.core = g.coreAddr()
 	if g.msrp, err = openMSRP(c.MSRPListen, g.front.certificate(), g.core, g.log); err != nil {
 		return fmt.Errorf("msrp-listen: %w", err)
@@ -149,7 +154,7 @@ func (g *Gateway) wire() {
 		account: account, log: log,
 	}
 	g.hall = conversation.New(g.db, w.dialer(c.Pager), g.keeper, g.board, conversation.Options{
-		RequireOnline: c.RequireOnline, Unwanted: g.unwanted, Porter: &porter{w, g.files, g.fileMetrics}, FileWays: c.FileWays, Log: log,
+		RequireOnline: c.RequireOnline, Unwanted: g.unwanted, News: g.news, Porter: &porter{w, g.files, g.fileMetrics}, FileWays: c.FileWays, Log: log,
 	})
 	if c.SMS != nil {
 		g.sms = newSMS(*c.SMS, g.db, stopper{g}, g.texts, log)
@@ -308,6 +313,9 @@ func (g *Gateway) close() {
 	}
 	if g.sip != nil {
 		_ = g.sip.Close()
+	}
+	if g.crier != nil {
+		g.crier.Close()
 	}
 	if g.remote != nil {
 		_ = g.remote.Close()

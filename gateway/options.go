@@ -11,6 +11,7 @@ import (
 	"latchkey/conversation"
 	"latchkey/guest"
 	"latchkey/notify/mail"
+	"latchkey/push"
 	"latchkey/registrar"
 )
 
@@ -79,6 +80,12 @@ type Config struct {
 	FileScan     FileScan               // who looks at files; zero: nobody
 	FileUpload   UploadMode             // how inviters' phones may put files on the content server
 	FileUploadTo string                 // URL of the content server as phones know it; "": below PublicURL
+
+	Push        push.Telling   // how much guests who are away are told by their browsers' push services; "": they aren't called
+	PushKey     *push.Key      // signs the calls; nil: one of the data file's own
+	PushContact string         // mailto: or https: URL for push services; "": see pushContact
+	PushPeers   []netip.Prefix // networks beside public addresses where push services may stand
+	PushCA      string         // path of a PEM file with the authorities for push services' certificates; "": the system's
 
 	Directory        string         // path of the directory file; "": DirectoryHTTP
 	DirectoryHTTP    *DirectoryHTTP // the directory over HTTP; nil: Directory
@@ -227,6 +234,11 @@ func Options() []Option {
 		{Name: "file-scan", Help: "virus scanner that sees each file before anybody else does: clamd:HOST:PORT or clamd:/PATH of its socket (ClamAV), or icap://HOST[:PORT]/SERVICE, icaps:// for TLS; see docs/howto/file-scan.md", Example: "clamd:127.0.0.1:3310", set: setFileScan},
 		{Name: "file-upload", Default: "basic", Help: "how inviters' phones prove who they are where they upload files, at PUBLIC-URL/rcsgw/ft (RCS file transfer over HTTP): basic (the directory's credentials, or X-3GPP-Asserted-Identity of http-trusted), asserted (the latter alone) or none (no uploads)", Example: "asserted", set: setFileUpload},
 		{Name: "file-upload-url", Meaning: "PUBLIC-URL/rcsgw/ft", Help: "address of that content server as phones are provisioned with it (ftHTTPCSURI), where a proxy gives it another one", Example: "https://ft.example.com/upload", set: setFileUploadURL},
+		{Name: "push", Default: "name", Help: "what a guest who has said yes to notifications is told by the browser's push service while the page is closed: off (nobody is called), nothing (only that there is something), name (who wrote) or text (and what); it is encrypted for the browser", Example: "nothing", set: setPush},
+		{Name: "push-key", Meaning: "made at the first start and kept in the data file", Help: "private key that push services know the gateway by (VAPID), in base64url; with another one, browsers are called again once their page has been opened", Example: "@/etc/latchkey/push-key", Secret: true, set: setPushKey},
+		{Name: "push-contact", Meaning: "mailto:MAIL-FROM", Help: "whom push services may ask about the gateway: mailto: or an https:// URL", Example: "mailto:operations@example.com", set: setPushContact},
+		{Name: "push-peers", Meaning: "none", Help: "list of networks (CIDR), beside public addresses, where push services may stand; never link-local", Example: "192.0.2.0/24", List: true, set: setPushPeers},
+		{Name: "push-ca", Meaning: "the system's", Help: "PEM file with the authorities that push services' certificates are checked against", Example: "/etc/latchkey/push-ca.pem", set: setPushCA},
 		{Name: "directory", Help: "who is a registered user: file:PATH, or the http:// or https:// base URL of a program that knows, with user:password@ (Basic) or :token@ (Bearer) before the host", Example: "file:users.yaml", Secret: true, set: setDirectory},
 		{Name: "mail", Help: "SMTP server that takes invitations: smtp:// (STARTTLS where offered) or smtps://, and ?auth= scram-sha-256, scram-sha-1, cram-md5, plain, login or xoauth2 behind it, else the best of them that the server offers", Example: "smtp://latchkey:@/etc/latchkey/mail-password@mail.example.com:587", Secret: true, set: setMail},
 		{Name: "mail-from", Help: "sender address of invitations", Example: "invitations@example.com", set: setMailFrom},

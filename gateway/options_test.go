@@ -15,6 +15,7 @@ import (
 
 	"latchkey"
 	"latchkey/guest"
+	"latchkey/push"
 	"latchkey/registrar"
 )
 
@@ -47,7 +48,7 @@ func TestDefaultsAndExamplesWork(t *testing.T) {
 		t.Errorf("BaseURL = %q, want the address as bound", got)
 	}
 	for _, o := range Options() {
-		if o.set == nil || strings.Contains(o.Example, "@/") || slices.Contains([]string{"mail-ca", "mail-dkim", "templates"}, o.Name) {
+		if o.set == nil || strings.Contains(o.Example, "@/") || slices.Contains([]string{"mail-ca", "mail-dkim", "push-ca", "templates"}, o.Name) {
 			continue // reads a file that isn't here
 		}
 		if err := o.set(&Config{}, o.Example); err != nil {
@@ -123,6 +124,10 @@ func TestBadValuesAreNamedOnOneLine(t *testing.T) {
 		{[]string{"--mail", "smtp://mail.cc.com?auth=plain"}, []string{"--mail", "user and password"}},
 		{[]string{"--mail", "smtp://me:hush@mail.cc.com?auth=ntlm"}, []string{"--mail", "auth", "SCRAM-SHA-256"}},
 		{[]string{"--mail", "smtp://me:hush@mail.cc.com?tls=no"}, []string{"--mail", "tls: is not a setting"}},
+		{[]string{"--push", "loud"}, []string{"--push", "loud", "text"}},
+		{[]string{"--push-contact", "ops@example.com"}, []string{"--push-contact", "mailto:"}},
+		{[]string{"--push-peers", "10.0.0.1"}, []string{"--push-peers", "CIDR"}},
+		{[]string{"--push-ca", "/nowhere"}, []string{"--push-ca", "no such file"}},
 		{[]string{"--mail-ca", "/nowhere"}, []string{"--mail-ca", "no such file", "ca.pem"}},
 		{[]string{"--mail-bounce", "pop3:127.0.0.1:110"}, []string{"--mail-bounce", "smtp: nor lmtp:"}},
 		{[]string{"--mail-bounce", "smtp:127.0.0.1:0"}, []string{"mail", "mail-bounce"}},
@@ -305,6 +310,32 @@ func TestScannersAreNamedByTheirProtocol(t *testing.T) {
 	}
 	if s := (FileScan{}).Scanner(); s != nil {
 		t.Errorf("without the option there is %T", s)
+	}
+}
+
+// X5: what guests are told by push services, and who tells it.
+func TestPushOptionsSayWhatTheyMean(t *testing.T) {
+	for text, want := range map[string]push.Telling{"off": "", "nothing": push.Nothing, "name": push.Name, "text": push.Text} {
+		if c, err := Load([]string{"--directory=file:u", "--push", text}, noEnv); err != nil || c.Push != want {
+			t.Errorf("push %q is %q, %v", text, c.Push, err)
+		}
+	}
+	for args, want := range map[string]string{
+		"": "mailto:postmaster@guest.example", "--mail=smtp://x --mail-from=i@cc.com": "mailto:i@cc.com", "--public-url=https://chat.cc.com": "https://chat.cc.com",
+		"--mail=smtp://x --mail-from=i@cc.com --push-contact=mailto:ops@cc.com": "mailto:ops@cc.com", "--push-contact=https://cc.com/us": "https://cc.com/us",
+	} {
+		c, err := Load(append(strings.Fields(args), "--directory=file:u"), noEnv)
+		if err != nil || c.pushContact(c.BaseURL("127.0.0.1:8080")) != want {
+			t.Errorf("%q: contact %q, %v, want %q", args, c.pushContact(c.BaseURL("127.0.0.1:8080")), err, want)
+		}
+	}
+	key := write(t, "push-key", "q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94\n")
+	c, err := Load([]string{"--directory=file:u", "--push-key=@" + key}, noEnv)
+	if want, _ := push.ParseKey("q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94"); err != nil || c.PushKey == nil || *c.PushKey != want {
+		t.Errorf("push-key: %v", err)
+	}
+	if _, err := Load([]string{"--directory=file:u", "--push-key=hush"}, noEnv); err == nil || strings.Contains(err.Error(), "hush") {
+		t.Errorf("Load(push-key=hush) = %v", err)
 	}
 }
 

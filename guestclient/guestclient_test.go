@@ -413,3 +413,19 @@ func TestUploadStaysAtItsGateway(t *testing.T) {
 		}
 	}
 }
+
+// R32: a file that was handed over names the chat; what is none says what to do.
+func TestFilesThatWereHandedOverAreRead(t *testing.T) {
+	l, err := guestclient.ReadFile(strings.NewReader(`{"latchkey":1,"link":"https://chat.cc.com/rcsgw/invitee/session/sip%3Ab_at_cc.com@guest.example","more":[]}` + "\n"))
+	if want := (guestclient.Link{Base: "https://chat.cc.com", Account: "sip:b_at_cc.com@guest.example"}); err != nil || l != want {
+		t.Errorf("ReadFile = %+v, %v, want %+v", l, err, want)
+	}
+	for text, want := range map[string]string{
+		"": "save it anew", "{}": "save it anew", "https://chat.cc.com/": "save it anew", `{"latchkey":2,"link":""}`: "version 2", `{"latchkey":1,"link":"file:///etc/passwd"}`: "not an http",
+		`{"latchkey":1,"link":"` + strings.Repeat("x", 100_000): "save it anew",
+	} {
+		if _, err := guestclient.ReadFile(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("ReadFile(%.40s) = %v, want %q in it", text, err, want)
+		}
+	}
+}

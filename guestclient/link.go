@@ -1,7 +1,10 @@
 package guestclient
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"net/url"
@@ -36,6 +39,23 @@ func ParseLink(link string) (Link, error) {
 		l.Password = fragment.Get("passwd")
 	}
 	return l, nil
+}
+
+// ReadFile takes a file apart that a gateway hands to stand-alone clients (application/vnd.latchkey): JSON with the invitation link, as a rule
+// without its password.
+func ReadFile(r io.Reader) (Link, error) {
+	var file struct {
+		Version int    `json:"latchkey"`
+		Link    string `json:"link"`
+	}
+	err := json.NewDecoder(io.LimitReader(r, 64<<10)).Decode(&file)
+	switch {
+	case err != nil || file.Version == 0:
+		return Link{}, errors.New("the file is none that opens a chat: save it anew on the page of the invitation")
+	case file.Version != 1:
+		return Link{}, fmt.Errorf("the file is of version %d, which this client is too old for", file.Version)
+	}
+	return ParseLink(file.Link)
 }
 
 // String is the link without its password.

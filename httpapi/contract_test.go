@@ -343,7 +343,7 @@ func (p *pact) checkBody(what, pointer string, content map[string]any, contentTy
 	switch {
 	case cut, key == "*/*", key == "image/*":
 		return nil
-	case strings.HasSuffix(kind, "json"):
+	case strings.HasSuffix(kind, "json"), kind == string(fileFormat):
 		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(bytes.TrimPrefix(body, []byte("\ufeff"))))
 		if err != nil {
 			return err
@@ -485,7 +485,7 @@ func rootKnown(text string) bool {
 			return false
 		}
 		if s, ok := t.(xml.StartElement); ok {
-			return slices.Contains([]string{"invitation", "login", "message", "composing", "read"}, s.Name.Local)
+			return slices.Contains([]string{"invitation", "login", "message", "composing", "read", "push"}, s.Name.Local)
 		}
 	}
 }

@@ -122,6 +122,19 @@ func (f fields) word(name string) (string, error) {
 	return s, nil
 }
 
+// time is a moment as RFC 3339 writes it; zero where none was sent.
+func (f fields) time(name string) (time.Time, error) {
+	s, err := f.word(name)
+	if err != nil || s == "" {
+		return time.Time{}, err
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return time.Time{}, latchkey.Errorf(latchkey.KindBadRequest, "%s: must be a time as 2030-01-02T03:04:05Z", name)
+	}
+	return t.UTC(), nil
+}
+
 // words is a list of words; one text is a list of one.
 func (f fields) words(name string) ([]string, error) {
 	v := f[name]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,9 +31,12 @@ type inviter struct {
 // for everybody, and changes nothing (S1, F22). A client that asks for JSON or XML logs in as by POST.
 func (a *API) link(w http.ResponseWriter, r *http.Request, account string) error {
 	if r.Method == http.MethodGet {
-		f, err := negotiate(r, htmlFormat, jsonFormat, xmlFormat)
+		f, err := negotiate(r, htmlFormat, jsonFormat, xmlFormat, fileFormat)
 		if err != nil {
 			return err
+		}
+		if f == fileFormat {
+			return a.handOver(w, r, account)
 		}
 		if f != htmlFormat {
 			return a.letIn(w, r, f, account, query(r)["passwd"])
@@ -48,6 +52,25 @@ func (a *API) link(w http.ResponseWriter, r *http.Request, account string) error
 		page.Header.Del(secret)
 	}
 	a.ports.Page.ServeHTTP(w, page)
+	return nil
+}
+
+// handOver answers with a file that the stand-alone client opens (R32): it names the chat and not its password, since files stay. It is the same for
+// everybody, and changes nothing.
+func (a *API) handOver(w http.ResponseWriter, r *http.Request, account string) error {
+	if a.opt.PublicURL == "" {
+		return latchkey.Errorf(latchkey.KindNotAcceptable, "this gateway does not know its own address; ask for %s or %s", jsonFormat, xmlFormat)
+	}
+	body, err := encode(struct {
+		Version int    `json:"latchkey"`
+		Link    string `json:"link"`
+	}{1, strings.TrimRight(a.opt.PublicURL, "/") + "/rcsgw/invitee/session/" + url.PathEscape(account)})
+	if err != nil {
+		return latchkey.Wrap(latchkey.KindInternal, err, "")
+	}
+	w.Header().Set("Content-Type", string(fileFormat))
+	w.Header().Set("Content-Disposition", `attachment; filename="chat.latchkey"`)
+	writeBody(w, r, http.StatusOK, append(body, '\n'))
 	return nil
 }
 

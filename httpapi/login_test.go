@@ -50,6 +50,25 @@ func TestLoginTellsWhoInvitedAndSetsACookie(t *testing.T) {
 	}
 }
 
+// R32, F22, S2: a stand-alone client gets a file that names the chat, and no password, whoever asks and whatever for; nothing is changed by it.
+func TestLinkIsHandedOverWithoutItsPassword(t *testing.T) {
+	w := newWorld(t, Options{PublicURL: "https://chat.example.com/base/"})
+	for _, path := range []string{sessionPath + "?passwd=" + password, sessionPath, "/rcsgw/invitee/session/sip%3Ab_at_cc.com%40guest.example?passwd=wrong"} {
+		r := w.do("GET", path, "", header("Accept", "application/vnd.latchkey"), header("Authorization", "Basic "+password)).wants(200)
+		if r.body != `{"latchkey":1,"link":"https://chat.example.com/base/rcsgw/invitee/session/`+account+`"}`+"\n" || r.cookie() != nil || r.header.Get("Content-Type") != "application/vnd.latchkey" ||
+			r.header.Get("Content-Disposition") != `attachment; filename="chat.latchkey"` {
+			t.Errorf("%s: %v %s", path, r.header, r.body)
+		}
+	}
+	if r := w.do("GET", "/rcsgw/invitee/session/x%22%2F..%2F%0A?passwd="+password, "", header("Accept", "application/vnd.latchkey")).wants(200); !strings.Contains(r.body, "/session/x%22%2F..%2F%0A\"}") {
+		t.Errorf("a strange account: %s", r.body)
+	}
+	if calls := w.desk.noted(); len(calls) != 0 {
+		t.Errorf("asking for it has caused %v", calls)
+	}
+	newWorld(t, Options{}).do("GET", sessionPath, "", header("Accept", "application/vnd.latchkey")).problem(latchkey.KindNotAcceptable)
+}
+
 // F22, S1: scanners fetch links. Only a POST logs in.
 func TestFetchingTheLinkChangesNothing(t *testing.T) {
 	w := newWorld(t, Options{})

@@ -24,6 +24,7 @@ import (
 	"latchkey/guest"
 	"latchkey/imstest"
 	"latchkey/presence"
+	"latchkey/push"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -45,6 +46,7 @@ var (
 	_ Presence  = (*presence.Board)(nil)
 	_ Directory = (*dir.File)(nil)
 	_ Directory = (*dir.HTTP)(nil)
+	_ Push      = (*push.Crier)(nil)
 )
 
 // patience is how long a test waits for what must come.
@@ -79,7 +81,7 @@ func newWorld(t *testing.T, opt Options) *world {
 		rw.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = io.WriteString(rw, "<!doctype html>"+r.URL.String()+" "+r.RequestURI+" "+r.Header.Get("Cookie")+r.Header.Get("Authorization"))
 	})
-	w.api = New(Ports{Desk: w.desk, Hall: w.hall, Presence: w.board, Directory: w.dir, Page: page, Assets: page, OptOut: func(rw http.ResponseWriter, _ *http.Request, status int, step OptOutStep, name, proof string) {
+	w.api = New(Ports{Desk: w.desk, Hall: w.hall, Presence: w.board, Directory: w.dir, Push: newPushes(t), Page: page, Assets: page, OptOut: func(rw http.ResponseWriter, _ *http.Request, status int, step OptOutStep, name, proof string) {
 		rw.Header().Set("Content-Type", "text/html; charset=utf-8")
 		rw.WriteHeader(status)
 		_, _ = io.WriteString(rw, step+" "+name+" "+proof)

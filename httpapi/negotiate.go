@@ -18,6 +18,7 @@ const (
 	textXMLFormat format = "text/xml"
 	htmlFormat    format = "text/html"
 	sseFormat     format = "text/event-stream"
+	fileFormat    format = "application/vnd.latchkey"
 )
 
 func (f format) xml() bool { return f == xmlFormat || f == textXMLFormat }

@@ -5,19 +5,21 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"latchkey"
 	"latchkey/conversation"
 	"latchkey/guest"
 )
 
-// Ports are the rooms behind the facade. All but Uploads, Page, Assets and OptOut are required.
+// Ports are the rooms behind the facade. All but Uploads, Push, Page, Assets and OptOut are required.
 type Ports struct {
 	Desk      Desk
 	Hall      Hall
 	Presence  Presence
 	Directory Directory
 	Files     Files
+	Push      Push
 
 	// Uploads keeps what inviters' phones put on the content server; nil: there is no content server.
 	Uploads Uploads
@@ -81,6 +83,13 @@ type Files interface {
 	Open(ctx context.Context, f latchkey.StoredFile) (io.ReadSeekCloser, error)
 	Preview(ctx context.Context, f latchkey.StoredFile) (contentType string, picture []byte, err error)
 	Cancel(ctx context.Context, f latchkey.StoredFile) error
+}
+
+// Push is what the facade needs of the room that calls guests who are away. *push.Crier is one; nil: nobody is called.
+type Push interface {
+	Key() string
+	Subscribe(ctx context.Context, account latchkey.AccountID, endpoint, p256dh, auth string, expires time.Time) (p latchkey.PushSubscription, known bool, err error)
+	Unsubscribe(ctx context.Context, account latchkey.AccountID, id string) error
 }
 
 // Presence is what the facade needs to tell a guest whether an inviter is there. *presence.Board is one.

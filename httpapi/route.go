@@ -47,6 +47,8 @@ func (a *API) at(path string) (methods, error) {
 		return methods{http.MethodPost: a.composing}, nil
 	case "/rcsgw/invitee/read":
 		return methods{http.MethodPost: a.read}, nil
+	case pushPath:
+		return methods{http.MethodGet: a.pushKey, http.MethodPost: a.subscribe}, nil
 	case eventsPath:
 		return methods{http.MethodGet: a.events}, nil
 	case filePath:
@@ -78,6 +80,9 @@ func (a *API) at(path string) (methods, error) {
 		}},
 		{"/rcsgw/invitee/optin/", func(account string) methods {
 			return methods{http.MethodPost: with(account, a.optIn)}
+		}},
+		{pushPath + "/", func(id string) methods {
+			return methods{http.MethodDelete: with(id, a.unsubscribe)}
 		}},
 		{filePath + "/", a.fileMethods},
 		{publicFilePath, func(key string) methods {

@@ -38,6 +38,7 @@ func guestCalls(fileID string) []call {
 		{"GET", sessionPath, "", []change{header("Accept", "application/json")}}, {"POST", sessionPath, "", nil}, {"DELETE", sessionPath, "", nil},
 		{"GET", statusPath + aliceURI, "", nil}, {"POST", messagePath, `{"to":"sip:a@cc.com","message":"x"}`, nil}, {"GET", messagePath + "?with=" + aliceURI, "", nil},
 		{"POST", composingPath, `{"to":"sip:a@cc.com","state":"idle"}`, nil}, {"POST", readPath, `{"id":"m1"}`, nil}, {"GET", eventsPath + "?wait=0", "", nil},
+		{"GET", pushPath, "", nil}, {"POST", pushPath, browser, nil}, {"DELETE", pushPath + "/x", "", nil},
 		{"POST", toAlice, "x", nil}, {"GET", filePath + "?with=" + aliceURI, "", nil}, {"GET", filePath + "/" + fileID, "", nil}, {"HEAD", filePath + "/" + fileID, "", nil},
 		{"PATCH", filePath + "/" + fileID, "x", partial}, {"DELETE", filePath + "/" + fileID, "", nil},
 	}
@@ -91,6 +92,7 @@ func TestEveryBodyIsReadAlike(t *testing.T) {
 	for _, c := range []call{
 		{"POST", userPath, "", []change{asAlice}}, {"POST", sessionPath, "", nil}, {"POST", messagePath, "", []change{asGuest}},
 		{"POST", composingPath, "", []change{asGuest}}, {"POST", readPath, "", []change{asGuest}},
+		{"POST", pushPath, "", []change{asGuest}},
 	} {
 		c.body = `{"x":"` + strings.Repeat("x", 100) + `"}`
 		c.by(w).problem(latchkey.KindTooLarge)

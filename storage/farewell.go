@@ -11,7 +11,7 @@ import (
 )
 
 // BeginEnding turns relations that are asked or live into ending ones. In the same transaction
-// their passwords die, their notices that wait are dropped, and the logins of an account without
+// their passwords die, their notices that wait are dropped, and the logins and push subscriptions of an account without
 // another live relation end. It returns the relations that this call has turned.
 //
 // The passwords of a relation that expired stay as hashes, so that the door can say so, and those of one whose guest
@@ -55,8 +55,10 @@ func silence(tx *sql.Tx, r latchkey.Relation, cause latchkey.Cause) error {
 	if _, err := tx.Exec(`DELETE FROM outbox WHERE relation = $1`, r.ID); err != nil {
 		return err
 	}
-	_, err := tx.Exec(`DELETE FROM login WHERE account = $1 AND NOT EXISTS (SELECT 1 FROM relation WHERE account = $1 AND state = $2)`, r.Account, latchkey.Live)
-	return err
+	if _, err := tx.Exec(`DELETE FROM login WHERE account = $1 AND NOT EXISTS (SELECT 1 FROM relation WHERE account = $1 AND state = $2)`, r.Account, latchkey.Live); err != nil {
+		return err
+	}
+	return forgetPush(tx, r.Account)
 }
 
 // Unsettled lists the relations of an account that are asked or ending, with the cause of
@@ -122,11 +124,14 @@ func (db *DB) NextExpiry(ctx context.Context) (time.Time, error) {
 	return moment(us), err
 }
 
-// Purge forgets logins and events that are over at now, and what quotas and expired passwords no longer
+// Purge forgets logins, push subscriptions and events that are over at now, and what quotas and expired passwords no longer
 // need after keep. What was erased since the last time is then gone from the write-ahead log, too.
 func (db *DB) Purge(ctx context.Context, now time.Time, keep time.Duration) error {
 	err := db.Write(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.Exec(`DELETE FROM login WHERE expires <= $1`, micros(now)); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(`DELETE FROM push_subscription WHERE expires > 0 AND expires <= $1`, micros(now)); err != nil {
 			return err
 		}
 		before := micros(now.Add(-keep))

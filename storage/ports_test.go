@@ -4,6 +4,7 @@ import (
 	"latchkey/conversation"
 	"latchkey/files"
 	"latchkey/guest"
+	"latchkey/push"
 	"latchkey/registrar"
 	"latchkey/storage"
 )
@@ -15,4 +16,5 @@ var (
 	_ registrar.Store    = (*storage.DB)(nil)
 	_ files.Rows         = (*storage.DB)(nil)
 	_ files.Rows         = storage.Deposits{}
+	_ push.Store         = (*storage.DB)(nil)
 )

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -14,7 +15,12 @@ import (
 
 var chromium webtest.Browser
 
+// TestMain lets more tests run at once than there are processors, unless -parallel says how many: they wait for pages more than they compute.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = f.Value.Set("4")
+	}
 	code := m.Run()
 	chromium.Close()
 	os.Exit(code)

@@ -14,8 +14,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"latchkey/web"
 )
 
 const (
@@ -57,7 +55,9 @@ type gateway struct {
 	slow     chan struct{}      // uploads wait in the middle until it is closed, if set
 	resumed  []int              // where uploads went on
 	stopped  int                // opt-outs
-	over     chan struct{}      // closed when the test is over
+	key      string             // for Web Push; "": nobody is called
+	pushes   []map[string]string
+	over     chan struct{} // closed when the test is over
 }
 
 type file struct {
@@ -233,10 +233,17 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case away:
 		panic(http.ErrAbortHandler)
 	case strings.HasPrefix(r.URL.Path, "/rcsgw/app/"):
-		web.Assets().ServeHTTP(w, r)
+		assets().ServeHTTP(w, r)
+		return
+	case session && r.Method == http.MethodGet && r.Header.Get("Accept") == "application/vnd.latchkey":
+		if r.URL.RawQuery != "" || r.Header.Get("Cookie") != "" {
+			g.t.Errorf("the file is asked for with %s and %q", r.URL, r.Header.Get("Cookie"))
+		}
+		w.Header().Set("Content-Type", "application/vnd.latchkey")
+		fmt.Fprintf(w, `{"latchkey":1,"link":"%s/rcsgw/invitee/session/%s"}`, g.URL, account)
 		return
 	case session && r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html"):
-		web.Page().ServeHTTP(w, r)
+		page().ServeHTTP(w, r)
 		return
 	}
 	g.mu.Lock()
@@ -321,6 +328,8 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request) {
 	case "POST read":
 		g.do(func() { g.read = append(g.read, body["id"]) })
 		w.WriteHeader(http.StatusNoContent)
+	case "GET push", "POST push":
+		g.push(w, r, body)
 	case "GET events":
 		g.stream(w, r)
 	default:
@@ -364,6 +373,20 @@ func (g *gateway) send(w http.ResponseWriter, r *http.Request, body map[string]s
 		return
 	}
 	answer(w, status, map[string]any{"id": talk[i].ID, "to": body["to"], "state": talk[i].State, "time": talk[i].Time})
+}
+
+func (g *gateway) push(w http.ResponseWriter, r *http.Request, body map[string]string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.key == "":
+		problem(404, "not-found", "Not found", "")(w, r)
+	case r.Method == http.MethodGet:
+		answer(w, 200, map[string]string{"key": g.key})
+	default:
+		g.pushes = append(g.pushes, body)
+		answer(w, 201, map[string]string{"id": fmt.Sprint(len(g.pushes))})
+	}
 }
 
 func (g *gateway) stream(w http.ResponseWriter, r *http.Request) {

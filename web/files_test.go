@@ -267,21 +267,43 @@ func TestOptOutNeedsNoLogin(t *testing.T) {
 	g.is("one opt-out and no login", func() bool { return g.stopped == 1 && g.cookie == "" })
 }
 
-// R32: the stand-alone client is offered the whole link; where there is none, the page says how to go on.
+// R32, S2: who says that they have the stand-alone client is offered the whole link for it, or a file without the password, and after that without being
+// asked; where no client answers, the page says how to go on.
 func TestLinkIsHandedToTheApp(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)
 	tab := chromium.Open(t, webtest.Options{})
+	tab.Before(`const make = URL.createObjectURL; URL.createObjectURL = (b) => { b.text().then((text) => { window.saved = text; }); return make(b); };
+		HTMLAnchorElement.prototype.click = function () { window.name = this.download; };
+		navigation.addEventListener("navigate", (e) => { window.given = e.destination.url; });`)
 	tab.Go(g.link("?"))
-	webtest.Eval[any](tab, `void navigation.addEventListener("navigate", (e) => { window.given = e.destination.url; })`)
+	tab.Await("#door-button:enabled", "Open chat")
+	tab.AwaitCount("#app, #app-file", 0)
+	tab.Click("#have-app")
+	tab.AwaitCount("#have-app", 0)
+	tab.Click("#app-file:enabled")
+	tab.Await("#app-note", "It holds no password")
+	tab.Until(func() (bool, string) {
+		saved := webtest.Read[string](tab, `window.saved + " as " + window.name`)
+		return saved == `{"latchkey":1,"link":"`+g.URL+`/rcsgw/invitee/session/`+account+`"} as chat.latchkey`, "saved is " + saved
+	})
+	tab.Go(g.link("?"))
 	tab.Click("#app:enabled")
 	tab.Await("#app-note", "No app has answered")
 	asked := webtest.Eval[string](tab, "window.given")
 	if want := "latchkey:" + g.URL + "/rcsgw/invitee/session/sip:b_at_cc.com@guest.example#passwd=PASS-Word%2B1%2F2"; asked != want {
 		t.Errorf("the app is given %q, want %q", asked, want)
 	}
+	if kept := webtest.Read[string](tab, "JSON.stringify(localStorage) + JSON.stringify(sessionStorage) + document.documentElement.outerHTML"); strings.Contains(kept, "PASS-Word") {
+		t.Errorf("the password is kept in %s", kept)
+	}
 	webtest.Eval[any](tab, `document.querySelector("#door-button").click()`) // the browser's own question is in the mouse's way
 	tab.Await("#talk-name", "Alice")
+
+	telephone := chromium.Open(t, webtest.Options{Size: webtest.Phone})
+	telephone.Go(g.link("?"))
+	telephone.Await("#not-me:enabled", "This isn’t for me")
+	telephone.AwaitCount("#app, #app-file, #have-app", 0)
 }
 
 // F21, R29, R30: what a dead link says depends on what this browser went through with it.

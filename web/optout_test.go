@@ -28,7 +28,7 @@ func (l *leaver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	page := web.OptOut()
 	w.Header().Set("Content-Security-Policy", "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 	if strings.HasPrefix(r.URL.Path, "/base/rcsgw/app/") {
-		http.StripPrefix("/base", web.Assets()).ServeHTTP(w, r)
+		http.StripPrefix("/base", assets()).ServeHTTP(w, r)
 		return
 	}
 	if r.Method == http.MethodGet {

@@ -92,6 +92,12 @@ func walk(t *testing.T, opt webtest.Options, suffix string, whole bool) {
 	tab.Await("#door-button:enabled", say("open"))
 	tab.Await("#door-title", say("invited"))
 	look("invitation")
+	if whole && !opt.Size.Phone {
+		tab.Click("#have-app")
+		tab.Click("#app-file")
+		tab.Await("#app-note", say("app-file-how"))
+		look("app")
+	}
 	tab.Click("#not-me")
 	tab.Await("#stopping", say("stop"))
 	look("not-me")

@@ -17,6 +17,7 @@ import (
 // X5: the first message costs little: under 100 kB for all that comes before it. When a phone paints, whose processor is four
 // times slower, is told and not judged, since it depends on what else this machine does.
 func TestPageIsSmall(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t).alone()
 	tab := chromium.Open(t, webtest.Options{Size: webtest.Phone})
 	tab.Slow(4)
@@ -38,6 +39,7 @@ func TestLighthouseFindsNothingToImprove(t *testing.T) {
 	if os.Getenv("CI") != "true" && os.Getenv("LATCHKEY_LIGHTHOUSE") == "" {
 		t.Skip("set LATCHKEY_LIGHTHOUSE=1 to run it")
 	}
+	t.Parallel()
 	program := filepath.Join(webtest.Tools(), "npm", "node_modules", "lighthouse", "cli", "index.js")
 	if _, err := os.Stat(program); errors.Is(err, os.ErrNotExist) {
 		t.Fatal("lighthouse is missing; ./test.sh installs it, or: npm install --prefix " + webtest.Tools() + "/npm lighthouse@12.8.2")
@@ -47,7 +49,7 @@ func TestLighthouseFindsNothingToImprove(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := newGateway(t)
-	cmd := exec.Command("node", program, g.link("?"), "--output=json", "--quiet", "--form-factor=mobile", "--only-categories=performance,accessibility,best-practices",
+	cmd := exec.Command("node", program, g.link("?"), "--output=json", "--quiet", "--form-factor=mobile", "--max-wait-for-load=120000", "--only-categories=performance,accessibility,best-practices",
 		"--chrome-flags=--headless=new --no-sandbox --disable-gpu", "--no-enable-error-reporting")
 	cmd.Env = append(os.Environ(), "CHROME_PATH="+chrome)
 	var stderr bytes.Buffer

@@ -106,7 +106,19 @@ func Assets() http.Handler {
 		}
 	}
 	slices.Sort(shell)
-	worker := compressed([]byte(strings.NewReplacer("VERSION", files.version, "FILES", strings.Join(shell, ", ")).Replace(string(files.body["worker.js"]))), types[".js"])
+	workers := map[string]asset{}
+	for _, lang := range languages {
+		words, all := map[string]string{}, files.words(lang)
+		for _, key := range []string{"dir", "chat", "file", "push-new"} {
+			words[key] = all[key]
+		}
+		said, err := json.Marshal(words)
+		if err != nil {
+			panic(err) // strings: a bug of ours
+		}
+		fill := strings.NewReplacer("./VERSION/", "./"+files.version+"/", "latchkey VERSION", "latchkey "+files.version, "[FILES,", "["+strings.Join(shell, ", ")+",", "= WORDS;", "= "+string(said)+";")
+		workers[lang] = compressed([]byte(fill.Replace(string(files.body["worker.js"]))), types[".js"])
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name, _ := strings.CutPrefix(r.URL.Path, assetsPath)
 		version, versioned, ok := strings.Cut(name, "/")
@@ -116,6 +128,10 @@ func Assets() http.Handler {
 		case name == "worker.js":
 			// Its scope is where the pages are (Service Workers, Appendix B: Service-Worker-Allowed), relative to it.
 			w.Header().Set("Service-Worker-Allowed", "../invitee/session/")
+			worker, ok := workers[query(r, "lang")]
+			if !ok {
+				worker = workers[languages[0]]
+			}
 			worker.serve(w, r)
 		case name == "manifest.webmanifest":
 			compressed(manifest(files, query(r, "account"), query(r, "lang")), types[".webmanifest"]).serve(w, r)

@@ -12,9 +12,16 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"latchkey/web"
+)
+
+// The page and what it loads are compressed once, as in a gateway.
+var (
+	page   = sync.OnceValue(web.Page)
+	assets = sync.OnceValue(web.Assets)
 )
 
 func get(t *testing.T, h http.Handler, method, path string, header ...string) *http.Response {
@@ -39,16 +46,16 @@ func body(t *testing.T, res *http.Response) string {
 
 // F22, F23: whoever asks, for whatever account, gets the same bytes, and no browser keeps them.
 func TestPageIsTheSameForEverybody(t *testing.T) {
-	want := body(t, get(t, web.Page(), "GET", "/rcsgw/invitee/session/sip:b@cc.com"))
+	want := body(t, get(t, page(), "GET", "/rcsgw/invitee/session/sip:b@cc.com"))
 	if !strings.Contains(want, "You are invited to chat") || strings.Contains(want, "b@cc.com") {
 		t.Fatalf("the page is %s", want)
 	}
 	for _, path := range []string{"/rcsgw/invitee/session/sip:b_at_cc.com@guest.example?passwd=secret", "/rcsgw/invitee/session/sip%3Ax%40y", "/rcsgw/invitee/session/nobody"} {
-		res := get(t, web.Page(), "GET", path)
+		res := get(t, page(), "GET", path)
 		if got := body(t, res); res.StatusCode != 200 || got != want {
 			t.Errorf("GET %s = %d with %d bytes, want the page", path, res.StatusCode, len(got))
 		}
-		head := get(t, web.Page(), "HEAD", path)
+		head := get(t, page(), "HEAD", path)
 		if got := body(t, head); head.StatusCode != 200 || got != "" || head.Header.Get("Content-Length") != res.Header.Get("Content-Length") {
 			t.Errorf("HEAD %s = %d %v with %d bytes", path, head.StatusCode, head.Header, len(got))
 		}
@@ -58,7 +65,7 @@ func TestPageIsTheSameForEverybody(t *testing.T) {
 			}
 		}
 	}
-	if res := get(t, web.Page(), "POST", "/rcsgw/invitee/session/x"); res.StatusCode != http.StatusMethodNotAllowed || res.Header.Get("Allow") != "GET, HEAD" {
+	if res := get(t, page(), "POST", "/rcsgw/invitee/session/x"); res.StatusCode != http.StatusMethodNotAllowed || res.Header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("POST = %d, Allow %q", res.StatusCode, res.Header.Get("Allow"))
 	}
 }
@@ -69,23 +76,23 @@ func TestPageComesInTheReadersLanguage(t *testing.T) {
 		"": "en ltr", "de-CH, en;q=0.8": "de ltr", "pt-BR, fr;q=0.5, en;q=0.4": "fr ltr", "fr, de": "fr ltr", "en;q=0.1, ar": "ar rtl", "zh-TW": "zh ltr", "ES-419;q=0.9": "es ltr",
 		"pt": "en ltr", "de;q=0": "en ltr", "de;q=x, ;;, *": "en ltr", "de;q=2, es": "es ltr",
 	} {
-		res := get(t, web.Page(), "GET", "/rcsgw/invitee/session/x", "Accept-Language", accept)
-		page := body(t, res)
+		res := get(t, page(), "GET", "/rcsgw/invitee/session/x", "Accept-Language", accept)
+		text := body(t, res)
 		lang, dir, _ := strings.Cut(want, " ")
-		if !strings.Contains(page, `<html lang="`+lang+`" dir="`+dir+`">`) || !strings.Contains(page, "/lang/"+lang+".js") || !strings.Contains(strings.Join(res.Header.Values("Vary"), ","), "Accept-Language") {
-			t.Errorf("Accept-Language %q: want %s in %v %s", accept, want, res.Header, page[:200])
+		if !strings.Contains(text, `<html lang="`+lang+`" dir="`+dir+`">`) || !strings.Contains(text, "/lang/"+lang+".js") || !strings.Contains(strings.Join(res.Header.Values("Vary"), ","), "Accept-Language") {
+			t.Errorf("Accept-Language %q: want %s in %v %s", accept, want, res.Header, text[:200])
 		}
 	}
 }
 
-// assets are the addresses that the page loads.
-func assets(t *testing.T) (paths []string) {
+// loaded are the addresses that the page loads.
+func loaded(t *testing.T) (paths []string) {
 	t.Helper()
-	page := body(t, get(t, web.Page(), "GET", "/rcsgw/invitee/session/x"))
-	for _, m := range regexp.MustCompile(`(?:src|href)="\.\./\.\.(/app/[0-9a-f]{16}/[^"]+)"`).FindAllStringSubmatch(page, -1) {
+	text := body(t, get(t, page(), "GET", "/rcsgw/invitee/session/x"))
+	for _, m := range regexp.MustCompile(`(?:src|href)="\.\./\.\.(/app/[0-9a-f]{16}/[^"]+)"`).FindAllStringSubmatch(text, -1) {
 		paths = append(paths, "/rcsgw"+m[1])
 	}
-	if len(paths) < 10 || strings.Count(page, "../../app/") != len(paths) {
+	if len(paths) < 10 || strings.Count(text, "../../app/") != len(paths) {
 		t.Fatalf("the page loads %q", paths)
 	}
 	return paths
@@ -93,20 +100,20 @@ func assets(t *testing.T) (paths []string) {
 
 func TestAssetsAreKeptForGoodByTheirVersion(t *testing.T) {
 	kinds := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml", ".png": "image/png"}
-	for _, at := range assets(t) {
+	for _, at := range loaded(t) {
 		_, name, _ := strings.Cut(strings.TrimPrefix(at, "/rcsgw/app/"), "/")
 		source, err := os.ReadFile("page/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		res := get(t, web.Assets(), "GET", at)
+		res := get(t, assets(), "GET", at)
 		if got := body(t, res); res.StatusCode != 200 || got != string(source) || res.Header.Get("Content-Type") != kinds[path.Ext(name)] {
 			t.Errorf("%s = %d, %s, %d bytes", name, res.StatusCode, res.Header.Get("Content-Type"), len(got))
 		}
 		if cc := res.Header.Get("Cache-Control"); cc != "public, max-age=31536000, immutable" {
 			t.Errorf("%s: Cache-Control %q", name, cc)
 		}
-		zipped := get(t, web.Assets(), "GET", at, "Accept-Encoding", "br, gzip;q=0.5")
+		zipped := get(t, assets(), "GET", at, "Accept-Encoding", "br, gzip;q=0.5")
 		if zipped.Header.Get("Content-Encoding") == "gzip" {
 			z, err := gzip.NewReader(zipped.Body)
 			if err != nil {
@@ -118,29 +125,29 @@ func TestAssetsAreKeptForGoodByTheirVersion(t *testing.T) {
 		} else if path.Ext(name) != ".png" {
 			t.Errorf("%s is not compressed", name)
 		}
-		if plain := get(t, web.Assets(), "GET", at, "Accept-Encoding", "gzip;q=0, *"); plain.Header.Get("Content-Encoding") != "" {
+		if plain := get(t, assets(), "GET", at, "Accept-Encoding", "gzip;q=0, *"); plain.Header.Get("Content-Encoding") != "" {
 			t.Errorf("%s is compressed for who refuses it", name)
 		}
-		if part := get(t, web.Assets(), "GET", at, "Accept-Encoding", "gzip", "Range", "bytes=1-9"); part.StatusCode != http.StatusPartialContent || body(t, part) != string(source[1:10]) || part.Header.Get("Content-Length") != "9" {
+		if part := get(t, assets(), "GET", at, "Accept-Encoding", "gzip", "Range", "bytes=1-9"); part.StatusCode != http.StatusPartialContent || body(t, part) != string(source[1:10]) || part.Header.Get("Content-Length") != "9" {
 			t.Errorf("a range of %s = %d %v", name, part.StatusCode, part.Header)
 		}
-		old := get(t, web.Assets(), "GET", "/rcsgw/app/0123456789abcdef/"+name)
+		old := get(t, assets(), "GET", "/rcsgw/app/0123456789abcdef/"+name)
 		tag := old.Header.Get("ETag")
 		if old.StatusCode != 200 || old.Header.Get("Cache-Control") != "no-cache" || len(tag) < 10 {
 			t.Errorf("%s of another version = %d, Cache-Control %q: a browser could go on with old script", name, old.StatusCode, old.Header.Get("Cache-Control"))
 		}
-		if again := get(t, web.Assets(), "GET", at, "If-None-Match", tag); again.StatusCode != http.StatusNotModified || body(t, again) != "" {
+		if again := get(t, assets(), "GET", at, "If-None-Match", tag); again.StatusCode != http.StatusNotModified || body(t, again) != "" {
 			t.Errorf("%s with its own tag = %d, want 304", name, again.StatusCode)
 		}
-		if res := get(t, web.Assets(), "GET", at, "If-None-Match", `"other"`); res.StatusCode != 200 {
+		if res := get(t, assets(), "GET", at, "If-None-Match", `"other"`); res.StatusCode != 200 {
 			t.Errorf("%s with another tag = %d, want 200", name, res.StatusCode)
 		}
-		if res := get(t, web.Assets(), "HEAD", at); res.StatusCode != 200 || body(t, res) != "" {
+		if res := get(t, assets(), "HEAD", at); res.StatusCode != 200 || body(t, res) != "" {
 			t.Errorf("HEAD %s = %d, or has a body", name, res.StatusCode)
 		}
 	}
 	for _, name := range []string{"", "page.css", "page.html", "x/page.html", "x/worker.js", "x/../web.go", "..%2fweb.go", "x/page.css/", "x/Page.css", "x/nothing.js", "x/lang", "x/lang/", "worker.js/"} {
-		if res := get(t, web.Assets(), "GET", "/rcsgw/app/"+name); res.StatusCode != http.StatusNotFound {
+		if res := get(t, assets(), "GET", "/rcsgw/app/"+name); res.StatusCode != http.StatusNotFound {
 			t.Errorf("GET %q = %d, want 404", name, res.StatusCode)
 		}
 	}
@@ -148,7 +155,7 @@ func TestAssetsAreKeptForGoodByTheirVersion(t *testing.T) {
 
 // X5: what makes the page installable names the account and never the password; the worker is asked for anew each time.
 func TestManifestStartsAtTheAccount(t *testing.T) {
-	res := get(t, web.Assets(), "GET", "/rcsgw/app/manifest.webmanifest?account=sip%3A+86%2Fx%40y&lang=ar&passwd=hush")
+	res := get(t, assets(), "GET", "/rcsgw/app/manifest.webmanifest?account=sip%3A+86%2Fx%40y&lang=ar&passwd=hush")
 	var m struct {
 		StartURL, Scope, Name, Dir string
 		Icons                      []struct{ Src, Sizes string }
@@ -161,14 +168,14 @@ func TestManifestStartsAtTheAccount(t *testing.T) {
 		t.Errorf("the manifest is %s", text)
 	}
 	for _, icon := range m.Icons {
-		if res := get(t, web.Assets(), "GET", "/rcsgw/app/"+icon.Src); res.StatusCode != 200 {
+		if res := get(t, assets(), "GET", "/rcsgw/app/"+icon.Src); res.StatusCode != 200 {
 			t.Errorf("icon %s = %d", icon.Src, res.StatusCode)
 		}
 	}
 	if len(m.Icons) != 4 || res.Header.Get("Content-Type") != "application/manifest+json" {
 		t.Errorf("%d icons, %s", len(m.Icons), res.Header.Get("Content-Type"))
 	}
-	worker := get(t, web.Assets(), "GET", "/rcsgw/app/worker.js")
+	worker := get(t, assets(), "GET", "/rcsgw/app/worker.js")
 	text = body(t, worker)
 	if worker.Header.Get("Cache-Control") != "no-cache" || worker.Header.Get("Service-Worker-Allowed") != "../invitee/session/" || strings.Contains(text, "[FILES") || !strings.Contains(text, `"page.js"`) || strings.Contains(text, "./VERSION") {
 		t.Errorf("the worker: %v %s", worker.Header, text)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
 
@@ -22,7 +23,11 @@ the commands, among them /send and /save for files.
 
 LINK is the link of the invitation, in any of its forms (?passwd=, #passwd=, latchkey:…), or @PATH, a
 file that holds it, so that other users of the machine don't see the password among the
-processes. Where it has no password, you are asked for it.
+processes, or a file NAME.latchkey that the page of the invitation has saved. Where it has no
+password, you are asked for it; the whole link is as good as an answer.
+
+--register has your desktop open latchkey: links and .latchkey files with this program,
+--unregister takes that back.
 
 In a pipe each line of the input is a message, too. It ends once all is sent. With --json each line in
 and out is an object; docs/howto/guest-client.md lists them.
@@ -35,8 +40,16 @@ func runGuest(ctx context.Context, args []string) error {
 	asJSON := flags.Bool("json", false, "read and print one JSON object a line, for programs")
 	wait := flags.Duration("wait", 0, "after the end of the input: how long to stay for answers, for example 30s")
 	events := flags.String("events", "", "how events are followed: sse, poll or websocket (default: sse, and poll where a proxy keeps it back)")
+	register := flags.Bool("register", false, "have this desktop open latchkey: links and .latchkey files with this program")
+	unregister := flags.Bool("unregister", false, "take that back")
 	if err := parse(flags, guestUsage, args); err != nil {
 		return err
+	}
+	if *register || *unregister {
+		if flags.NArg() > 0 || *register && *unregister {
+			return usagef("--register and --unregister stand alone; for example latchkey guest --register")
+		}
+		return registerGuest(ctx, os.Stdout, *register)
 	}
 	if flags.NArg() != 1 {
 		return usagef("give the one link of the invitation; for example latchkey guest 'https://chat.example.com/rcsgw/invitee/session/sip:b@cc.com?passwd=…'")
@@ -71,8 +84,20 @@ func runGuest(ctx context.Context, args []string) error {
 	return terminal.Run(ctx, client, connection, opt)
 }
 
-// readLink takes the link itself or the first line of the file that @PATH names.
+// readLink takes the link itself, the first line of the file that @PATH names, or a file that a page has saved for us, which a desktop may name
+// by a file: URL.
 func readLink(arg string) (guestclient.Link, error) {
+	if u, err := url.Parse(arg); err == nil && u.Scheme == "file" {
+		arg = u.Path
+	}
+	if strings.HasSuffix(strings.ToLower(arg), ".latchkey") && !strings.Contains(arg, "/rcsgw/") {
+		f, err := os.Open(arg)
+		if err != nil {
+			return guestclient.Link{}, fmt.Errorf("the file of the chat: %w", err)
+		}
+		defer f.Close()
+		return guestclient.ReadFile(f)
+	}
 	path, ok := strings.CutPrefix(arg, "@")
 	if !ok {
 		return guestclient.ParseLink(arg)
@@ -104,5 +129,9 @@ func passwordOf(link guestclient.Link) (string, error) {
 	if err == nil && len(password) == 0 {
 		err = guestclient.ErrNoPassword
 	}
-	return string(password), err
+	// People have the password as a part of their link.
+	if whole, bad := guestclient.ParseLink(string(password)); bad == nil && whole.Password != "" {
+		return whole.Password, err
+	}
+	return strings.TrimSpace(string(password)), err
 }

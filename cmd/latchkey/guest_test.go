@@ -4,6 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"io"
+	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +20,12 @@ import (
 
 // onTerminal runs latchkey in a terminal of its own and gives what types into it and what waits for its screen.
 func onTerminal(t *testing.T, args ...string) (types func(keys ...string), sees func(text string) string) {
+	t.Helper()
+	return onTerminalOf(t, nil, append([]string{os.Args[0]}, args...)...)
+}
+
+// onTerminalOf runs any program there, with more in its environment.
+func onTerminalOf(t *testing.T, env []string, args ...string) (types func(keys ...string), sees func(text string) string) {
 	t.Helper()
 	if _, err := exec.LookPath("tmux"); err != nil {
 		if os.Getenv("CI") == "true" {
@@ -33,11 +42,15 @@ func onTerminal(t *testing.T, args ...string) (types func(keys ...string), sees 
 		}
 		return string(out)
 	}
-	line := os.Args[0]
+	line := ""
 	for _, a := range args {
-		line += " '" + a + "'"
+		line += "'" + a + "' "
 	}
-	tmux("-f", "/dev/null", "new-session", "-d", "-s", "guest", "-x", "100", "-y", "30", "-e", asLatchkey, "-e", "LC_ALL=C.UTF-8", line+"; echo exit $?; exec sleep 120")
+	session := []string{"-f", "/dev/null", "new-session", "-d", "-s", "guest", "-x", "100", "-y", "30", "-e", asLatchkey, "-e", "LC_ALL=C.UTF-8"}
+	for _, e := range env {
+		session = append(session, "-e", e)
+	}
+	tmux(append(session, line+"; echo exit $?; exec sleep 120")...)
 	t.Cleanup(func() { tmux("kill-server") })
 	return func(keys ...string) { tmux(append([]string{"send-keys", "-t", "guest"}, keys...)...) },
 		func(text string) (screen string) {
@@ -90,6 +103,102 @@ func TestTerminalOutlivesAKilledGateway(t *testing.T) {
 	}
 	types("/quit", "Enter")
 	sees("exit 0")
+}
+
+// R32, S2: what the page hands over opens the chat in a terminal: a file without the password, for which the whole link of the mail is as good an answer as the
+// password, and a link behind latchkey:, which a desktop opens by a press once it was told to.
+func TestHandedOverChatsOpenInATerminal(t *testing.T) {
+	t.Parallel()
+	w := serves(t, gatewaytest.Plan{})
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{Tags: imstest.ChatTags})
+	b := w.Guest()
+	req, err := http.NewRequest("GET", b.Link, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/vnd.latchkey")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != 200 || bytes.Contains(body, []byte(b.Password)) {
+		t.Fatalf("%d %s, %v", res.StatusCode, body, err)
+	}
+	home := t.TempDir()
+	file := filepath.Join(home, "chat (1).latchkey")
+	if err := os.WriteFile(file, body, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"XDG_DATA_HOME=" + home + "/data", "XDG_CONFIG_HOME=" + home + "/config", "XDG_DATA_DIRS=" + home, "HOME=" + home, "DISPLAY=:9", "XDG_CURRENT_DESKTOP=", "BROWSER="}
+	types, sees := onTerminal(t, "guest", "file://"+strings.ReplaceAll(file, " ", "%20"))
+	sees("Password of the invitation for " + b.Account)
+	types(b.Link, "Enter")
+	sees("Alice> ")
+	types("from a file", "Enter")
+	if got, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1); err != nil || got[0].Text != "from a file" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if screen := sees("you: from a file"); strings.Contains(screen, b.Password) {
+		t.Errorf("the password is on the screen:\n%s", screen)
+	}
+
+	if _, err := exec.LookPath("xdg-mime"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("xdg-mime is missing; apt-get install xdg-utils")
+		}
+		t.Skip("xdg-mime is missing; apt-get install xdg-utils")
+	}
+	desktop := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Env = append(append(os.Environ(), asLatchkey), env...)
+		if err := os.MkdirAll(home+"/config", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%q: %v\n%s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	if said := desktop(os.Args[0], "guest", "--register"); !strings.Contains(said, "opens latchkey: links and .latchkey files with this program now") {
+		t.Errorf("--register says %s", said)
+	}
+	for _, what := range []string{"x-scheme-handler/latchkey", "application/vnd.latchkey"} {
+		if by := desktop("xdg-mime", "query", "default", what); by != "latchkey-guest.desktop" {
+			t.Errorf("%s is opened by %q", what, by)
+		}
+	}
+	types, sees = onTerminalOf(t, env, "xdg-open", "latchkey:"+strings.Replace(b.Link, "?", "#", 1))
+	sees("Alice> ")
+	types("by a press", "Enter")
+	if got, err := a.Wait(w.Within(gatewaytest.Patience), "message", 2); err != nil || got[1].Text != "by a press" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	types("/quit", "Enter")
+	sees("exit 0")
+	desktop(os.Args[0], "guest", "--unregister")
+	if err := filepath.WalkDir(filepath.Join(home, "data"), func(path string, _ fs.DirEntry, err error) error {
+		if strings.Contains(filepath.Base(path), "latchkey") {
+			t.Errorf("left is %s", path)
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
+	desktop(os.Args[0], "guest", "--unregister") // once more does no harm
+}
+
+// A path of any kind is one argument of Exec.
+func TestPathsAreQuotedForTheDesktop(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{"/usr/bin/latchkey": "/usr/bin/latchkey", "/home/me/my bin/l": `"/home/me/my bin/l"`, "/a\"b$c`d\\e%f": `"/a\\"b\\$c\\` + "`" + `d\\\\e%%f"`} {
+		if got := quoted(path); got != want {
+			t.Errorf("quoted(%s) = %s, want %s", path, got, want)
+		}
+	}
 }
 
 // R32, R33, F51, F53: files in both directions through the terminal client, for a program that speaks JSON.

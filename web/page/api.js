@@ -19,12 +19,15 @@ export class Problem extends Error {
   get passing() { return [0, 429, 502, 503, 504].includes(this.status); }
 }
 
+// ask makes one request and gives its answer, whatever that is.
+const ask = (path, init) => fetch(new URL(path, base), { cache: 'no-store', referrerPolicy: 'no-referrer', signal: AbortSignal.timeout(60_000), ...init });
+
 // call makes one request; it gives the answer's JSON, or null where there is none.
 export async function call(method, path, body) {
   const init = {
     method,
     headers: { Accept: 'application/json', 'Latchkey-Client': 'page' },
-    credentials: 'same-origin', cache: 'no-store', referrerPolicy: 'no-referrer', signal: AbortSignal.timeout(60_000),
+    credentials: 'same-origin',
   };
   if (body) {
     init.headers['Content-Type'] = 'application/json';
@@ -32,7 +35,7 @@ export async function call(method, path, body) {
   }
   let status = 0;
   try {
-    const answer = await fetch(new URL(path, base), init);
+    const answer = await ask(path, init);
     status = answer.status;
     if (answer.ok) return status === 204 ? null : await answer.json();
     throw new Problem(status, await answer.json().catch(() => ({})), Number(answer.headers.get('Retry-After')) || 0);
@@ -66,6 +69,13 @@ export const login = (passwd) => call('POST', session, { passwd });
 export const current = () => call('GET', session); // by the cookie of an earlier login; changes nothing
 export const leave = () => call('DELETE', session);
 export const stop = (passwd) => call('POST', `optout/${encodeURIComponent(account)}`, { passwd }); // no more invitations, ever
+
+// handover is the file that opens this chat in the stand-alone client; it has no password.
+export async function handover() {
+  const answer = await ask(session, { headers: { Accept: 'application/vnd.latchkey' }, credentials: 'omit' }).catch(() => null);
+  if (!answer?.ok) throw new Problem(answer?.status || 0);
+  return answer.blob();
+}
 
 export const pageSize = 50;
 

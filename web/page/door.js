@@ -1,7 +1,7 @@
 // The door: what is shown before and after the chat, and what to do next in each case.
 
 import * as keep from './keep.js';
-import { account, login, stop } from './api.js';
+import { account, handover, login, stop } from './api.js';
 import { explain, t, wait } from './words.js';
 import { $ } from './view.js';
 
@@ -37,6 +37,7 @@ export function invitation(entered) {
   door(t('invited'), t('invited-text'), { button: t('open'), act: () => enter(entered) });
   $('door-note').textContent = t('invited-note');
   $('door-more').hidden = false;
+  drawApp();
 }
 
 async function enter(entered) {
@@ -88,14 +89,35 @@ function dead(status, noted) {
   return shut(t('wrong'), t('wrong-text'));
 }
 
-// The stand-alone client takes the whole link behind a scheme of its own (R32). Nobody can ask whether there is one: if the
-// page is still in front a moment later, nobody came.
+// The stand-alone client takes the whole link behind a scheme of its own, or a file that names the chat without its password (R32). No browser
+// tells whether there is such a program, so the person says so, once.
+function drawApp(has = keep.noted('app') === 'here') {
+  $('have-app').hidden = has;
+  $('app').hidden = $('app-file').hidden = !has;
+}
+
+$('have-app').onclick = () => {
+  keep.note('app', 'here');
+  drawApp(true);
+  $('app').focus();
+};
+
 $('app').onclick = () => {
   const link = `${location.origin}${location.pathname}#passwd=${encodeURIComponent(passwd)}`;
   $('app-note').textContent = '';
-  const timer = setTimeout(() => { $('app-note').textContent = t('app-none'); }, 1500);
+  const timer = setTimeout(() => { $('app-note').textContent = t('app-none'); }, 1500); // still in front: nobody came
   addEventListener('blur', () => clearTimeout(timer), { once: true });
   location.href = `latchkey:${link}`;
+};
+
+$('app-file').onclick = async () => {
+  $('door-error').textContent = $('app-note').textContent = '';
+  try {
+    const a = Object.assign(document.createElement('a'), { href: URL.createObjectURL(await handover()), download: 'chat.latchkey' });
+    a.click();
+    setTimeout(() => URL.revokeObjectURL(a.href), 60_000);
+    $('app-note').textContent = t('app-file-how');
+  } catch (problem) { refused(problem); }
 };
 
 $('not-me').onclick = () => {

@@ -37,6 +37,7 @@ function ended(reason) {
   const who = talks.length === 1 ? talks[0].name : t('inviter');
   keep.note(account, reason || 'over');
   keep.forget(account);
+  news.end();
   closed(t('ended'), `${because(reason, who)} ${t('ended-text')} ${t(reason === 'guest-left' ? 'ended-left' : 'ask')}`);
 }
 
@@ -59,7 +60,8 @@ function chat(answer) {
     draw();
   });
   news.begin((uri) => { const talk = talks.find((other) => other.uri === uri); if (talk) choose(talk); }, toast);
-  if (talks.length === 1 || !narrow.matches && talks.length) choose(talks[0]);
+  const wanted = talks.find((talk) => talk.uri === window.talk); // by a notification
+  if (wanted || talks.length === 1 || !narrow.matches && talks.length) choose(wanted || talks[0]);
   draw();
 }
 
@@ -209,7 +211,8 @@ function paint() {
   $('chat').classList.toggle('open', Boolean(open));
   $('nobody').hidden = Boolean(open);
   for (const id of ['talk-head', 'scroll']) $(id).hidden = !open;
-  $('leave-here').hidden = talks.length !== 1; // others have it beside their list only
+  $('leave-here').hidden = talks.length !== 1; // others have it, and the bell, beside their list only
+  news.drawBell(talks.length === 1);
   if (open) {
     drawTalk(open, toEnd);
     toEnd();

@@ -24,6 +24,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/serviceworker"
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 )
@@ -96,10 +97,14 @@ type Tab struct {
 	t   testing.TB
 	ctx context.Context
 
+	frames map[target.ID]context.Context // that InSandbox has found
+
 	mu       sync.Mutex // guards the fields below
 	requests []string
 	received int64
 	faults   []string
+	workers  map[string]serviceworker.RegistrationID // by scope
+	worker   context.Context                         // of the service worker that InWorker has found
 }
 
 // Open opens a tab that closes with the test. Without Chromium the test is skipped, or fails where
@@ -121,7 +126,7 @@ func (b *Browser) Open(t testing.TB, opt Options) *Tab {
 
 func attach(t testing.TB, parent context.Context, opt Options, how ...chromedp.ContextOption) *Tab {
 	t.Helper()
-	tab := &Tab{t: t}
+	tab := &Tab{t: t, workers: map[string]serviceworker.RegistrationID{}, frames: map[target.ID]context.Context{}}
 	var cancel context.CancelFunc
 	tab.ctx, cancel = chromedp.NewContext(parent, append(how, chromedp.WithListener(tab.listen))...)
 	t.Cleanup(func() {
@@ -185,6 +190,10 @@ func (tab *Tab) listen(event any) {
 	case *runtime.EventConsoleAPICalled:
 		if e.Type == runtime.ConsoleAPICalledTypeError {
 			tab.faults = append(tab.faults, "console.error")
+		}
+	case *serviceworker.EventWorkerRegistrationUpdated:
+		for _, r := range e.Registrations {
+			tab.workers[r.ScopeURL] = r.RegistrationID
 		}
 	case *page.EventJavascriptDialogOpening:
 		go func() { // ends with the tab
@@ -409,13 +418,25 @@ func (tab *Tab) Press(keys string) {
 // Follow clicks a link that opens a tab of its own, and gives that tab.
 func (tab *Tab) Follow(selector string, opt Options) *Tab {
 	tab.t.Helper()
-	ids := chromedp.WaitNewTarget(tab.ctx, func(info *target.Info) bool { return info.URL != "" })
-	tab.Click(selector)
+	return tab.follow(selector, opt, func() { tab.Click(selector) })
+}
+
+// FollowAt is Follow for what stands at a place of the screen, such as a link in a frame.
+func (tab *Tab) FollowAt(x, y float64, opt Options) *Tab {
+	tab.t.Helper()
+	return tab.follow(fmt.Sprintf("what is at %.0f, %.0f", x, y), opt, func() { tab.Do(chromedp.MouseClickXY(x, y)) })
+}
+
+func (tab *Tab) follow(what string, opt Options, click func()) *Tab {
+	tab.t.Helper()
+	ids := chromedp.WaitNewTarget(tab.ctx, func(info *target.Info) bool { return info.Type == "page" && info.URL != "" })
+	click()
 	select {
 	case id := <-ids:
 		return attach(tab.t, tab.ctx, opt, chromedp.WithTargetID(id))
 	case <-time.After(patience):
-		tab.t.Fatalf("%s opened no tab", selector)
+		tab.Shot("failed-" + strings.ReplaceAll(tab.t.Name(), "/", "-"))
+		tab.t.Fatalf("%s opened no tab", what)
 		return nil
 	}
 }

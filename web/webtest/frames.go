@@ -1,6 +1,7 @@
 package webtest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
 )
 
 // InFrame gives the value of a JavaScript expression in the frame whose address begins with prefix; it waits for the frame.
@@ -55,4 +57,42 @@ func (tab *Tab) AwaitInFrame(prefix, selector, want string) {
 			tab.t.Fatalf("after %v: %s in %s shows %q, want %q", patience, selector, prefix, shown, want)
 		}
 	}
+}
+
+// InSandbox gives the value of a JavaScript expression in the first sandboxed frame of the page for which it isn't null; such frames live in processes
+// of their own. It waits for one.
+func InSandbox[T any](tab *Tab, expression string) (value T) {
+	tab.t.Helper()
+	tab.Until(func() (bool, string) {
+		all, err := chromedp.Targets(tab.ctx)
+		if err != nil {
+			return false, err.Error()
+		}
+		n := 0
+		for _, info := range all {
+			if info.Type != "iframe" || info.BrowserContextID != chromedp.FromContext(tab.ctx).BrowserContextID {
+				continue
+			}
+			n++
+			ctx := tab.frames[info.TargetID]
+			if ctx == nil {
+				var cancel context.CancelFunc
+				ctx, cancel = chromedp.NewContext(tab.ctx, chromedp.WithTargetID(info.TargetID))
+				tab.t.Cleanup(cancel)
+				if err := chromedp.Do(ctx); err != nil { // ties its life to its context, as that of a tab
+					return false, err.Error()
+				}
+				tab.frames[info.TargetID] = ctx
+			}
+			within, cancel := context.WithTimeout(ctx, patience)
+			got, err := eval[*T](within, expression)
+			cancel()
+			if err == nil && got != nil {
+				value = *got
+				return true, ""
+			}
+		}
+		return false, fmt.Sprintf("%s is null in %d sandboxed frames", expression, n)
+	})
+	return value
 }

@@ -3,9 +3,13 @@ package demo
 import (
 	"context"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/smtp"
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,15 +54,24 @@ func link(t *testing.T, w *World, from string) string {
 	return ""
 }
 
-// R13: what invitations say can be looked at.
+// R13: what invitations say can be looked at, the HTML of mails in a frame that runs nothing and fetches nothing.
 func TestDemoShowsWhatInvitationsSay(t *testing.T) {
 	w := start(t)
-	tab := chromium.Open(t, webtest.Options{})
-	tab.Go(w.url + "/templates")
-	tab.Await("h1", "What invitations say")
-	tab.Click(`nav a[href*="language=ar"]`)
-	tab.Await("pre", "يدعوك")
-	tab.Shot("demo-templates")
+	for _, opt := range []webtest.Options{{Size: webtest.Desktop}, {Size: webtest.Phone, Dark: true}} {
+		tab := chromium.Open(t, opt)
+		tab.Go(w.url + "/templates")
+		tab.Await("h1", "What invitations say")
+		tab.Click(`nav a[href*="language=ar"]`)
+		tab.Await("pre", "يدعوك")
+		shown := webtest.InSandbox[string](tab, `document.readyState === "complete" && document.body.innerText.includes("يدعوك") ? document.documentElement.dir + " " + document.querySelectorAll("script, img, link[rel=stylesheet]").length + " " + self.origin : null`)
+		if shown != "rtl 0 null" {
+			t.Errorf("direction, what could be fetched, and origin of the frame: %s", shown)
+		}
+		tab.Shot("demo-templates-" + opt.Size.Name)
+		if flaws := tab.Flaws(); flaws != "" {
+			t.Error(flaws)
+		}
+	}
 }
 
 // write types a message and presses Send, since Enter means a new line on a phone.
@@ -300,4 +313,48 @@ func TestMailboxShowsSMSAndMMS(t *testing.T) {
 	alice.Await("#thread .mine", "Sent")
 	guest.Await("#log", "sunset.png")
 	guest.Shot("demo-picture-phone")
+}
+
+// R13, S6: the mailbox shows a mail's HTML as a careful mail program does: no script of it runs, nothing is fetched for it, it leads nowhere by itself, and
+// a press on its button opens the guest's page in a tab of its own.
+func TestMailIsShownInASandbox(t *testing.T) {
+	w := start(t)
+	var fetched atomic.Int64
+	remote := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { fetched.Add(1) }))
+	t.Cleanup(remote.Close)
+	hostile := strings.ReplaceAll("From: x@cc.com\r\nTo: b@cc.com\r\nSubject: A bad one\r\nMIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n"+
+		"--b\r\nContent-Type: text/plain\r\n\r\nplain words\r\n--b\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"+
+		`<meta http-equiv="refresh" content="0;url=URL/refresh"><base href="URL/"><link rel="stylesheet" href="style.css"><style>@import "URL/import.css"; body { background: url(URL/background.png) } @font-face { font-family: f; src: url(URL/font) } p { font-family: f }</style>`+
+		`<body onload="top.document.title='owned'"><p>Colourful words</p><img src="URL/pixel.png" onerror="parent.document.title='owned'"><video src="URL/video" autoplay></video><iframe src="URL/frame"></iframe>`+
+		`<script>top.document.title='owned'; fetch("URL/fetch"); top.location="URL/top"</script><form action="URL/form"><button autofocus>Win</button></form></body>`+
+		"\r\n--b--\r\n", "URL", remote.URL)
+	if err := smtp.SendMail(w.mail.Addr(), nil, "x@cc.com", []string{"b@cc.com"}, []byte(hostile)); err != nil {
+		t.Fatal(err)
+	}
+	_, mailbox, _ := w.Links()
+	for i, size := range []webtest.Size{webtest.Desktop, webtest.Phone} {
+		tab := chromium.Open(t, webtest.Options{Size: size, Dark: size.Phone})
+		tab.Go(mailbox)
+		tab.Await("#mails", "A bad one")
+		webtest.InSandbox[bool](tab, `document.readyState === "complete" && document.body.innerText.includes("Colourful words") || null`)
+		if title := webtest.Read[string](tab, "document.title + location.pathname"); title != "Mailbox/mail" || fetched.Load() != 0 {
+			t.Errorf("the page has become %s, and %d things were fetched", title, fetched.Load())
+		}
+		if err := w.Invite(t.Context(), []string{"robin", "bert"}[i], "b@cc.com"); err != nil {
+			t.Fatal(err)
+		}
+		tab.AwaitCount("iframe", 2+i)
+		button := `[...document.querySelectorAll("a")].find((a) => a.href.includes("passwd=")) || null`
+		at := webtest.InSandbox[[]float64](tab, `(() => { const r = (`+button+`)?.getBoundingClientRect(); return r ? [r.x + r.width / 2, r.y + r.height / 2] : null; })()`)
+		frame := webtest.Read[[]float64](tab, `(() => { const f = document.querySelector("iframe"); f.scrollIntoView({ block: "center" }); const r = f.getBoundingClientRect(); return [r.x, r.y]; })()`)
+		tab.Shot("demo-mail-html-" + size.Name)
+		if flaws := tab.Flaws(); flaws != "" {
+			t.Error(flaws)
+		}
+		guest := tab.FollowAt(frame[0]+at[0], frame[1]+at[1], webtest.Options{Size: size})
+		guest.Await("#door-title", "You are invited to chat")
+		if n := fetched.Load(); n != 0 {
+			t.Errorf("%d things were fetched", n)
+		}
+	}
 }

@@ -26,13 +26,16 @@ function body(text) {
   return pre;
 }
 
-// page shows a mail's HTML as a mail program does: without scripts, and links open tabs.
+// policy keeps a mail from fetching anything: that would tell its sender that it was opened.
+const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+
+// page shows a mail's HTML as a careful mail program does: without scripts, nothing is fetched, and links open tabs.
 function page(html) {
   const frame = document.createElement('iframe');
   frame.title = 'The mail as its reader sees it';
   frame.className = 'html';
   frame.sandbox = 'allow-popups allow-popups-to-escape-sandbox';
-  frame.srcdoc = `<base target="_blank">${html}`;
+  frame.srcdoc = `<!doctype html><meta http-equiv="Content-Security-Policy" content="${policy}"><base target="_blank">${html}`;
   return frame;
 }
 
