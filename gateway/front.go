@@ -125,6 +125,7 @@ func (f *front) operators(g *Gateway) http.Handler {
 			}
 			return 0
 		}))
+	metrics.MustRegister(append(f.api.Metrics(), f.guests.metrics()...)...)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	texts := preview(g.texts)

@@ -287,6 +287,7 @@ type hall struct {
 	present  int
 	calls    []string
 	failure  error         // of Events
+	panics   bool          // Events does
 	full     error         // of Post
 	gate     chan struct{} // Events wait for it to be closed; nil: they don't
 
@@ -383,6 +384,9 @@ func (h *hall) Events(_ context.Context, _ latchkey.AccountID, after int64, limi
 	defer h.mu.Unlock()
 	if h.failure != nil {
 		return nil, h.failure
+	}
+	if h.panics {
+		panic("the room is on fire")
 	}
 	from := int(min(after, int64(len(h.events))))
 	return slices.Clone(h.events[from:min(len(h.events), from+limit)]), nil
