@@ -100,53 +100,6 @@ func BenchmarkLeave(b *testing.B) {
 	b.ReportMetric(float64(ours.at(0.99))/float64(theirs.at(0.99)), "p99-ratio")
 }
 
-// BenchmarkStreams is the memory of 10,000 open event streams, each of a guest of its own, in the gateway's process: how much its resident size grows.
-func BenchmarkStreams(b *testing.B) {
-	n := int(scale(b, 10_000))
-	w := served(b, "--http-connections=20000")
-	crowd(w, n)
-	host := strings.TrimPrefix(w.URL(), "http://")
-	settle(w)
-	before, heap, stacks := w.Memory(), metric(b, w, "go_memstats_heap_inuse_bytes"), metric(b, w, "go_memstats_stack_inuse_bytes")
-	begun := time.Now()
-	var opening sync.WaitGroup
-	conns := make([]net.Conn, n)
-	var next atomic.Int64
-	for range 64 {
-		opening.Go(func() { // ends with the last stream
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				c, err := dialer(i).Dial("tcp", host)
-				if err != nil {
-					b.Error(err)
-					return
-				}
-				conns[i] = c
-				fmt.Fprintf(c, "GET /rcsgw/invitee/events HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nAccept: text/event-stream\r\n\r\n", basicOf(i))
-				line, err := bufio.NewReader(c).ReadString('\n')
-				if err != nil || !strings.Contains(line, "200") {
-					b.Errorf("stream %d: %q, %v", i, line, err)
-					return
-				}
-			}
-		})
-	}
-	opening.Wait()
-	took := time.Since(begun)
-	b.Cleanup(func() {
-		for _, c := range conns {
-			if c != nil {
-				_ = c.Close()
-			}
-		}
-	})
-	time.Sleep(settled) // the collector runs every two minutes at least: what opening them needed is gone by then
-	grown := float64(w.Memory()-before) / float64(n)
-	b.Logf("%d streams, opened in %.1f s: %.1f kB of resident memory each; %.1f kB of heap in use and %.1f kB of stacks, %.1f goroutines", n, took.Seconds(), grown/1000,
-		(metric(b, w, "go_memstats_heap_inuse_bytes")-heap)/float64(n)/1000, (metric(b, w, "go_memstats_stack_inuse_bytes")-stacks)/float64(n)/1000, metric(b, w, "go_goroutines")/float64(n))
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(grown/1000, "kB/stream")
-}
-
 const settled = 150 * time.Second
 
 // metric reads one of the gateway's metrics.
