@@ -2,17 +2,20 @@ package conversation
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"latchkey"
 )
 
-// audience is who listens to one account: how many streams, and the signal that there is more.
+// audience is who listens to one account.
 type audience struct {
-	streams int
-	more    chan struct{} // closed when events were added; a fresh one then takes its place
-	waiting int
+	streams   int // by Present
+	listeners []*listener
 }
+
+// listener is one call of Listen.
+type listener struct{ news func(closing error) }
 
 // Post adds an event to a guest's stream and wakes those who wait for it.
 func (h *Hall) Post(ctx context.Context, e latchkey.Event) error {
@@ -31,23 +34,42 @@ func (h *Hall) Events(ctx context.Context, account latchkey.AccountID, after int
 	return h.store.Events(ctx, account, after, limit)
 }
 
-// Wait returns when there may be events after the number, or with ctx's error.
-func (h *Hall) Wait(ctx context.Context, account latchkey.AccountID, after int64) error {
+// Listen has news called whenever events were added for the account, until stop; a call that is under way may outlast that. When the hall
+// closes, news is called with the error that says so, which Listen itself gives after that. news must not wait.
+func (h *Hall) Listen(account latchkey.AccountID, news func(closing error)) (stop func(), err error) {
 	h.mu.Lock()
-	a := h.audience(account)
-	a.waiting++
-	more := a.more
-	h.mu.Unlock()
-	defer func() {
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, errRestarting()
+	}
+	a, me := h.audience(account), &listener{news}
+	a.listeners = append(a.listeners, me)
+	return func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		a.waiting--
+		if i := slices.Index(a.listeners, me); i >= 0 {
+			a.listeners = slices.Delete(a.listeners, i, i+1)
+		}
 		h.tidy(account, a)
-	}()
-	// Looked up after taking the signal, so that nothing falls between; on a stack of its own, since the query needs a deep one
+	}, nil
+}
+
+// Wait returns when there may be events after the number, or with ctx's error.
+func (h *Hall) Wait(ctx context.Context, account latchkey.AccountID, after int64) error {
+	more := make(chan error, 1)
+	stop, err := h.Listen(account, func(closing error) {
+		select {
+		case more <- closing:
+		default:
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	// Looked up after Listen, so that nothing falls between; on a stack of its own, since the query needs a deep one
 	// and thousands may wait here for hours.
 	var there bool
-	var err error
 	looked := make(chan struct{})
 	go func() { // ends with the query
 		defer close(looked)
@@ -59,12 +81,10 @@ func (h *Hall) Wait(ctx context.Context, account latchkey.AccountID, after int64
 		return err
 	}
 	select {
-	case <-more:
-		return nil
+	case err := <-more:
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-h.draining:
-		return errRestarting()
 	}
 }
 
@@ -89,7 +109,7 @@ func (h *Hall) Online(account latchkey.AccountID) bool {
 func (h *Hall) audience(account latchkey.AccountID) *audience {
 	a := h.streams[account]
 	if a == nil {
-		a = &audience{more: make(chan struct{})}
+		a = &audience{}
 		h.streams[account] = a
 	}
 	return a
@@ -97,17 +117,33 @@ func (h *Hall) audience(account latchkey.AccountID) *audience {
 
 // tidy needs h.mu.
 func (h *Hall) tidy(account latchkey.AccountID, a *audience) {
-	if a.streams <= 0 && a.waiting == 0 && h.streams[account] == a {
+	if a.streams <= 0 && len(a.listeners) == 0 && h.streams[account] == a {
 		delete(h.streams, account)
 	}
 }
 
 func (h *Hall) wakeStreams(account latchkey.AccountID) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	var listeners []*listener
 	if a := h.streams[account]; a != nil {
-		close(a.more)
-		a.more = make(chan struct{})
+		listeners = slices.Clone(a.listeners)
+	}
+	h.mu.Unlock()
+	for _, l := range listeners {
+		l.news(nil)
+	}
+}
+
+// dismiss tells all who listen that the hall closes.
+func (h *Hall) dismiss() {
+	h.mu.Lock()
+	var listeners []*listener
+	for _, a := range h.streams {
+		listeners = append(listeners, a.listeners...)
+	}
+	h.mu.Unlock()
+	for _, l := range listeners {
+		l.news(errRestarting())
 	}
 }
 

@@ -219,6 +219,7 @@ func (h *Hall) Shutdown(ctx context.Context) error {
 		close(h.draining)
 	}
 	h.mu.Unlock()
+	h.dismiss()
 	defer h.stop()
 	defer time.AfterFunc(drainGrace, h.stop).Stop()
 	done := make(chan struct{})

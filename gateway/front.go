@@ -128,6 +128,7 @@ func (f *front) operators(g *Gateway) http.Handler {
 	if g.remote != nil {
 		metrics.MustRegister(g.inquiries.collectors(g.remote)...)
 	}
+	metrics.MustRegister(append(f.api.Metrics(), f.guests.metrics()...)...)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	texts := preview(g.texts)

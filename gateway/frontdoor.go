@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"latchkey/internal/limit"
 )
 
@@ -30,6 +32,8 @@ type door struct {
 	order  *queue.List                       // of *entry, quiet for the longest first
 	places map[string]*queue.List            // the same by place
 	inside map[*queue.Element]*queue.Element // from order to places
+
+	ousted *prometheus.CounterVec
 }
 
 // Shares of http-connections that one address may have.
@@ -46,8 +50,35 @@ type entry struct {
 
 func newDoor(l net.Listener, c Config) *door {
 	return &door{
+		ousted: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "latchkey_gateway_http_connections_ousted_total",
+			Help: "HTTP connections closed because there were too many: quiet ones that made room, and those that found none."}, []string{"why"}),
 		Listener: l, most: c.HTTPConnections, place: max(c.HTTPConnections/placeShare, 1), quiet: max(c.HTTPConnections/quietShare, 1), trusted: c.HTTPTrusted,
 		open: map[string]int{}, idle: map[net.Conn]*queue.Element{}, order: queue.New(), places: map[string]*queue.List{}, inside: map[*queue.Element]*queue.Element{},
+	}
+}
+
+// Why a connection is closed.
+const (
+	madeRoom = "made-room"
+	noRoom   = "no-room"
+)
+
+// metrics are the door's, for a registry.
+func (d *door) metrics() []prometheus.Collector {
+	count := func(name, help string, n func() int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return float64(n())
+		})
+	}
+	for _, why := range []string{madeRoom, noRoom} {
+		d.ousted.WithLabelValues(why) // an alert wants a zero to begin with
+	}
+	return []prometheus.Collector{
+		d.ousted,
+		count("latchkey_gateway_http_connections", "Open HTTP connections of guests and inviters, event streams included.", func() int { return d.total }),
+		count("latchkey_gateway_http_connections_quiet", "Those of them that wait for a request, or for the rest of a first one.", func() int { return len(d.idle) }),
 	}
 }
 
@@ -80,6 +111,7 @@ func (d *door) Accept() (net.Conn, error) {
 		if d.enter(v.place) {
 			return v, nil
 		}
+		d.ousted.WithLabelValues(noRoom).Inc()
 		_ = tcp.SetLinger(0) // no state is kept for whom there is no room
 		_ = tcp.Close()
 	}
@@ -118,9 +150,7 @@ func (d *door) enter(place string) bool {
 		d.total++
 	}
 	d.mu.Unlock()
-	if leaving != nil {
-		_ = leaving.Close()
-	}
+	d.oust(leaving)
 	return ok
 }
 
@@ -179,8 +209,14 @@ func (d *door) note(c net.Conn, s http.ConnState) {
 		}
 	}
 	d.mu.Unlock()
-	if leaving != nil {
-		_ = leaving.Close()
+	d.oust(leaving)
+}
+
+// oust closes a quiet connection; nil: there is none to.
+func (d *door) oust(c net.Conn) {
+	if c != nil {
+		d.ousted.WithLabelValues(madeRoom).Inc()
+		_ = c.Close()
 	}
 }
 

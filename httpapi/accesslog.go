@@ -16,6 +16,7 @@ type recorder struct {
 	status int
 	bytes  int64
 	cause  error
+	route  string // as the metrics name it; "" where there is none
 }
 
 // WriteHeader notes the final status.

@@ -20,8 +20,10 @@ type API struct {
 	opt   Options
 
 	attendance *attendance
+	streams    *streams
 	goodbyes   *goodbyes
 	uploads    *uploading
+	tally      *tally
 	places     *limit.Rate   // requests of client addresses
 	people     *limit.Rate   // requests of inviters and guests
 	held       *limit.Window // addresses of which the log has heard lately that they are held back
@@ -36,18 +38,23 @@ func New(ports Ports, opt Options) *API {
 	a := &API{ports: ports, opt: opt, attendance: newAttendance(ports, opt), goodbyes: newGoodbyes(), uploads: &uploading{most: opt.MaxUploads, now: map[latchkey.AccountID]int{}}}
 	a.places, a.people, a.held = limit.NewRate(opt.Rate, maxHeld), limit.NewRate(opt.Rate, maxHeld), limit.NewWindow(1, time.Minute, maxHeld)
 	a.open, a.drain = context.WithCancel(context.Background())
+	a.streams, a.tally = newStreams(a), newTally(a.attendance)
 	return a
 }
 
 // Drain ends all event streams, so that their clients reconnect, elsewhere if need be, and refuses
 // new ones. It is idempotent.
-func (a *API) Drain() { a.drain() }
+func (a *API) Drain() {
+	a.drain()
+	a.streams.drain()
+}
 
 // Close drains, stops what the facade does between requests, and waits for it and for the
 // streams. It is idempotent.
 func (a *API) Close() error {
 	a.Drain()
 	a.attendance.close()
+	a.streams.crew.working.Wait()
 	return nil
 }
 
@@ -56,6 +63,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := &recorder{ResponseWriter: w}
 	done := a.logRequest(rec, r)
 	defer done()
+	defer a.tally.request(rec, r)
 	defer func() {
 		switch p := recover(); {
 		case p == nil:

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,10 +25,28 @@ type attendance struct {
 	here   map[latchkey.AccountID]*attendee
 	told   map[latchkey.RelationID]latchkey.StatusState // last word that stands in the guest's stream
 	closed bool
+	by     [ways]int // requests that are between enter and leave
+
+	saying sync.Mutex // guards what vigils say; nothing else is locked under it, for presence calls while it holds its own lock
 
 	requests sync.WaitGroup // that are between enter and leave
-	watching sync.WaitGroup // what follows the inviters of guests who are here
+	watching sync.WaitGroup // what looks up the inviters of guests who are here
+	tellers  crew           // of changes
 }
+
+// way is how a request reads events.
+type way int
+
+const (
+	read   way = iota // what is there
+	byPoll            // waits for the next ones
+	bySSE
+	bySocket
+	ways
+)
+
+// tellersAtOnce bounds how many changes are written down at a time; they share commits.
+const tellersAtOnce = 256
 
 // attendee is one guest who is here.
 type attendee struct {
@@ -35,22 +54,38 @@ type attendee struct {
 	open    int       // all requests
 	until   time.Time // how long a poll makes them stay
 	lapse   *time.Timer
-	ctx     context.Context                            // until the guest leaves
-	leave   context.CancelFunc                         // ends what follows the inviters
-	stale   bool                                       // the inviters may be others than those in watched
-	looking bool                                       // refresh is under way
-	watched map[latchkey.RelationID]context.CancelFunc // refresh's own
+	ctx     context.Context    // until the guest leaves
+	leave   context.CancelFunc // ends what looks up the inviters
+	stale   bool               // the inviters may be others than those in watched
+	looking bool               // refresh is under way
+	watched []*vigil
 }
 
+// vigil follows one inviter of a guest who is here.
+type vigil struct {
+	relation latchkey.RelationID
+	account  latchkey.AccountID
+	inviter  latchkey.InviterID
+	stop     func()
+
+	// Guarded by attendance.saying.
+	over  bool
+	words []latchkey.StatusState // that are not told yet; there is a teller for them
+}
+
+// maxWords bounds a vigil's words. Of more, those in the middle are over before anybody hears them.
+const maxWords = 8
+
 func newAttendance(ports Ports, opt Options) *attendance {
-	t := &attendance{ports: ports, opt: opt, here: map[latchkey.AccountID]*attendee{}, told: map[latchkey.RelationID]latchkey.StatusState{}}
+	t := &attendance{ports: ports, opt: opt, here: map[latchkey.AccountID]*attendee{}, told: map[latchkey.RelationID]latchkey.StatusState{}, tellers: crew{most: tellersAtOnce}}
 	t.ctx, t.stop = context.WithCancel(context.Background())
 	return t
 }
 
-// enter notes a request of a guest. lingers: the guest stays for a while after it. counts: it
-// is one of those that Options.MaxStreams limits. leave must be called once.
-func (t *attendance) enter(account latchkey.AccountID, lingers, counts bool) (leave func(), err error) {
+// enter notes a request of a guest. Who reads or polls stays for a while after it; all but those who only read are
+// limited by Options.MaxStreams. leave must be called once.
+func (t *attendance) enter(account latchkey.AccountID, by way) (leave func(), err error) {
+	lingers, counts := by == read || by == byPoll, by != read
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
@@ -58,10 +93,10 @@ func (t *attendance) enter(account latchkey.AccountID, lingers, counts bool) (le
 	}
 	g := t.here[account]
 	if g != nil && counts && g.streams >= t.opt.MaxStreams {
-		return nil, &latchkey.Error{Kind: latchkey.KindTooManyRequests, Public: "too many event streams are open", RetryAfter: 5 * time.Second}
+		return nil, &latchkey.Error{Kind: latchkey.KindTooManyRequests, Public: "too many event streams are open", RetryAfter: 5 * time.Second, Err: errCrowded}
 	}
 	if g == nil {
-		g = &attendee{watched: map[latchkey.RelationID]context.CancelFunc{}}
+		g = &attendee{}
 		g.ctx, g.leave = context.WithCancel(t.ctx)
 		t.here[account] = g
 		t.ports.Hall.Present(account, 1)
@@ -71,6 +106,7 @@ func (t *attendance) enter(account latchkey.AccountID, lingers, counts bool) (le
 		g.lapse.Stop()
 	}
 	g.open++
+	t.by[by]++
 	if counts {
 		g.streams++
 	}
@@ -79,6 +115,7 @@ func (t *attendance) enter(account latchkey.AccountID, lingers, counts bool) (le
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		g.open--
+		t.by[by]--
 		if counts {
 			g.streams--
 		}
@@ -105,6 +142,9 @@ func (t *attendance) settle(account latchkey.AccountID, g *attendee) {
 	}
 	delete(t.here, account)
 	g.leave()
+	for _, v := range g.watched {
+		t.end(v)
+	}
 	t.ports.Hall.Present(account, -1)
 }
 
@@ -123,6 +163,7 @@ func (t *attendance) close() {
 	t.requests.Wait()
 	t.stop()
 	t.watching.Wait()
+	t.tellers.working.Wait()
 }
 
 // changed says that a guest's inviters may have changed: one of the guest's requests has read so in the stream.
@@ -156,7 +197,7 @@ func (t *attendance) refresh(account latchkey.AccountID, g *attendee) {
 		t.mu.Unlock()
 		relations, err := t.ports.Desk.Relations(g.ctx, account)
 		if err == nil {
-			t.follow(g.ctx, relations, g.watched)
+			t.follow(g, relations)
 			continue
 		}
 		if g.ctx.Err() == nil && !latchkey.Is(err, latchkey.KindUnavailable) { // the gateway is about to stop
@@ -172,49 +213,87 @@ func (t *attendance) refresh(account latchkey.AccountID, g *attendee) {
 	}
 }
 
-// follow begins the watches that are new and ends those whose relation is over.
-func (t *attendance) follow(ctx context.Context, relations []latchkey.Relation, watched map[latchkey.RelationID]context.CancelFunc) {
-	over := make(map[latchkey.RelationID]bool, len(watched))
-	for id := range watched {
-		over[id] = true
+// follow begins the vigils that are new and ends those whose relation is over.
+func (t *attendance) follow(g *attendee, relations []latchkey.Relation) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if g.ctx.Err() != nil {
+		return
 	}
+	before := g.watched
+	g.watched = make([]*vigil, 0, len(relations))
 	for _, rel := range relations {
-		delete(over, rel.ID)
-		if watched[rel.ID] != nil {
+		if i := slices.IndexFunc(before, func(v *vigil) bool { return v.relation == rel.ID }); i >= 0 {
+			g.watched = append(g.watched, before[i])
+			before = slices.Delete(before, i, i+1)
 			continue
 		}
-		watching, cancel := context.WithCancel(ctx)
-		watched[rel.ID] = cancel
-		t.watching.Go(func() { // ends with watching
-			defer cancel()
-			for s := range t.ports.Presence.Watch(watching, rel.Account, rel.Inviter.Address()) {
-				_, _ = aside(func() (_ struct{}, _ error) {
-					t.tell(watching, rel, seen(s.State))
-					return
-				})
-			}
-		})
+		v := &vigil{relation: rel.ID, account: rel.Account, inviter: rel.Inviter}
+		g.watched = append(g.watched, v)
+		v.stop = t.ports.Presence.Watch(v.account, v.inviter.Address(), func(s latchkey.Status) { t.hear(v, seen(s.State)) })
 	}
-	for id := range over {
-		watched[id]()
-		delete(watched, id)
+	for _, v := range before {
+		t.end(v)
 	}
 }
 
-// tell adds a status event, unless the last one in the stream said the same.
-func (t *attendance) tell(ctx context.Context, rel latchkey.Relation, s latchkey.StatusState) {
-	if ctx.Err() != nil || !t.note(rel.ID, s) {
+// end ends a vigil: no teller begins any more.
+func (t *attendance) end(v *vigil) {
+	v.stop()
+	t.saying.Lock()
+	defer t.saying.Unlock()
+	v.over = true
+}
+
+// hear takes a word on an inviter, which a teller writes down.
+func (t *attendance) hear(v *vigil, s latchkey.StatusState) {
+	t.saying.Lock()
+	defer t.saying.Unlock()
+	switch n := len(v.words); {
+	case n == maxWords:
+		v.words[n-1] = s
+		return
+	case n == 0:
+		t.tellers.do(func(func()) { t.tell(v) })
+	}
+	v.words = append(v.words, s)
+}
+
+// tell writes down what a vigil has heard, in its order.
+func (t *attendance) tell(v *vigil) {
+	for s, ok := t.word(v, false); ok; s, ok = t.word(v, true) {
+		t.write(v, s)
+	}
+}
+
+// word is the first of a vigil's words, which stays there until it is said, so that no other teller begins.
+func (t *attendance) word(v *vigil, said bool) (latchkey.StatusState, bool) {
+	t.saying.Lock()
+	defer t.saying.Unlock()
+	if said {
+		v.words = v.words[1:]
+	}
+	if v.over || len(v.words) == 0 {
+		v.words = nil
+		return "", false
+	}
+	return v.words[0], true
+}
+
+// write adds a status event, unless the last one in the stream said the same.
+func (t *attendance) write(v *vigil, s latchkey.StatusState) {
+	if t.ctx.Err() != nil || !t.note(v.relation, s) {
 		return
 	}
-	err := t.ports.Hall.Post(ctx, latchkey.Event{Type: latchkey.StatusEvent, Account: rel.Account, URI: string(rel.Inviter), Status: string(s)})
+	err := t.ports.Hall.Post(t.ctx, latchkey.Event{Type: latchkey.StatusEvent, Account: v.account, URI: string(v.inviter), Status: string(s)})
 	if err == nil {
 		return
 	}
 	t.mu.Lock()
-	delete(t.told, rel.ID) // so that the next word counts, whatever it is
+	delete(t.told, v.relation) // so that the next word counts, whatever it is
 	t.mu.Unlock()
-	if ctx.Err() == nil {
-		t.opt.Log.Error("status not told", latchkey.LogRelation, rel.ID, latchkey.LogError, err)
+	if t.ctx.Err() == nil {
+		t.opt.Log.Error("status not told", latchkey.LogRelation, v.relation, latchkey.LogError, err)
 	}
 }
 

@@ -44,7 +44,15 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	streams := socket || f == sseFormat
+	by := read
+	switch {
+	case socket:
+		by = bySocket
+	case f == sseFormat:
+		by = bySSE
+	case wait > 0:
+		by = byPoll
+	}
 	if err := a.open.Err(); err != nil {
 		return latchkey.Wrap(latchkey.KindUnavailable, err, "the service is restarting")
 	}
@@ -53,14 +61,17 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	leave, err := a.attendance.enter(g.Account, !streams, streams || wait > 0)
+	leave, err := a.attendance.enter(g.Account, by)
 	if err != nil {
+		if latchkey.Is(err, latchkey.KindTooManyRequests) {
+			a.tally.hit(maxStreams)
+		}
 		return err
 	}
-	if f == sseFormat {
+	if by == bySSE {
 		streamHeaders(w.Header())
 		if conn := detach(w, r); conn != nil {
-			go a.carry(conn, w.Header().Clone(), g.Account, after, leave) // ends by itself; Close waits for leave
+			a.streams.begin(conn, w.Header().Clone(), g.Account, after, leave)
 			return nil
 		}
 	}
@@ -68,10 +79,10 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(a.open, cancel)()
-	switch {
-	case socket:
+	switch by {
+	case bySocket:
 		return a.socket(ctx, w, r, g.Account, after)
-	case f == sseFormat:
+	case bySSE:
 		return a.stream(ctx, w, g.Account, after)
 	}
 	return a.poll(ctx, w, r, f, g.Account, after, wait)

@@ -561,11 +561,7 @@ func TestDrainEndsStreams(t *testing.T) {
 				w.api.Drain()
 				w.api.Drain()
 			} else { // the hall is shut down first
-				w.hall.mu.Lock()
-				w.hall.closed = true
-				close(w.hall.more)
-				w.hall.more = make(chan struct{})
-				w.hall.mu.Unlock()
+				w.hall.close()
 			}
 			for err == nil {
 				_, err = stream.block()

@@ -287,11 +287,15 @@ type hall struct {
 	present  int
 	calls    []string
 	failure  error         // of Events
+	panics   bool          // Events does
 	full     error         // of Post
 	gate     chan struct{} // Events wait for it to be closed; nil: they don't
+
+	told      int // calls of Listen
+	listeners map[int]func(error)
 }
 
-func newHall() *hall { return &hall{more: make(chan struct{})} }
+func newHall() *hall { return &hall{more: make(chan struct{}), listeners: map[int]func(error){}} }
 
 func (h *hall) Send(_ context.Context, rel latchkey.Relation, out conversation.Outgoing) (latchkey.Message, bool, error) {
 	h.mu.Lock()
@@ -381,6 +385,9 @@ func (h *hall) Events(_ context.Context, _ latchkey.AccountID, after int64, limi
 	if h.failure != nil {
 		return nil, h.failure
 	}
+	if h.panics {
+		panic("the room is on fire")
+	}
 	from := int(min(after, int64(len(h.events))))
 	return slices.Clone(h.events[from:min(len(h.events), from+limit)]), nil
 }
@@ -401,6 +408,34 @@ func (h *hall) Wait(ctx context.Context, _ latchkey.AccountID, after int64) erro
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+func (h *hall) Listen(_ latchkey.AccountID, news func(error)) (stop func(), err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, latchkey.Errorf(latchkey.KindUnavailable, "The service is restarting.")
+	}
+	h.told++
+	number := h.told
+	h.listeners[number] = news
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.listeners, number)
+	}, nil
+}
+
+// close tells all who wait that the hall closes.
+func (h *hall) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	close(h.more)
+	h.more = make(chan struct{})
+	for _, news := range h.listeners {
+		news(latchkey.Errorf(latchkey.KindUnavailable, "The service is restarting."))
 	}
 }
 
@@ -439,6 +474,9 @@ func (h *hall) post(e latchkey.Event) {
 	h.events = append(h.events, e)
 	close(h.more)
 	h.more = make(chan struct{})
+	for _, news := range h.listeners {
+		news(nil)
+	}
 }
 
 // say posts a message of Alice's.
@@ -470,11 +508,11 @@ type board struct {
 	states   map[string]latchkey.StatusState
 	mute     map[string]bool // whose state nobody learns in time
 	asked    []string
-	watchers map[string][]chan latchkey.Status
+	watchers map[string][]*func(latchkey.Status)
 }
 
 func newBoard() *board {
-	return &board{states: map[string]latchkey.StatusState{aliceURI: latchkey.StatusOnline}, mute: map[string]bool{}, watchers: map[string][]chan latchkey.Status{}}
+	return &board{states: map[string]latchkey.StatusState{aliceURI: latchkey.StatusOnline}, mute: map[string]bool{}, watchers: map[string][]*func(latchkey.Status){}}
 }
 
 func (b *board) Status(ctx context.Context, from latchkey.AccountID, of latchkey.Address) (latchkey.Status, error) {
@@ -498,19 +536,17 @@ func (b *board) state(name string) latchkey.Status {
 	return latchkey.Status{State: s, Chat: s == latchkey.StatusOnline, Checked: then}
 }
 
-func (b *board) Watch(ctx context.Context, _ latchkey.AccountID, of latchkey.Address) <-chan latchkey.Status {
-	name, ch := of.String(), make(chan latchkey.Status, 16)
+func (b *board) Watch(_ latchkey.AccountID, of latchkey.Address, news func(latchkey.Status)) (stop func()) {
+	name, me := of.String(), &news
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.watchers[name] = append(b.watchers[name], ch)
-	ch <- b.state(name)
-	context.AfterFunc(ctx, func() {
+	b.watchers[name] = append(b.watchers[name], me)
+	news(b.state(name))
+	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.watchers[name] = slices.DeleteFunc(b.watchers[name], func(other chan latchkey.Status) bool { return other == ch })
-		close(ch)
-	})
-	return ch
+		b.watchers[name] = slices.DeleteFunc(b.watchers[name], func(other *func(latchkey.Status)) bool { return other == me })
+	}
 }
 
 // turn changes somebody's state and tells who watches.
@@ -518,8 +554,8 @@ func (b *board) turn(name string, s latchkey.StatusState) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.states[name] = s
-	for _, ch := range b.watchers[name] {
-		ch <- b.state(name)
+	for _, news := range b.watchers[name] {
+		(*news)(b.state(name))
 	}
 }
 

@@ -63,6 +63,8 @@ type Hall interface {
 	History(ctx context.Context, account latchkey.AccountID, with latchkey.InviterID, before latchkey.MessageID, limit int) ([]latchkey.Message, error)
 	Events(ctx context.Context, account latchkey.AccountID, after int64, limit int) ([]latchkey.Event, error)
 	Wait(ctx context.Context, account latchkey.AccountID, after int64) error
+	// Listen has news called whenever there may be more events, until stop, and with an error when the hall closes.
+	Listen(account latchkey.AccountID, news func(closing error)) (stop func(), err error)
 	Ack(ctx context.Context, account latchkey.AccountID, upTo int64) error
 	Post(ctx context.Context, e latchkey.Event) error
 	Present(account latchkey.AccountID, delta int)
@@ -95,8 +97,8 @@ type Push interface {
 // Presence is what the facade needs to tell a guest whether an inviter is there. *presence.Board is one.
 type Presence interface {
 	Status(ctx context.Context, from latchkey.AccountID, of latchkey.Address) (latchkey.Status, error)
-	// Watch gives the state and then each change of it until ctx ends, and closes the channel.
-	Watch(ctx context.Context, from latchkey.AccountID, of latchkey.Address) <-chan latchkey.Status
+	// Watch has news, which must not wait, told the state and then each change of it until stop.
+	Watch(from latchkey.AccountID, of latchkey.Address, news func(latchkey.Status)) (stop func())
 }
 
 // Directory checks inviters' credentials. *directory.File is one.

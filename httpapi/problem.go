@@ -41,6 +41,12 @@ func (a *API) problem(w *recorder, r *http.Request, err error) {
 		return // too late to say it: the answer has begun
 	}
 	p := problemOf(err)
+	switch {
+	case p.Status == http.StatusRequestEntityTooLarge:
+		a.tally.hit(maxBody)
+	case latchkey.Is(err, latchkey.KindTooManyRequests) && !errors.Is(err, errHeld) && !errors.Is(err, errCrowded): // those are counted
+		a.tally.hit(guesses)
+	}
 	h := w.Header()
 	if wait := latchkey.RetryAfter(err); wait > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds())))) // RFC 9110 §10.2.3

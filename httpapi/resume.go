@@ -91,6 +91,7 @@ func (a *API) appendFile(w http.ResponseWriter, r *http.Request, id string) erro
 	}
 	release, err := a.uploads.enter(stored.Account)
 	if err != nil {
+		a.tally.hit(maxUploads)
 		return err
 	}
 	defer release()
@@ -171,7 +172,7 @@ func (u *uploading) enter(account latchkey.AccountID) (release func(), err error
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.now[account] >= u.most {
-		return nil, &latchkey.Error{Kind: latchkey.KindTooManyRequests, Public: "too many files are being sent at once", RetryAfter: 10 * time.Second}
+		return nil, &latchkey.Error{Kind: latchkey.KindTooManyRequests, Public: "too many files are being sent at once", RetryAfter: 10 * time.Second, Err: errCrowded}
 	}
 	u.now[account]++
 	return func() {

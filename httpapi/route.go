@@ -17,45 +17,49 @@ type methods map[string]handler
 
 // route finds the handler. net/http's mux is not used: it would clean paths, and a
 // SIP URI may hold `//`, `;` and encoded slashes.
-func (a *API) route(w http.ResponseWriter, r *http.Request) error {
+func (a *API) route(w *recorder, r *http.Request) error {
 	path := r.URL.EscapedPath()
 	if h := descriptive(path); h != nil {
+		w.route = path
 		return serve(w, r, methods{http.MethodGet: h})
 	}
 	switch {
 	case strings.HasPrefix(path, "/rcsgw/app/") && a.ports.Assets != nil:
+		w.route = "/rcsgw/app/"
 		a.ports.Assets.ServeHTTP(w, r)
 		return nil
 	case strings.HasPrefix(path, "/problems/"):
+		w.route = "/problems/"
 		return serve(w, r, methods{http.MethodGet: explainProblem})
 	}
-	m, err := a.at(path)
+	m, route, err := a.at(path)
+	w.route = route
 	if err != nil {
 		return err
 	}
 	return serve(w, r, m)
 }
 
-// at gives the methods of a path; KindNotFound where there is none.
-func (a *API) at(path string) (methods, error) {
+// at gives the methods of a path, and what all paths like it have in common; KindNotFound where there is none.
+func (a *API) at(path string) (m methods, route string, err error) {
 	switch path {
 	case "/rcsgw/invitee/user":
-		return methods{http.MethodPost: a.invite, http.MethodGet: a.invitations, http.MethodDelete: a.withdrawAll}, nil
+		return methods{http.MethodPost: a.invite, http.MethodGet: a.invitations, http.MethodDelete: a.withdrawAll}, path, nil
 	case "/rcsgw/invitee/message":
-		return methods{http.MethodPost: a.send, http.MethodGet: a.history}, nil
+		return methods{http.MethodPost: a.send, http.MethodGet: a.history}, path, nil
 	case "/rcsgw/invitee/composing":
-		return methods{http.MethodPost: a.composing}, nil
+		return methods{http.MethodPost: a.composing}, path, nil
 	case "/rcsgw/invitee/read":
-		return methods{http.MethodPost: a.read}, nil
+		return methods{http.MethodPost: a.read}, path, nil
 	case pushPath:
-		return methods{http.MethodGet: a.pushKey, http.MethodPost: a.subscribe}, nil
+		return methods{http.MethodGet: a.pushKey, http.MethodPost: a.subscribe}, path, nil
 	case eventsPath:
-		return methods{http.MethodGet: a.events}, nil
+		return methods{http.MethodGet: a.events}, path, nil
 	case filePath:
-		return methods{http.MethodPost: a.upload, http.MethodGet: a.files}, nil
+		return methods{http.MethodPost: a.upload, http.MethodGet: a.files}, path, nil
 	}
 	if path == contentPath && a.ports.Uploads != nil {
-		return a.contentMethods(), nil
+		return a.contentMethods(), path, nil
 	}
 	for _, p := range []struct {
 		prefix  string
@@ -102,9 +106,9 @@ func (a *API) at(path string) (methods, error) {
 			continue
 		}
 		// The rest is one value, though a SIP user part may hold a slash (RFC 3261 §25.1).
-		return p.methods(pathValue(rest)), nil
+		return p.methods(pathValue(rest)), p.prefix, nil
 	}
-	return nil, latchkey.Errorf(latchkey.KindNotFound, "")
+	return nil, "", latchkey.Errorf(latchkey.KindNotFound, "")
 }
 
 // pathValue undoes percent-encoding, which in an EscapedPath is well-formed. A URI that stands plain in a path may have

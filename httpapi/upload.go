@@ -44,6 +44,7 @@ func (a *API) upload(w http.ResponseWriter, r *http.Request) error {
 	}
 	release, err := a.uploads.enter(g.Account)
 	if err != nil {
+		a.tally.hit(maxUploads)
 		return err
 	}
 	defer release()

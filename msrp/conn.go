@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"latchkey/internal/doze"
 )
 
 // ErrClosed is the end of a session that was closed by our side.
@@ -53,7 +55,7 @@ type conn struct {
 
 	anchored atomic.Int32 // how many legs there are
 
-	asleep int64 // the sleepers' own: its number among them, while it waits without a reader
+	nap doze.Nap // while it waits without a reader
 
 	// The reader's own, for what it passes on; nil while there is none.
 	batch *batch
@@ -161,7 +163,7 @@ func (c *conn) close(err error) {
 	if !first {
 		return
 	}
-	c.rise()
+	c.nap.End()
 	_ = c.nc.Close()
 	c.mu.Lock()
 	targets, pending := slices.Collect(c.targets.all()), c.pending

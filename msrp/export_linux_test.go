@@ -15,7 +15,5 @@ func sleeping(c *conn) bool {
 	if c == nil {
 		return false
 	}
-	asleep.mu.Lock()
-	defer asleep.mu.Unlock()
-	return c.asleep > 0
+	return c.nap.Asleep()
 }

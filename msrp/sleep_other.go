@@ -6,5 +6,3 @@ const canSleep = false
 
 // sleep is for systems on which a connection can wait without a goroutine.
 func (c *conn) sleep(*socket) bool { return false }
-
-func (c *conn) rise() {}

@@ -1,7 +1,6 @@
 package presence
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 // watch is one person who is watched, on behalf of everybody who watches them. Its fields
 // are guarded by Board.mu.
 type watch struct {
+	name     string // in Board.watches
 	watchers []*watcher
 	last     latchkey.Status
 	known    bool          // last is set
@@ -18,30 +18,26 @@ type watch struct {
 	news     chan bool     // ends the period early; true: by a question. It holds the newest
 }
 
-// watcher is one reader of changes.
+// watcher is one who is told of changes.
 type watcher struct {
-	from    latchkey.AccountID
-	changes chan latchkey.Status // holds the newest that was not read; closed when the watcher leaves
-	sent    latchkey.Status      // what stands in changes or was read last
-	before  latchkey.Status      // what was read before sent
+	from latchkey.AccountID
+	news func(latchkey.Status)
 }
 
-// Watch tells the state of of: as it is at first, and then each change (R24, F26c). A reader
-// who is slow misses states that are over, never the newest. The channel is closed when
-// ctx ends. All watchers of one person share the questions, and those are asked by an
-// account that watches at the time.
-func (b *Board) Watch(ctx context.Context, from latchkey.AccountID, of latchkey.Address) <-chan latchkey.Status {
-	me := &watcher{from: from, changes: make(chan latchkey.Status, 1)}
+// Watch has news told the state of of: as it is at first, where that is known, and then each change (R24, F26c). All watchers of one
+// person share the questions, and those are asked by an account that watches at the time. news must neither wait nor call the Board; it
+// is not called any more when stop has returned.
+func (b *Board) Watch(from latchkey.AccountID, of latchkey.Address, news func(latchkey.Status)) (stop func()) {
+	me := &watcher{from, news}
 	name := of.String()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		close(me.changes)
-		return me.changes
+		return func() {}
 	}
 	w := b.watches[name]
 	if w == nil {
-		w = &watch{stop: make(chan struct{}), news: make(chan bool, 1)}
+		w = &watch{name: name, stop: make(chan struct{}), news: make(chan bool, 1)}
 		w.last, w.known = b.recent(name)
 		b.watches[name] = w
 		known := w.known
@@ -49,27 +45,23 @@ func (b *Board) Watch(ctx context.Context, from latchkey.AccountID, of latchkey.
 	}
 	w.watchers = append(w.watchers, me)
 	if w.known {
-		me.tell(w.last)
+		news(w.last)
 	}
-	context.AfterFunc(ctx, func() { b.leave(w, name, me) })
-	return me.changes
+	return func() { b.leave(w, me) }
 }
 
 // leave takes a watcher off, and with the last one the watch.
-func (b *Board) leave(w *watch, name string, me *watcher) {
+func (b *Board) leave(w *watch, me *watcher) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for i, other := range w.watchers {
-		if other != me {
-			continue
-		}
-		w.watchers = slices.Delete(w.watchers, i, i+1) // in place: thousands may leave at once
-		close(me.changes)
-		if len(w.watchers) == 0 && b.watches[name] == w {
-			delete(b.watches, name)
-			close(w.stop)
-		}
+	i := slices.Index(w.watchers, me)
+	if i < 0 {
 		return
+	}
+	w.watchers = slices.Delete(w.watchers, i, i+1) // in place: thousands may leave at once
+	if len(w.watchers) == 0 && b.watches[w.name] == w {
+		delete(b.watches, w.name)
+		close(w.stop)
 	}
 }
 
@@ -90,12 +82,6 @@ func (b *Board) poll(w *watch, of latchkey.Address, known bool) {
 			known = !ask
 			tick.Reset(b.opt.Period)
 		case <-w.stop:
-			b.mu.Lock()
-			for _, me := range w.watchers { // by Close: the others have left
-				close(me.changes)
-			}
-			w.watchers = nil
-			b.mu.Unlock()
 			return
 		}
 	}
@@ -108,21 +94,7 @@ func (w *watch) tell(s latchkey.Status) bool {
 	}
 	w.last, w.known = s, true
 	for _, me := range w.watchers {
-		me.tell(s)
+		me.news(s)
 	}
 	return true
-}
-
-// tell replaces what was not read yet. A state that the reader knows already is not told.
-func (me *watcher) tell(s latchkey.Status) {
-	select {
-	case <-me.changes:
-	default:
-		me.before = me.sent
-	}
-	me.sent = me.before
-	if !me.before.Same(s) {
-		me.sent = s
-		me.changes <- s
-	}
 }

@@ -76,14 +76,14 @@ func Open(ctx context.Context, path string, opt Options) (*DB, error) {
 	}
 	db := &DB{path: path, log: opt.Log, batch: opt.Batch, ended: opt.Ended, jobs: make(chan *job, opt.Batch), done: make(chan struct{})}
 	var err error
-	if db.write, err = sql.Open("sqlite", dsn(path, opt.BusyTimeout, "_txlock=immediate")); err != nil {
+	if db.write, err = openKeeping(dsn(path, opt.BusyTimeout, "_txlock=immediate")); err != nil {
 		return nil, fmt.Errorf("data %s: %w", path, err)
 	}
 	db.write.SetMaxOpenConns(1)
 	if err := migrate(ctx, db.write); err != nil {
 		return nil, errors.Join(fmt.Errorf("data %s: %w", path, err), db.write.Close())
 	}
-	if db.read, err = sql.Open("sqlite", dsn(path, opt.BusyTimeout, "_pragma=query_only(1)")); err != nil {
+	if db.read, err = openKeeping(dsn(path, opt.BusyTimeout, "_pragma=query_only(1)")); err != nil {
 		return nil, errors.Join(fmt.Errorf("data %s: %w", path, err), db.write.Close())
 	}
 	db.read.SetMaxOpenConns(opt.Readers)
