@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"latchkey"
@@ -40,6 +41,7 @@ type Gateway struct {
 	log    *slog.Logger
 
 	db        *storage.DB
+	ledger    ledger
 	directory userCentre
 	remote    *directory.HTTP // the directory, where it is one over HTTP
 	sip       *sipua.Endpoint
@@ -49,17 +51,17 @@ type Gateway struct {
 	registrar *registrar.Registrar
 	keeper    accountKeeper // the registrar, or who has guests in the core without registering them
 	lookout   *registrar.Lookout
-	words     chan word   // from the lookout, for presence and conversations
-	outcomes  chan string // ids of notices that came to their end, from the store
+	words     chan word // from the lookout, for presence and conversations
 	board     *presence.Board
 	hall      *conversation.Hall
 	desk      *guest.Desk
 	files     *files.Vault
 	texts     *wording.Book
 	courier   *notify.Courier
-	mail      *mailChannel // nil: there is none
-	sms       *smsChannel  // nil: there is none
-	mms       *mmsChannel  // nil: there is none
+	teller    atomic.Pointer[notify.Courier] // of outcomes; nil until the rooms are wired
+	mail      *mailChannel                   // nil: there is none
+	sms       *smsChannel                    // nil: there is none
+	mms       *mmsChannel                    // nil: there is none
 	front     *front
 
 	bounces        *mail.BounceServer // nil: there is none
@@ -83,7 +85,7 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{config: c, log: log, over: make(chan struct{}), words: make(chan word, maxWords), outcomes: make(chan string, maxOutcomes)}
+	g := &Gateway{config: c, log: log, over: make(chan struct{}), words: make(chan word, maxWords)}
 	g.ctx, g.stop = context.WithCancel(context.Background())
 	if err := g.open(); err != nil {
 		g.close()
@@ -102,6 +104,7 @@ func (g *Gateway) open() (err error) {
 	if g.db, err = storage.Open(g.ctx, c.Data, storage.Options{Ended: g.noticeEnded, Log: g.log}); err != nil {
 		return err
 	}
+	g.ledger = newLedger(g.db)
 	if g.files, err = g.openFiles(); err != nil {
 		return fmt.Errorf("file-store: %w", err)
 	}
@@ -147,12 +150,13 @@ func (g *Gateway) wire() {
 		RequireOnline: c.RequireOnline, Unwanted: g.unwanted, Porter: &porter{w, g.files}, FileWays: c.FileWays, Log: log,
 	})
 	if c.SMS != nil {
-		g.sms = newSMS(*c.SMS, g.db, stopper{g}, g.texts, log)
+		g.sms = newSMS(*c.SMS, g.ledger, stopper{g}, g.texts, log)
 	}
 	if c.MMS != nil {
-		g.mms = newMMS(*c.MMS, g.db, g.texts, log)
+		g.mms = newMMS(*c.MMS, g.ledger, g.texts, log)
 	}
 	g.courier = newCourier(g.db, g.mail, g.sms, g.mms, log)
+	g.teller.Store(newTeller(g.db, g.hall, g.texts, log))
 	g.desk = guest.New(g.db, g.directory, g.keeper, hallway{talks{g.hall, g.files}, g.lookout}, guest.Options{
 		Domain: c.Domain, PublicURL: c.BaseURL(g.front.guests.Addr().String()), Scheme: c.AccountScheme, Allot: g.allotter(), LinkStyle: guest.LinkStyle(c.LinkStyle),
 		Policy: guest.Policy{Any: c.InvitePolicy.Any, Level: c.InvitePolicy.Level}, Lifetime: c.AccountLifetime, KeepAccount: c.KeepAccount,
@@ -242,7 +246,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	background("desk", g.desk.Run)
 	background("courier", g.deliver)
 	background("mail-bounce", g.takeBounces)
-	background("outcomes", g.tellOutcomes)
+	background("outcomes", g.teller.Load().Run)
 	background("files", g.files.Run)
 	background("http", g.front.run)
 	background("admin", g.front.runAdmin)

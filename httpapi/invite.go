@@ -61,8 +61,9 @@ func (a *API) invite(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	req.Inviter = inviter
+	req.Speaks = preferredLanguage(r)
 	if req.Language == "" && inviter.Language == "" {
-		req.Language = preferredLanguage(r)
+		req.Language = req.Speaks
 	}
 	invited, err := a.ports.Desk.Invite(r.Context(), req)
 	if err != nil {
