@@ -16,8 +16,14 @@ type ledger struct {
 }
 
 func newLedger(db *storage.DB) ledger {
-	return ledger{db, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "latchkey_notify_reports_total",
+	l := ledger{db, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "latchkey_notify_reports_total",
 		Help: "Reports of servers on notices that they had taken: delivered or failed. Repeats count."}, []string{"channel", "state"})}
+	for _, channel := range []latchkey.Channel{latchkey.ByMail, latchkey.BySMS, latchkey.ByMMS} {
+		for _, state := range []latchkey.NotificationState{latchkey.NotificationDelivered, latchkey.NotificationFailed} {
+			l.reports.WithLabelValues(string(channel), string(state)) // stands at zero before anything happens
+		}
+	}
+	return l
 }
 
 // AddReport is storage.DB's.
