@@ -117,3 +117,27 @@ func TestMailServerIsAwayForAWhile(t *testing.T) {
 		}
 	}
 }
+
+// X4, F59, issue 8, line 1: killed before the inviter could be told that an invitation has failed, the gateway tells it after its next start, once.
+func TestKilledGatewayTellsTheOutcome(t *testing.T) {
+	t.Parallel()
+	w := serves(t, gatewaytest.Plan{})
+	w.Mail.RefuseTo("nobody@cc.com", 550, "5.1.1")
+	w.Do("POST", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, `{"email":"nobody@cc.com"}`).Wants(201) // Alice has no phone yet
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.Count("SELECT count(*) FROM outcome") == 1 })
+	w.Kill()
+	w.Change("UPDATE outcome SET due = 1") // as when the claim has run out
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
+	w.Start()
+	const want = "The invitation to nobody@cc.com could not be delivered: there is no such mailbox (550)."
+	if got, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1); err != nil || got[0].Text != want {
+		t.Fatalf("Alice got %+v, %v, want %q", got, err, want)
+	}
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.Count("SELECT count(*) FROM outcome WHERE told > 0") == 1 })
+	w.Kill()
+	w.Start()
+	w.Stop()
+	if n := len(a.Events("message")) + len(a.Events("repeat")); n != 1 {
+		t.Errorf("Alice's phone got %d messages, want one", n)
+	}
+}

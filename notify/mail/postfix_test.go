@@ -147,7 +147,7 @@ func TestPostfixReportsAreUnderstood(t *testing.T) {
 	p := imstest.NewPostfix(t, imstest.PostfixOptions{
 		Routes:    map[string]string{"cc.com": next.Addr(), "xn--bcher-kva.example": next.Addr(), "bücher.example": next.Addr(), "bounce.example": reports.Addr()},
 		Mailboxes: []string{"box@kept.example"},
-		More: []string{"delay_warning_time = 1s", "maximal_queue_lifetime = 4s", "bounce_queue_lifetime = 1h", "queue_run_delay = 1s", "minimal_backoff_time = 1s",
+		More: []string{"delay_warning_time = 1s", "maximal_queue_lifetime = 8s", "bounce_queue_lifetime = 1h", "queue_run_delay = 1s", "minimal_backoff_time = 1s",
 			"maximal_backoff_time = 1s"},
 	})
 	b := &Bounces{Domain: "bounce.example", Key: []byte("key")}
