@@ -26,6 +26,9 @@ const (
 	ByMMS  Channel = "mms"
 )
 
+// InChat is how inviters hear what became of their invitations. No invitation goes that way.
+const InChat Channel = "chat"
+
 // Notice is one invitation on its way to a guest, a row of the outbox. Its ID is chosen before
 // the first attempt and goes into the message's own id, so that a repeat is a repeat. Link holds the
 // password and is erased when the notice was sent or has failed for good.
@@ -44,6 +47,7 @@ type Notice struct {
 	Expires     time.Time // of the relation; after that there is nothing to tell
 	Attempts    int       // that were begun, this one included
 	Language    string    // BCP 47 tag of the language that it is in, or ""
+	Speaks      string    // that of the inviter, or ""
 	Due         time.Time // not sent before; zero: at once
 	Beside      []Beside  // other inviters whom the same message names
 }
@@ -53,6 +57,21 @@ type Beside struct {
 	Inviter     InviterID
 	InviterName string
 	Note        Text
+}
+
+// Outcome is what became of a notice, on its way to its inviter: NotificationDelivered, or NotificationFailed with the reason.
+// Its ID is that of the message in the chat, chosen when the notice ends, so that a repeat is a repeat.
+type Outcome struct {
+	ID        MessageID
+	Notice    string
+	Relation  RelationID
+	Recipient string // mailbox or E.164 number
+	Language  string // the inviter's, a BCP 47 tag, or ""
+	State     NotificationState
+	Reason    string
+	Created   time.Time
+	Expires   time.Time // of the relation
+	Attempts  int       // that were begun, this one included
 }
 
 // Submission is a part of a notice that a server has taken and will report on: an SMS of several, or the one

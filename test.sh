@@ -77,6 +77,9 @@ git git
 ca-certificates /etc/ssl/certs/ca-certificates.crt
 nodejs node
 npm npm
+postfix /usr/lib/postfix/sbin/master
+libsasl2-modules /usr/lib/$(uname -m)-linux-gnu/sasl2/libscram.so
+sasl2-bin saslpasswd2
 LIST
 	[ -n "$missing" ] || return 0
 	echo "missing:$missing"

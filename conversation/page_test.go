@@ -2,6 +2,7 @@ package conversation_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -326,6 +327,45 @@ func TestInviterIsTold(t *testing.T) {
 		}
 		if h, err := w.hall.History(t.Context(), bob, alice, "", 10); err != nil || len(h) != 1 {
 			t.Errorf("History = %+v, %v, want the guest's message alone", h, err)
+		}
+	})
+}
+
+// Issue 8, line 1: a word that must not be lost has the id that it was given, by page and on the channel, and who conveys it is told how it went:
+// with the inviter away it is worth another attempt, and with a phone that takes no messages it is not.
+func TestConveyedWordIsAnswered(t *testing.T) {
+	bubble(t, conversation.Options{}, func(t *testing.T, w *world) {
+		refuse := 0
+		w.phone.onPage = func(int) error {
+			if refuse > 0 {
+				return &conversation.CallRefused{Code: refuse}
+			}
+			return nil
+		}
+		for _, c := range []struct {
+			code  int
+			final bool
+		}{{480, false}, {503, false}, {405, true}, {404, true}} {
+			refuse = c.code
+			err := w.hall.Convey(t.Context(), w.rel, "w0rd", "failed")
+			if refused, ok := errors.AsType[*conversation.CallRefused](err); !ok || refused.Code != c.code || refused.Final() != c.final {
+				t.Errorf("%d: Convey = %v, want it refused, final %v", c.code, err, c.final)
+			}
+		}
+		refuse = 0
+		if err := w.hall.Convey(t.Context(), w.rel, "w0rd", "by page"); err != nil {
+			t.Errorf("Convey = %v", err)
+		}
+		w.send("hello")
+		synctest.Wait()
+		if err := w.hall.Convey(t.Context(), w.rel, "w0rd", "on the channel"); err != nil {
+			t.Errorf("Convey = %v", err)
+		}
+		all := w.phone.received()
+		for i, want := range map[int]string{len(all) - 3: "by page", len(all) - 1: "on the channel"} {
+			if !strings.Contains(all[i].body, "imdn.Message-ID: w0rd\r\n") || !strings.HasSuffix(all[i].body, want) {
+				t.Errorf("Alice got %s, want %q under its id", all[i].body, want)
+			}
 		}
 	})
 }

@@ -115,6 +115,12 @@ type CallRefused struct {
 // Error tells code and phrase.
 func (e *CallRefused) Error() string { return fmt.Sprintf("call refused: %d %s", e.Code, e.Reason) }
 
+// Final reports whether a repeat would end the same.
+func (e *CallRefused) Final() bool {
+	_, final := verdict(e.Code)
+	return final
+}
+
 // MSRPRefused is an MSRP response other than 200.
 type MSRPRefused struct {
 	Code   int

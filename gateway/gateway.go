@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"latchkey"
@@ -42,6 +43,7 @@ type Gateway struct {
 	log    *slog.Logger
 
 	db          *storage.DB
+	ledger      ledger
 	directory   userCentre
 	remote      *directory.HTTP // the directory, where it is one over HTTP
 	inquiries   *inquiries      // what it was asked
@@ -52,8 +54,7 @@ type Gateway struct {
 	registrar   *registrar.Registrar
 	keeper      accountKeeper // the registrar, or who has guests in the core without registering them
 	lookout     *registrar.Lookout
-	words       chan word   // from the lookout, for presence and conversations
-	outcomes    chan string // ids of notices that came to their end, from the store
+	words       chan word // from the lookout, for presence and conversations
 	board       *presence.Board
 	hall        *conversation.Hall
 	desk        *guest.Desk
@@ -63,9 +64,10 @@ type Gateway struct {
 	scanner     files.Scanner // of the vault; nil: nobody looks
 	texts       *wording.Book
 	courier     *notify.Courier
-	mail        *mailChannel // nil: there is none
-	sms         *smsChannel  // nil: there is none
-	mms         *mmsChannel  // nil: there is none
+	teller      atomic.Pointer[notify.Courier] // of outcomes; nil until the rooms are wired
+	mail        *mailChannel                   // nil: there is none
+	sms         *smsChannel                    // nil: there is none
+	mms         *mmsChannel                    // nil: there is none
 	front       *front
 	crier       *push.Crier // nil: guests who are away aren't called
 
@@ -90,7 +92,7 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{config: c, log: log, over: make(chan struct{}), words: make(chan word, maxWords), outcomes: make(chan string, maxOutcomes)}
+	g := &Gateway{config: c, log: log, over: make(chan struct{}), words: make(chan word, maxWords)}
 	g.ctx, g.stop = context.WithCancel(context.Background())
 	if err := g.open(); err != nil {
 		g.close()
@@ -109,6 +111,7 @@ func (g *Gateway) open() (err error) {
 	if g.db, err = storage.Open(g.ctx, c.Data, storage.Options{Ended: g.noticeEnded, Log: g.log}); err != nil {
 		return err
 	}
+	g.ledger = newLedger(g.db)
 	if err = g.openFiles(); err != nil {
 		return fmt.Errorf("file-store: %w", err)
 	}
@@ -157,12 +160,13 @@ func (g *Gateway) wire() {
 		RequireOnline: c.RequireOnline, Unwanted: g.unwanted, News: g.news, Porter: &porter{w, g.files, g.fileMetrics}, FileWays: c.FileWays, Log: log,
 	})
 	if c.SMS != nil {
-		g.sms = newSMS(*c.SMS, g.db, stopper{g}, g.texts, log)
+		g.sms = newSMS(*c.SMS, g.ledger, stopper{g}, g.texts, log)
 	}
 	if c.MMS != nil {
-		g.mms = newMMS(*c.MMS, g.db, g.texts, log)
+		g.mms = newMMS(*c.MMS, g.ledger, g.texts, log)
 	}
 	g.courier = newCourier(g.db, g.mail, g.sms, g.mms, log)
+	g.teller.Store(newTeller(g.db, g.hall, g.texts, log))
 	g.desk = guest.New(g.db, g.directory, g.keeper, hallway{talks{g.hall, g.files}, g.lookout}, guest.Options{
 		Domain: c.Domain, PublicURL: c.BaseURL(g.front.guests.Addr().String()), Scheme: c.AccountScheme, Allot: g.allotter(), LinkStyle: guest.LinkStyle(c.LinkStyle),
 		Policy: guest.Policy{Any: c.InvitePolicy.Any, Level: c.InvitePolicy.Level}, Lifetime: c.AccountLifetime, KeepAccount: c.KeepAccount,
@@ -252,7 +256,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	background("desk", g.desk.Run)
 	background("courier", g.deliver)
 	background("mail-bounce", g.takeBounces)
-	background("outcomes", g.tellOutcomes)
+	background("outcomes", g.teller.Load().Run)
 	background("files", g.files.Run)
 	if g.uploads != nil {
 		background("uploads", g.uploads.Run)

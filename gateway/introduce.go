@@ -35,7 +35,7 @@ func (d *doorkeeper) meet(ctx context.Context, a approach) (rel latchkey.Relatio
 	if refused != nil {
 		return rel, "", refused
 	}
-	invited, refused := d.desk.Invite(ctx, guest.InviteRequest{Inviter: inviter, Identifier: identifier})
+	invited, refused := d.desk.Invite(ctx, guest.InviteRequest{Inviter: inviter, Identifier: identifier, Speaks: latchkey.PreferredLanguage(a.languages)})
 	switch {
 	case latchkey.Is(refused, latchkey.KindBadRequest): // there is no way to reach this person
 		return rel, "", latchkey.Wrap(latchkey.KindNoRelation, refused, "")

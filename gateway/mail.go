@@ -103,7 +103,7 @@ func (g *Gateway) openMail() (err error) {
 func (g *Gateway) bounced(r latchkey.Report) error {
 	ctx, cancel := context.WithTimeout(g.ctx, 10*time.Second)
 	defer cancel()
-	known, err := g.db.AddReport(ctx, r)
+	known, err := g.ledger.AddReport(ctx, r)
 	g.log.Info("report on an invitation's mail", "state", r.State, "reason", r.Reason, "known", known)
 	return err
 }

@@ -2,47 +2,94 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"time"
 
 	"latchkey"
-	"latchkey/guest"
+	"latchkey/conversation"
+	"latchkey/notify"
+	"latchkey/notify/wording"
+	"latchkey/storage"
 )
 
-// maxOutcomes bounds the outcomes of invitations that wait to be told. One that finds no room is not: it is in the inviter's list all the same.
-const maxOutcomes = 4096
+// outcomeBox is the outbox of what inviters are told about their invitations, for a courier of its own: an outcome is kept, tried again
+// and ticked off as an invitation is.
+type outcomeBox struct{ db *storage.DB }
 
-// noticeEnded takes the id of a notice that was delivered or has failed, from the store, which must not wait.
-func (g *Gateway) noticeEnded(notice string) {
-	select {
-	case g.outcomes <- notice:
-	default:
+// ClaimNotices gives outcomes that are due, as notices to be brought to the chat.
+func (b outcomeBox) ClaimNotices(ctx context.Context, channel latchkey.Channel, now, again time.Time, limit int) ([]latchkey.Notice, error) {
+	claimed, err := b.db.ClaimOutcomes(ctx, now, again, limit)
+	notices := make([]latchkey.Notice, len(claimed))
+	for i, o := range claimed {
+		notices[i] = latchkey.Notice{ID: string(o.ID), Relation: o.Relation, Channel: channel, Created: o.Created, Expires: o.Expires, Attempts: o.Attempts}
 	}
+	return notices, err
 }
 
-// tellOutcomes tells inviters in their chats what became of their invitations, until ctx ends.
-func (g *Gateway) tellOutcomes(ctx context.Context) error {
-	for {
-		select {
-		case notice := <-g.outcomes:
-			if err := g.tellOutcome(ctx, notice); err != nil && ctx.Err() == nil && !latchkey.Is(err, latchkey.KindNotFound) {
-				g.log.Warn("outcome of an invitation not told", latchkey.LogError, err)
-			}
-		case <-ctx.Done():
-			return nil
-		}
-	}
+// NextNotice is when the next one is due.
+func (b outcomeBox) NextNotice(ctx context.Context, _ latchkey.Channel) (time.Time, error) {
+	return b.db.NextOutcome(ctx)
 }
 
-func (g *Gateway) tellOutcome(ctx context.Context, notice string) error {
-	n, state, reason, err := g.db.NoticeEnd(ctx, notice)
+// RetryNotice plans the next attempt.
+func (b outcomeBox) RetryNotice(ctx context.Context, id string, due time.Time, _ string) error {
+	return b.db.RetryOutcome(ctx, latchkey.MessageID(id), due)
+}
+
+// EndNotice ticks it off. One that could not be told is in the inviter's list all the same.
+func (b outcomeBox) EndNotice(ctx context.Context, id string, _ latchkey.NotificationState, _ string) error {
+	return b.db.EndOutcome(ctx, latchkey.MessageID(id))
+}
+
+// NoticesWaiting is how many there are, and since when the oldest waits.
+func (b outcomeBox) NoticesWaiting(ctx context.Context, _ latchkey.Channel) (int, time.Time, error) {
+	return b.db.OutcomesWaiting(ctx)
+}
+
+// chatChannel tells inviters in their chats what became of their invitations.
+type chatChannel struct {
+	db    *storage.DB
+	hall  *conversation.Hall
+	texts *wording.Book
+}
+
+// Deliver tells one outcome. A repeat has the same Message-ID.
+func (c chatChannel) Deliver(ctx context.Context, n latchkey.Notice) error {
+	o, err := c.db.Outcome(ctx, latchkey.MessageID(n.ID))
+	if latchkey.Is(err, latchkey.KindNotFound) {
+		return nil // the relation is over, and with it what there was to tell
+	}
 	if err != nil {
 		return err
 	}
-	rel, err := g.db.Relation(ctx, n.Relation)
-	if err != nil || rel.Ending() {
+	rel, err := c.db.Relation(ctx, o.Relation)
+	if latchkey.Is(err, latchkey.KindNotFound) || err == nil && rel.Ending() {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	if word := guest.Outcome(n.Language, n.Recipient, state, reason); word != "" {
-		g.hall.Tell(rel, word)
+	word, err := c.texts.Outcome(o.Language, o.Recipient, o.State, o.Reason)
+	if err != nil {
+		return &notify.Failure{Reason: "the outcome can't be worded", Permanent: true, Err: err}
 	}
-	return nil
+	err = c.hall.Convey(ctx, rel, o.ID, word)
+	if refused, ok := errors.AsType[*conversation.CallRefused](err); ok {
+		// Who has no phone that takes messages sees it in their list.
+		return &notify.Failure{Reason: "the inviter's side does not take it", Permanent: refused.Final(), Err: err}
+	}
+	return err
+}
+
+// newTeller makes the courier of outcomes.
+func newTeller(db *storage.DB, hall *conversation.Hall, texts *wording.Book, log *slog.Logger) *notify.Courier {
+	return notify.New(outcomeBox{db}, map[latchkey.Channel]notify.Channel{latchkey.InChat: chatChannel{db, hall, texts}}, notify.Options{Log: log})
+}
+
+// noticeEnded is told by the store, which must not wait, that there is an outcome.
+func (g *Gateway) noticeEnded(string) {
+	if teller := g.teller.Load(); teller != nil {
+		teller.Wake()
+	}
 }

@@ -24,28 +24,6 @@ func Announcement(languages string, id latchkey.Identifier) string {
 	return strings.Replace(announcements[language(languages)], "%s", id.String(), 1)
 }
 
-// outcomes say to an inviter what became of an invitation: %s is the mailbox or number, and the second one why it failed.
-var outcomes = map[string]struct{ delivered, failed string }{
-	"en": {"The invitation to %s was delivered.", "The invitation to %s could not be delivered: %s."},
-	"de": {"Die Einladung an %s wurde zugestellt.", "Die Einladung an %s konnte nicht zugestellt werden: %s."},
-	"es": {"La invitación a %s fue entregada.", "La invitación a %s no se pudo entregar: %s."},
-	"fr": {"L’invitation à %s a été remise.", "L’invitation à %s n’a pas pu être remise : %s."},
-	"zh": {"发给 %s 的邀请已送达。", "发给 %s 的邀请未能送达：%s。"},
-}
-
-// Outcome tells an inviter that an invitation was delivered or has failed, and why, in the best of the languages or in English; "" as long as
-// neither is so. Reasons are in English.
-func Outcome(languages, recipient string, state latchkey.NotificationState, reason string) string {
-	words := outcomes[language(languages)]
-	switch state {
-	case latchkey.NotificationDelivered:
-		return strings.Replace(words.delivered, "%s", recipient, 1)
-	case latchkey.NotificationFailed:
-		return strings.Replace(strings.Replace(words.failed, "%s", recipient, 1), "%s", reason, 1)
-	}
-	return ""
-}
-
 // language is the best of those that an Accept-Language value names and that there are words in.
 func language(languages string) string {
 	type choice struct {

@@ -31,6 +31,7 @@ type InviteRequest struct {
 	Name, Note   string
 	Channel      latchkey.Channel
 	Language     string // BCP 47 tag that the invitation is written in; "": the inviter's own
+	Speaks       string // the inviter's BCP 47 tag where the directory has none, or ""
 }
 
 // Invited is a relation as its inviter sees it. Created: this request made it.
@@ -288,6 +289,7 @@ func (d *Desk) notify(ctx context.Context, rel latchkey.Relation, req InviteRequ
 		ID: id, Relation: rel.ID, Channel: req.Channel, Recipient: req.Identifier.Value, GuestName: req.Name,
 		Account: rel.Account, Inviter: rel.Inviter, InviterName: rel.InviterName, Note: latchkey.Text(rel.Note),
 		Link: d.link(rel.Account, password), Created: time.Now(), Expires: rel.Expires, Language: cmp.Or(req.Language, req.Inviter.Language),
+		Speaks: cmp.Or(req.Inviter.Language, req.Speaks, req.Language),
 	}
 	n.Due = n.Created.Add(d.opt.Merge)
 	if out {

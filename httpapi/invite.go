@@ -2,8 +2,6 @@ package httpapi
 
 import (
 	"net/http"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -61,8 +59,9 @@ func (a *API) invite(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	req.Inviter = inviter
+	req.Speaks = latchkey.PreferredLanguage(r.Header.Get("Accept-Language"))
 	if req.Language == "" && inviter.Language == "" {
-		req.Language = preferredLanguage(r)
+		req.Language = req.Speaks
 	}
 	invited, err := a.ports.Desk.Invite(r.Context(), req)
 	if err != nil {
@@ -101,7 +100,7 @@ func inviteRequest(body fields) (req guest.InviteRequest, err error) {
 	if req.Language, err = body.word("language"); err != nil {
 		return req, err
 	}
-	if req.Language != "" && !languageTag.MatchString(req.Language) {
+	if req.Language != "" && !latchkey.IsLanguageTag(req.Language) {
 		return req, latchkey.Errorf(latchkey.KindBadRequest, "language: is no language tag such as de or zh-Hans")
 	}
 	// The desk brings these two into form.
@@ -110,26 +109,6 @@ func inviteRequest(body fields) (req guest.InviteRequest, err error) {
 	}
 	req.Note, err = body.text("note")
 	return req, err
-}
-
-// languageTag is a BCP 47 tag, as far as it matters for choosing a text.
-var languageTag = regexp.MustCompile(`^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}$`)
-
-// preferredLanguage is what Accept-Language puts first (RFC 9110 §12.5.4), or "".
-func preferredLanguage(r *http.Request) string {
-	best, most := "", 0.0
-	for item := range strings.SplitSeq(r.Header.Get("Accept-Language"), ",") {
-		tag, params, _ := strings.Cut(strings.TrimSpace(item), ";")
-		tag = strings.TrimSpace(tag)
-		quality := 1.0
-		if q, ok := strings.CutPrefix(strings.ReplaceAll(params, " ", ""), "q="); ok {
-			quality, _ = strconv.ParseFloat(q, 64) // what makes no sense is 0, and not wanted
-		}
-		if quality > most && languageTag.MatchString(tag) {
-			best, most = tag, quality
-		}
-	}
-	return best
 }
 
 // identifierOf reads the one of email and tel that is there.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"regexp"
@@ -41,6 +42,7 @@ type MailSink struct {
 	changed chan struct{}
 	refuse  *smtp.SMTPError
 	times   int
+	no      map[string]*smtp.SMTPError // by recipient
 }
 
 // NewMailSink starts a sink on a free port of 127.0.0.1, or on listen if it is not "".
@@ -73,6 +75,21 @@ func (s *MailSink) Refuse(code, times int) {
 	s.refuse, s.times = nil, times
 	if code != 0 {
 		s.refuse = &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{code / 100, 0, 0}, Message: "refused by the test"}
+	}
+}
+
+// RefuseTo makes the sink refuse a recipient with an SMTP code and an enhanced one, such as 5.1.1, until RefuseTo(to, 0, "").
+func (s *MailSink) RefuseTo(to string, code int, enhanced string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.no == nil {
+		s.no = map[string]*smtp.SMTPError{}
+	}
+	delete(s.no, strings.ToLower(to))
+	if code != 0 {
+		e := &smtp.SMTPError{Code: code, Message: "refused by the test"}
+		_, _ = fmt.Sscanf(enhanced, "%d.%d.%d", &e.EnhancedCode[0], &e.EnhancedCode[1], &e.EnhancedCode[2])
+		s.no[strings.ToLower(to)] = e
 	}
 }
 
@@ -111,9 +128,18 @@ type mailSession struct {
 }
 
 func (s *mailSession) Mail(from string, _ *smtp.MailOptions) error { s.from = from; return nil }
-func (s *mailSession) Rcpt(to string, _ *smtp.RcptOptions) error   { s.to = to; return nil }
-func (s *mailSession) Reset()                                      { s.from, s.to = "", "" }
-func (s *mailSession) Logout() error                               { return nil }
+
+func (s *mailSession) Rcpt(to string, _ *smtp.RcptOptions) error {
+	s.to = to
+	s.sink.mu.Lock()
+	defer s.sink.mu.Unlock()
+	if e := s.sink.no[strings.ToLower(to)]; e != nil {
+		return e
+	}
+	return nil
+}
+func (s *mailSession) Reset()        { s.from, s.to = "", "" }
+func (s *mailSession) Logout() error { return nil }
 
 func (s *mailSession) Data(r io.Reader) error {
 	raw, err := io.ReadAll(r)

@@ -21,6 +21,8 @@ type Store interface {
 	NextNotice(ctx context.Context, channel latchkey.Channel) (time.Time, error)
 	RetryNotice(ctx context.Context, id string, due time.Time, reason string) error
 	EndNotice(ctx context.Context, id string, state latchkey.NotificationState, reason string) error
+	// NoticesWaiting is how many are queued, and since when the oldest is: for metrics.
+	NoticesWaiting(ctx context.Context, channel latchkey.Channel) (n int, oldest time.Time, err error)
 }
 
 // Channel is a way to reach guests.
@@ -64,6 +66,8 @@ type Options struct {
 	Timeout time.Duration
 	// GiveUp is how long a notice is tried. Default a day.
 	GiveUp time.Duration
+	// FirstWait is how long to wait after the first failure; each later one doubles it, up to LastWait. Defaults 5 s and an hour.
+	FirstWait, LastWait time.Duration
 	// Poll is how often the outbox is looked into though nobody said that something is there. Default 30 s.
 	Poll time.Duration
 	// Grace is how long deliveries may go on when Run is to end. Default 5 s.
@@ -80,6 +84,7 @@ type Courier struct {
 	opt    Options
 	log    *slog.Logger
 	routes []*route
+	meter  meter
 }
 
 // route is one channel with its workers. A channel that is slow holds up nobody else's.
@@ -104,6 +109,12 @@ func New(store Store, channels map[latchkey.Channel]Channel, opt Options) *Couri
 	if opt.GiveUp <= 0 {
 		opt.GiveUp = 24 * time.Hour
 	}
+	if opt.FirstWait <= 0 {
+		opt.FirstWait = firstWait
+	}
+	if opt.LastWait <= 0 {
+		opt.LastWait = lastWait
+	}
 	if opt.Poll <= 0 {
 		opt.Poll = 30 * time.Second
 	}
@@ -113,12 +124,13 @@ func New(store Store, channels map[latchkey.Channel]Channel, opt Options) *Couri
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Courier{store: store, opt: opt, log: opt.Log}
+	c := &Courier{store: store, opt: opt, log: opt.Log, meter: newMeter()}
 	for name, channel := range channels {
 		workers := opt.Workers
 		if w, ok := channel.(Width); ok {
 			workers = max(w.Width(), 1)
 		}
+		c.meter.begin(name)
 		c.routes = append(c.routes, &route{
 			name: name, channel: channel, wake: make(chan struct{}, 1), slots: make(chan struct{}, workers), underway: map[string]bool{},
 		})

@@ -9,8 +9,7 @@ import (
 	"latchkey"
 )
 
-// How long to wait before the next attempt: twice as long each time, between these, give or take
-// a quarter, so that what failed together doesn't come back together.
+// Defaults of Options.FirstWait and LastWait.
 const (
 	firstWait = 5 * time.Second
 	lastWait  = time.Hour
@@ -19,13 +18,14 @@ const (
 // writeTimeout is how long one outcome may take to be written down.
 const writeTimeout = 10 * time.Second
 
-// backoff is the time to wait after so many attempts.
-func backoff(attempts int) time.Duration {
-	d := lastWait
+// backoff is the time to wait after so many attempts: twice as long each time, give or take a quarter, so that what failed
+// together doesn't come back together.
+func (o Options) backoff(attempts int) time.Duration {
+	d := o.LastWait
 	if shift := max(attempts, 1) - 1; shift < 16 {
-		d = min(firstWait<<shift, lastWait)
+		d = min(o.FirstWait<<shift, o.LastWait)
 	}
-	return d*3/4 + rand.N(d/2)
+	return d*3/4 + rand.N(max(d/2, 1))
 }
 
 // handle delivers one notice and writes down what became of it.
@@ -36,22 +36,27 @@ func (c *Courier) handle(ctx context.Context, r *route, n latchkey.Notice) {
 	defer r.end(n.ID)
 	log := c.log.With("channel", n.Channel, latchkey.LogRelation, n.Relation, "attempt", n.Attempts)
 	if !time.Now().Before(n.Expires) {
-		log.Warn("invitation expired before it was delivered")
+		log.Warn("notice expired before it was delivered")
+		c.meter.count(n.Channel, expired)
 		c.tick(ctx, n, func(ctx context.Context) error {
 			return c.store.EndNotice(ctx, n.ID, latchkey.NotificationFailed, "the invitation expired before it could be delivered")
 		})
 		return
 	}
 	within, cancel := context.WithTimeout(ctx, c.opt.Timeout)
+	begun := time.Now()
 	err := r.channel.Deliver(within, n)
 	cancel()
+	c.meter.took(n.Channel, time.Since(begun))
 	if err == nil {
-		log.Info("invitation delivered")
+		log.Info("notice delivered")
+		c.meter.count(n.Channel, taken)
 		c.tick(ctx, n, func(ctx context.Context) error { return c.store.EndNotice(ctx, n.ID, latchkey.NotificationSent, "") })
 		return
 	}
 	if ctx.Err() != nil {
-		log.Warn("invitation was cut off; it is sent again when the claim is over", latchkey.LogError, err)
+		c.meter.count(n.Channel, cut)
+		log.Warn("notice was cut off; it is sent again when the claim is over", latchkey.LogError, err)
 		return
 	}
 	reason, permanent := "the invitation could not be delivered", false
@@ -59,7 +64,7 @@ func (c *Courier) handle(ctx context.Context, r *route, n latchkey.Notice) {
 		reason, permanent = f.Reason, f.Permanent
 	}
 	now := time.Now()
-	due := now.Add(backoff(n.Attempts))
+	due := now.Add(c.opt.backoff(n.Attempts))
 	switch {
 	case permanent:
 	case !due.Before(n.Expires):
@@ -68,13 +73,15 @@ func (c *Courier) handle(ctx context.Context, r *route, n latchkey.Notice) {
 		permanent, reason = true, reason+"; given up after many attempts"
 	}
 	if permanent {
-		log.Warn("invitation failed", "reason", reason, latchkey.LogError, err)
+		c.meter.count(n.Channel, failed)
+		log.Warn("notice failed", "reason", reason, latchkey.LogError, err)
 		c.tick(ctx, n, func(ctx context.Context) error {
 			return c.store.EndNotice(ctx, n.ID, latchkey.NotificationFailed, reason)
 		})
 		return
 	}
-	log.Info("invitation is tried again", "at", due, latchkey.LogError, err)
+	c.meter.count(n.Channel, retried)
+	log.Info("notice is tried again", "at", due, latchkey.LogError, err)
 	c.tick(ctx, n, func(ctx context.Context) error { return c.store.RetryNotice(ctx, n.ID, due, reason) })
 	r.rouse() // it may be due before what the round waits for
 }
@@ -89,8 +96,8 @@ func (c *Courier) tick(ctx context.Context, n latchkey.Notice, write func(contex
 		if err == nil {
 			return
 		}
-		c.log.Error("outcome of an invitation not written", latchkey.LogRelation, n.Relation, latchkey.LogError, err)
-		if !sleep(ctx, min(backoff(failures), time.Minute)) {
+		c.log.Error("outcome of a notice not written", latchkey.LogRelation, n.Relation, latchkey.LogError, err)
+		if !sleep(ctx, min(c.opt.backoff(failures), time.Minute)) {
 			return
 		}
 	}

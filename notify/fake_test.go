@@ -80,6 +80,19 @@ func (o *outbox) NextNotice(_ context.Context, channel latchkey.Channel) (next t
 	return next, o.broken
 }
 
+func (o *outbox) NoticesWaiting(_ context.Context, channel latchkey.Channel) (n int, oldest time.Time, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, r := range o.rows {
+		if r.Channel == channel && r.state == latchkey.NotificationQueued {
+			if n++; oldest.IsZero() || r.Created.Before(oldest) {
+				oldest = r.Created
+			}
+		}
+	}
+	return n, oldest, o.broken
+}
+
 func (o *outbox) RetryNotice(ctx context.Context, id string, due time.Time, reason string) error {
 	return o.tick(ctx, id, func(r *row) { r.due, r.reason = due, reason })
 }

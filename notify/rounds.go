@@ -39,7 +39,7 @@ func (c *Courier) serve(ctx context.Context, r *route) {
 		case err != nil:
 			failures++
 			c.log.Error("outbox not read", "channel", r.name, latchkey.LogError, err)
-			sleep(ctx, backoff(failures))
+			sleep(ctx, c.opt.backoff(failures))
 		case len(notices) == 0:
 			failures = 0
 			c.rest(ctx, r)

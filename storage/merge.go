@@ -25,10 +25,10 @@ type outboxRow struct {
 const never = math.MaxInt64
 
 func (r *outboxRow) insert(tx *sql.Tx) error {
-	_, err := tx.Exec(`INSERT INTO outbox (id, relation, channel, recipient, guest_name, account, inviter, inviter_name, note, link, created, expires, state, due, language, lead)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
+	_, err := tx.Exec(`INSERT INTO outbox (id, relation, channel, recipient, guest_name, account, inviter, inviter_name, note, link, created, expires, state, due, language, lead, speaks)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
 		r.ID, r.Relation, r.Channel, r.Recipient, r.GuestName, r.Account, r.Inviter, r.InviterName, r.Note.Reveal(), r.Link.Reveal(),
-		micros(r.Created), micros(r.Expires), r.state, r.due, r.Language, r.lead)
+		micros(r.Created), micros(r.Expires), r.state, r.due, r.Language, r.lead, r.Speaks)
 	return err
 }
 

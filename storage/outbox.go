@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -149,8 +148,13 @@ func (db *DB) EndNotice(ctx context.Context, id string, state latchkey.Notificat
 			return err
 		}
 		n, err := res.RowsAffected()
-		ended = ended || n > 0 && state != latchkey.NotificationSent
-		return err
+		if n > 0 && state != latchkey.NotificationSent {
+			ended = true
+		}
+		if err != nil || !ended {
+			return err
+		}
+		return owe(tx, id)
 	})
 	if err != nil {
 		return fmt.Errorf("notice %s: %w", id, err)
@@ -159,13 +163,9 @@ func (db *DB) EndNotice(ctx context.Context, id string, state latchkey.Notificat
 	return nil
 }
 
-// NoticeEnd tells what became of a notice, and which relation it was for. KindNotFound: that is over.
-func (db *DB) NoticeEnd(ctx context.Context, id string) (n latchkey.Notice, state latchkey.NotificationState, reason string, err error) {
-	err = db.read.QueryRowContext(ctx, `SELECT relation, channel, recipient, language, state, reason FROM outbox WHERE id = $1`, id).
-		Scan(&n.Relation, &n.Channel, &n.Recipient, &n.Language, &state, &reason)
-	if errors.Is(err, sql.ErrNoRows) {
-		return n, "", "", latchkey.Errorf(latchkey.KindNotFound, "")
-	}
-	n.ID = id
-	return n, state, reason, err
+// NoticesWaiting is how many notices of a channel are queued, and since when the oldest is.
+func (db *DB) NoticesWaiting(ctx context.Context, channel latchkey.Channel) (n int, oldest time.Time, err error) {
+	var us int64
+	err = db.read.QueryRowContext(ctx, `SELECT count(*), coalesce(min(created), 0) FROM outbox WHERE state = 'queued' AND channel = $1`, channel).Scan(&n, &us)
+	return n, moment(us), err
 }

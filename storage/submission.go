@@ -134,7 +134,10 @@ func conclude(tx *sql.Tx, notice string) (ended bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	return ended, follow(tx, notice)
+	if err := follow(tx, notice); err != nil || !ended {
+		return ended, err
+	}
+	return ended, owe(tx, notice)
 }
 
 // purgeReports forgets reports that nobody came for.

@@ -29,6 +29,13 @@ func TestReportsOfManyServersAreUnderstood(t *testing.T) {
 		{"exchange-notfound.eml", "failed", "5.1.10", failed, "there is no such mailbox (5.1.10)"},
 		{"gmail-full.eml", "failed", "5.2.2", failed, "the mailbox is full (5.2.2)"},
 		{"sendmail-gaveup.eml", "failed", "4.4.7", failed, "the mail could not be delivered in time (4.4.7)"},
+		{"postfix3-unknown.eml", "failed", "5.1.1", failed, "there is no such mailbox (5.1.1)"},
+		{"postfix3-full.eml", "failed", "5.2.2", failed, "the mailbox is full (5.2.2)"},
+		{"postfix3-smtputf8.eml", "failed", "5.1.1", failed, "there is no such mailbox (5.1.1)"},
+		{"postfix3-gaveup-delayed.eml", "delayed", "4.2.0", "", ""},
+		{"postfix3-gaveup-failed.eml", "failed", "4.2.0", failed, "the mail could not be delivered in time (4.2.0)"},
+		{"postfix3-relayed.eml", "relayed", "2.0.0", "", ""},
+		{"postfix3-delivered.eml", "delivered", "2.0.0", delivered, ""},
 		{"holiday.eml", "", "", "", ""},
 	} {
 		seen[c.file] = true

@@ -34,6 +34,10 @@ func (r *row) NextNotice(context.Context, latchkey.Channel) (time.Time, error) {
 	return r.due, nil
 }
 
+func (r *row) NoticesWaiting(context.Context, latchkey.Channel) (int, time.Time, error) {
+	return 0, time.Time{}, nil
+}
+
 func (r *row) RetryNotice(_ context.Context, _ string, due time.Time, reason string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

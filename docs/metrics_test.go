@@ -1,0 +1,97 @@
+package docs
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"latchkey/gateway/gatewaytest"
+)
+
+var (
+	metricLine = regexp.MustCompile(`(?m)^# (HELP|TYPE) (latchkey_\S+) (.*)$`)
+	labelName  = regexp.MustCompile(`([a-z_]+)="`)
+	metricName = regexp.MustCompile(`\blatchkey_[a-z0-9]+_[a-z0-9_]+`)
+)
+
+// told is what /metrics of a gateway says.
+func told(t *testing.T) string {
+	t.Helper()
+	w := gatewaytest.New(t, gatewaytest.Plan{})
+	res, err := http.Get("http://" + w.Admin() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// The page lists what a gateway really tells; alerts and the page for operators name nothing else.
+func TestMetricsPageIsCurrent(t *testing.T) {
+	text := told(t)
+	type metric struct{ kind, help, labels string }
+	all := map[string]metric{}
+	for _, m := range metricLine.FindAllStringSubmatch(text, -1) {
+		v := all[m[2]]
+		if m[1] == "HELP" {
+			v.help = m[3]
+		} else {
+			v.kind = m[3]
+		}
+		all[m[2]] = v
+	}
+	var names []string
+	for name, v := range all {
+		names = append(names, name)
+		labels := map[string]bool{}
+		for line := range strings.Lines(text) {
+			if sample, values, ok := strings.Cut(line, "{"); ok && (sample == name || strings.HasPrefix(sample, name+"_") && v.kind == "histogram") {
+				for _, l := range labelName.FindAllStringSubmatch(values, -1) {
+					labels[l[1]] = l[1] != "le"
+				}
+			}
+		}
+		var list []string
+		for l, ours := range labels {
+			if ours {
+				list = append(list, "`"+l+"`")
+			}
+		}
+		slices.Sort(list)
+		v.labels = strings.Join(list, ", ")
+		all[name] = v
+	}
+	slices.Sort(names)
+	var b strings.Builder
+	b.WriteString(generated + "# Metrics\n\nWhat `/metrics` of `admin-listen` tells in Prometheus's form, beside what Go's runtime and the process tell. Labels have few values:\n" +
+		"`channel` is `email`, `sms`, `mms`, or `chat`, in which inviters hear what became of their invitations. What to watch: [the how-to](../howto/watch.md).\n\n" +
+		"| metric | type | labels | meaning |\n|---|---|---|---|\n")
+	for _, name := range names {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, all[name].kind, all[name].labels, all[name].help)
+	}
+	compare(t, "metrics.md", b.String())
+	for _, page := range []string{"howto/watch.md", "../deploy/alerts.yml"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range metricName.FindAllString(string(text), -1) {
+			base := name
+			for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+				base = strings.TrimSuffix(base, suffix)
+			}
+			if all[base].kind == "" && all[name].kind == "" {
+				t.Errorf("%s names %s, which no gateway tells", page, name)
+			}
+		}
+	}
+}
