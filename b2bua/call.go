@@ -62,13 +62,14 @@ type Refused struct {
 	Code       int
 	Reason     string
 	RetryAfter time.Duration
+	Response   *sip.Response // nil: it is not one, but our own word
 }
 
 // Error tells code and phrase.
 func (r *Refused) Error() string { return fmt.Sprintf("refused: %d %s", r.Code, r.Reason) }
 
 func refusedBy(res *sip.Response) *Refused {
-	r := &Refused{Code: res.StatusCode, Reason: res.Reason}
+	r := &Refused{Code: res.StatusCode, Reason: res.Reason, Response: res}
 	if h := res.GetHeader("Retry-After"); h != nil {
 		// RFC 3261 §20.33: seconds, then an optional comment and parameters.
 		digits := strings.TrimLeft(h.Value(), " ")

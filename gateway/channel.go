@@ -119,7 +119,7 @@ func (ch *channel) place(ctx context.Context, local msrpsdp.Local, service strin
 	if err != nil {
 		ch.abandon()
 		if refused, ok := errors.AsType[*b2bua.Refused](err); ok {
-			return &conversation.CallRefused{Code: refused.Code, Reason: refused.Reason, RetryAfter: refused.RetryAfter}
+			return w.account.refused(ctx, rel.Account, refused)
 		}
 		return err
 	}

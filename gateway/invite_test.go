@@ -349,6 +349,37 @@ func TestRegistrationIsRefreshedAndItsServiceRouteObeyed(t *testing.T) {
 	}
 }
 
+// B1.22: a core that has lost what it knew of an account says so in a 504 (TS 24.229 §5.1.2A.1.6): the account registers anew, from the beginning, and the call
+// is tried again. What a stranger says so is not believed.
+func TestLostAccountIsRegisteredAnew(t *testing.T) {
+	for name, series := range map[string]int{"stranger": 1, "core": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := gatewaytest.New(t, gatewaytest.Plan{Core: func(o *imstest.CoreOptions) { o.ServiceRoute = true }})
+			a := w.Phone(gatewaytest.Alice, imstest.Manner{})
+			b := w.Guest()
+			who := map[string]string{"stranger": "sip:stranger@192.0.2.1", "core": "sip:orig@" + w.Core.Addr()}[name]
+			w.Core.Fault("INVITE", &imstest.Fault{
+				Code: 504, Times: 1, Fields: []imstest.Field{{Name: "P-Asserted-Identity", Value: "<" + who + ">"}, {Name: "Content-Type", Value: "application/3gpp-ims+xml"}},
+				Body: `<ims-3gpp version="1"><alternative-service><type>restoration</type><action>initial-registration</action><reason/></alternative-service></ims-3gpp>`,
+			})
+			b.Send(gatewaytest.Alice, "hello")
+			if _, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1); err != nil {
+				t.Fatal(err)
+			}
+			var callIDs []string
+			for _, s := range w.Core.Requests("REGISTER") {
+				if strings.Contains(s.Request.Get("To"), "b_at_cc.com") {
+					callIDs = append(callIDs, s.Request.Get("Call-ID"))
+				}
+			}
+			if got := slices.Compact(callIDs); len(got) != series {
+				t.Errorf("after the word of %s the account has REGISTERs with Call-IDs %v, want %d", who, got, series)
+			}
+		})
+	}
+}
+
 // X4, R5: a restart takes registrations up and sends neither mail nor link again.
 func TestRestartResumesRegistrations(t *testing.T) {
 	t.Parallel()

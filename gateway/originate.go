@@ -8,6 +8,7 @@ import (
 
 	"latchkey"
 	"latchkey/b2bua"
+	"latchkey/conversation"
 	"latchkey/guest"
 	"latchkey/internal/sipua"
 	"latchkey/registrar"
@@ -16,7 +17,7 @@ import (
 // accounts makes what the rooms ask of the core's side of accounts, in the configured mode.
 func (g *Gateway) accounts() accounts {
 	c := g.config
-	a := accounts{hop: g.registrar.Hop, routes: g.registrar.ServiceRoute, credentials: g.auth().Credentials, identity: g.registrar.Identity, service: c.AssertedService}
+	a := accounts{hop: g.registrar.Hop, restore: g.registrar.Restore, routes: g.registrar.ServiceRoute, credentials: g.auth().Credentials, identity: g.registrar.Identity, service: c.AssertedService}
 	g.keeper = g.registrar
 	if c.GuestMode == AsServer {
 		var core sip.Uri
@@ -64,8 +65,9 @@ type accounts struct {
 	hop         func(context.Context, latchkey.AccountID) (string, error)   // "": the core
 	routes      func(context.Context, latchkey.AccountID) ([]string, error) // Service-Route (RFC 3608 §6.1)
 	credentials func(latchkey.AccountID) sipua.Credentials
-	identity    func(context.Context, latchkey.AccountID) (string, error) // the default public one
-	server      *registrar.Unregistered                                   // nil: guests are registered
+	identity    func(context.Context, latchkey.AccountID) (string, error)     // the default public one
+	restore     func(context.Context, latchkey.AccountID, *sip.Response) bool // takes what may say that the core has lost an account
+	server      *registrar.Unregistered                                       // nil: guests are registered
 	charging    charging
 	service     bool // P-Asserted-Service is told
 }
@@ -106,6 +108,14 @@ func (a accounts) originate(ctx context.Context, account latchkey.AccountID, ser
 		o.fields = append(o.fields, b2bua.Field{Name: "P-Preferred-Service", Value: service})
 	}
 	return o, nil
+}
+
+// refused makes the conversation's refusal of one of the account's call or page.
+func (a accounts) refused(ctx context.Context, account latchkey.AccountID, no *b2bua.Refused) error {
+	if a.server == nil {
+		a.restore(ctx, account, no.Response) // a 504 is tried again in any case
+	}
+	return &conversation.CallRefused{Code: no.Code, Reason: no.Reason, RetryAfter: no.RetryAfter}
 }
 
 // asServer is originate for presence; nil where guests are registered.

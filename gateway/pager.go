@@ -34,7 +34,7 @@ func (w *wire) page(ctx context.Context, rel latchkey.Relation, header []b2bua.F
 		Credentials: w.account.credentials(rel.Account),
 	})
 	if refused, ok := errors.AsType[*b2bua.Refused](err); ok {
-		return &conversation.CallRefused{Code: refused.Code, Reason: refused.Reason, RetryAfter: refused.RetryAfter}
+		return w.account.refused(ctx, rel.Account, refused)
 	}
 	return err
 }

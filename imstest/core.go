@@ -66,6 +66,7 @@ type Fault struct {
 	Code    int // 0: no answer at all
 	Reason  string
 	Fields  []Field
+	Body    string
 	Times   int // how often; 0: always
 	Delay   time.Duration
 	OnlyFor string // the To URI that it is for; "": all
@@ -287,5 +288,6 @@ func (c *Core) fail(m *Message, src source, f Fault) {
 	}
 	res := reply(m, f.Code, f.Reason, token())
 	res.Fields = append(res.Fields, f.Fields...)
+	res.Body = []byte(f.Body)
 	c.respond(m, src, res)
 }

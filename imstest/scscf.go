@@ -37,8 +37,7 @@ func (c *Core) ThirdParty(ctx context.Context, server string, r ThirdParty) (*Me
 
 // regSubscription is a subscription to the core's notifier of registrations (RFC 3680).
 type regSubscription struct {
-	turn sync.Mutex // held while a NOTIFY is under way
-
+	turn                    sync.Mutex // one NOTIFY at a time, so that none overtakes another
 	of                      string
 	callID, local, remote   string // of the dialog; the tags
 	subscriber, as, target  string
@@ -188,7 +187,7 @@ func (c *Core) document(s *regSubscription, full bool) string {
 
 // notify sends one NOTIFY and returns how it was answered; 0: not at all.
 func (c *Core) notify(s *regSubscription, state, doc string) int {
-	s.turn.Lock() // one after the other, or they might overtake each other
+	s.turn.Lock()
 	defer s.turn.Unlock()
 	c.mu.Lock()
 	s.seq++

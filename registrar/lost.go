@@ -2,10 +2,14 @@ package registrar
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/emiago/sipgo/sip"
+
 	"latchkey"
+	"latchkey/internal/sipua"
 )
 
 // shortened is the event of a contact whose end the core has put earlier, so that it registers anew (RFC 3680 §3.1, §4.7.1).
@@ -76,6 +80,55 @@ func (r *Registrar) Lost(ctx context.Context, account latchkey.AccountID, loss L
 	if err := r.save(ctx, reg); err != nil {
 		r.log.Error("registration not kept", latchkey.LogGuest, account, latchkey.LogError, err)
 	}
+}
+
+// Restore takes a 504 to a request of the account other than REGISTER. Where somebody of the account's Service-Route says by it that the core has
+// lost the registration, an initial one follows at once (TS 24.229 §5.1.2A.1.6). It reports whether that is so.
+func (r *Registrar) Restore(ctx context.Context, account latchkey.AccountID, res *sip.Response) bool {
+	if res == nil || !restoration(res) {
+		return false
+	}
+	release, err := r.turns.take(ctx, account)
+	if err != nil {
+		return false
+	}
+	defer release()
+	regs, err := r.store.Registrations(ctx, account)
+	reg := find(regs, latchkey.CoreServer)
+	if err != nil || reg == nil || reg.State != latchkey.Registered || !meets(reg.ServiceRoute, addressList(res, "P-Asserted-Identity")) {
+		return false
+	}
+	r.log.Info("the core has lost a registration", latchkey.LogGuest, account)
+	now := time.Now()
+	reg.State, reg.Expires, reg.Due = latchkey.RegistrationWanted, now, now
+	reg.CallID, reg.CSeq = sipua.NewToken(), 0
+	r.nonces.set(key{account, latchkey.CoreServer}, "")
+	if err := r.save(ctx, reg); err != nil {
+		r.log.Error("registration not kept", latchkey.LogGuest, account, latchkey.LogError, err)
+	}
+	return true
+}
+
+// restoration reports whether a response asks for an initial registration (TS 24.229 §7.6).
+func restoration(res *sip.Response) bool {
+	if h := res.GetHeader("Content-Type"); res.StatusCode != sip.StatusGatewayTimeout || h == nil || !strings.HasPrefix(strings.ToLower(h.Value()), imsXML) {
+		return false
+	}
+	doc, err := parseIMS(res.Body())
+	return err == nil && doc.restoration
+}
+
+// meets reports whether two lists have a URI in common.
+func meets(some, others []string) bool {
+	for _, a := range some {
+		for _, b := range others {
+			var u, v sip.Uri
+			if sip.ParseUri(a, &u) == nil && sip.ParseUri(b, &v) == nil && sameContact(u, v) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // nonces remembers what the next REGISTER of a registration may answer without being asked. What is lost in a restart

@@ -133,10 +133,7 @@ func (r *Registrar) advised(reg *latchkey.Registration, via string, res *sip.Res
 		return other.String(), true
 	case sip.StatusGatewayTimeout:
 		// TS 24.229 §7.6 (type restoration, action initial-registration): the core lost what it knew and wants an initial registration.
-		if h := res.GetHeader("Content-Type"); h == nil || !strings.HasPrefix(strings.ToLower(h.Value()), imsXML) {
-			return "", false
-		}
-		if doc, err := parseIMS(res.Body()); err != nil || !doc.restoration {
+		if !restoration(res) {
 			return "", false
 		}
 		reg.CallID, reg.CSeq = sipua.NewToken(), 0
