@@ -73,7 +73,11 @@ func (tx *clientTx) tick() {
 		return
 	}
 	if !now.Before(tx.until) {
+		silent := tx.phase == trying
 		tx.mu.Unlock()
+		if silent && tx.table.silent != nil {
+			tx.table.silent(markOf(tx.key))
+		}
 		tx.end(fmt.Errorf("%w: timer B or F", ErrTimeout))
 		return
 	}

@@ -75,7 +75,9 @@ func (o *Outgoing) over(s *link, req *sip.Request) error {
 }
 
 func (o *Outgoing) began(t target, req *sip.Request, conn outlet) error {
-	if !o.endpoint.neighbours.allows(req.Destination(), req, time.Now()) {
+	e, now := o.endpoint, time.Now()
+	if !e.neighbours.allows(req.Destination(), req, now) {
+		e.counts.held(req, "oc")
 		return ErrOverload
 	}
 	tx, err := o.endpoint.table.ask(req, conn)
@@ -95,6 +97,11 @@ func (o *Outgoing) began(t target, req *sip.Request, conn outlet) error {
 func (o *Outgoing) next(ctx context.Context, unsent func() *sip.Request) (err error) {
 	for len(o.left) > 0 {
 		tried, req := o.left, unsent()
+		if e := o.endpoint; e.silences.some.Load() > 0 && !e.silences.allows(e.neighbours.mark(tried[0].addr.String()), req, time.Now()) {
+			e.counts.held(req, "silence")
+			o.left, err = tried[1:], errors.Join(err, ErrOverload)
+			continue
+		}
 		conn, t, rest, terr := o.endpoint.reach(ctx, o.left, req)
 		if o.left = rest; terr == nil {
 			if terr = o.began(t, req, conn); terr == nil {
@@ -111,6 +118,7 @@ func (o *Outgoing) next(ctx context.Context, unsent func() *sip.Request) (err er
 		}
 		for _, t := range tried[:len(tried)-len(rest)] {
 			o.endpoint.shunned.add(t, silentFor)
+			o.endpoint.silences.unanswered(o.endpoint.neighbours.mark(t.addr.String()), time.Now())
 		}
 	}
 	return err

@@ -13,6 +13,7 @@ import (
 // table holds the transactions.
 type table struct {
 	resting resting
+	silent  func(mark string) // told of each request that had no response at all
 
 	mu      sync.Mutex
 	closed  bool
