@@ -88,7 +88,7 @@ func (o *Outgoing) began(t target, req *sip.Request, conn outlet) error {
 	defer o.mu.Unlock()
 	o.at, o.tx, o.sent = t, tx, req
 	if o.repeated != nil {
-		tx.whenRepeated(o.repeated)
+		tx.OnRetransmission(o.repeated)
 	}
 	return nil
 }
@@ -213,7 +213,7 @@ func (o *Outgoing) wait(tx *clientTx, at target) (again bool) {
 	final := false
 	for {
 		select {
-		case res := <-tx.responses:
+		case res := <-tx.Responses():
 			silent.Stop()
 			if res.StatusCode == 503 && !final {
 				e.shunned.add(at, retryAfter(res))
@@ -234,10 +234,10 @@ func (o *Outgoing) wait(tx *clientTx, at target) (again bool) {
 		case <-silent.C:
 			if more() {
 				e.shunned.add(at, silentFor)
-				tx.terminate()
+				tx.Terminate()
 				return true
 			}
-		case <-tx.done:
+		case <-tx.Done():
 			if final {
 				return false
 			}
@@ -252,7 +252,7 @@ func (o *Outgoing) Responses() <-chan *sip.Response {
 	if o.responses != nil {
 		return o.responses
 	}
-	return o.tx.responses
+	return o.tx.Responses()
 }
 
 // Done is closed when the transaction is over.
@@ -260,7 +260,7 @@ func (o *Outgoing) Done() <-chan struct{} {
 	if o.done != nil {
 		return o.done
 	}
-	return o.tx.done
+	return o.tx.Done()
 }
 
 // Err says why it is over.
@@ -271,7 +271,7 @@ func (o *Outgoing) Err() error {
 	if err != nil {
 		return err
 	}
-	return tx.why()
+	return tx.Err()
 }
 
 // OnRetransmission calls f with each repeat of a final response, on a goroutine of its own. It must not wait for the transaction.
@@ -279,7 +279,7 @@ func (o *Outgoing) OnRetransmission(f func(*sip.Response)) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.repeated = f
-	return o.tx.whenRepeated(f)
+	return o.tx.OnRetransmission(f)
 }
 
 // Settle keeps the request with the server that has it: who cancels it wants no other.
@@ -305,7 +305,7 @@ func (o *Outgoing) Terminate() {
 	if o.unwanted != nil {
 		o.leave.Do(func() { close(o.unwanted) })
 	}
-	tx.terminate()
+	tx.Terminate()
 }
 
 // Release leaves the transaction to itself: it repeats the request until there is a response, which nobody reads.
