@@ -33,6 +33,7 @@ type Registration struct {
 	// the server sorts out what arrives late. CSeq is the highest that may have been used.
 	CallID string
 	CSeq   uint32
+	Sent   time.Time // when the last REGISTER left
 
 	MinExpires time.Duration // what a 423 taught us, or 0
 	Expires    time.Time     // until then the account is registered, the server said
@@ -40,6 +41,7 @@ type Registration struct {
 	Due        time.Time     // when something is to be done next; zero: nothing by itself
 	Failures   int           // in a row
 
+	Hop          string   // URI of the first hop by which it stands; "": the server's own
 	ServiceRoute []string // URIs, RFC 3608
 	Associated   []string // URIs, RFC 7315 §4.1; the first is the default public identity
 }

@@ -20,7 +20,7 @@ type Sighting struct {
 	OrigIOI     string // of P-Charging-Vector
 	Charging    string // P-Charging-Function-Addresses as it came
 	Features    string // parameters of the Contacts of the user's phones; "": not told
-	ServiceInfo string // what the HSS says to application servers about the user (TS 24.229 §7.6 (unverified))
+	ServiceInfo string // what the HSS says to application servers about the user (TS 24.229 §7.6)
 }
 
 // SightingState is how a user's registration stands, as far as the core told.

@@ -12,11 +12,14 @@ import (
 
 const sdpType = "application/sdp"
 
-// maxParts bounds the body parts that are looked at.
-const maxParts = 16
+// Body parts that are looked at, and how deep multipart may stand in multipart.
+const (
+	maxParts = 16
+	maxDepth = 4
+)
 
-// bodyPart is the first body part of the type; nil if there is none. multipart is
-// searched one level deep (RFC 5621 §3.1).
+// bodyPart is the first body part of the type; nil if there is none. multipart is searched, that in a part of
+// another included (RFC 5621 §4.2).
 func bodyPart(m interface {
 	ContentType() *sip.ContentTypeHeader
 	Body() []byte
@@ -25,34 +28,44 @@ func bodyPart(m interface {
 	if h == nil || len(m.Body()) == 0 {
 		return nil
 	}
-	t, params, err := mime.ParseMediaType(h.Value())
+	left := maxParts
+	return bytes.Clone(partOf(h.Value(), m.Body(), contentType, maxDepth, &left))
+}
+
+// partOf searches a body, or a part of one. left counts the parts down.
+func partOf(kind string, body []byte, contentType string, depth int, left *int) []byte {
+	t, params, err := mime.ParseMediaType(kind)
 	switch {
 	case err != nil:
 		return nil
 	case strings.EqualFold(t, contentType):
-		return bytes.Clone(m.Body())
-	case !strings.HasPrefix(t, "multipart/") || params["boundary"] == "":
+		return body
+	case !strings.HasPrefix(t, "multipart/") || params["boundary"] == "" || depth == 0:
 		return nil
 	}
-	parts := multipart.NewReader(bytes.NewReader(m.Body()), params["boundary"])
-	for range maxParts {
+	for parts := multipart.NewReader(bytes.NewReader(body), params["boundary"]); *left > 0; {
+		*left--
 		p, err := parts.NextRawPart()
 		if err != nil {
 			return nil
 		}
-		if t, _, err := mime.ParseMediaType(p.Header.Get("Content-Type")); err == nil && strings.EqualFold(t, contentType) {
-			b, err := io.ReadAll(p)
-			if err != nil {
-				return nil
-			}
-			return b
+		kind := p.Header.Get("Content-Type")
+		if t, _, err := mime.ParseMediaType(kind); err != nil || !strings.EqualFold(t, contentType) && !strings.HasPrefix(t, "multipart/") {
+			continue
+		}
+		b, err := io.ReadAll(p)
+		if err != nil {
+			return nil
+		}
+		if found := partOf(kind, b, contentType, depth-1, left); found != nil {
+			return found
 		}
 	}
 	return nil
 }
 
 // understood reports whether a body is one that we can take where an offer or answer is expected; if
-// not, the request is refused (RFC 3261 §8.2.3, RFC 5621 §3.3).
+// not, the request is refused (RFC 3261 §8.2.3, RFC 5621 §8.4).
 func understood(req *sip.Request) bool {
 	for _, name := range []string{"Content-Encoding", "e"} {
 		if h := req.GetHeader(name); h != nil && !strings.EqualFold(strings.TrimSpace(h.Value()), "identity") {

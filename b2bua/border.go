@@ -22,7 +22,7 @@ type ISCOptions struct {
 	Trusted        func(host string) bool  // whether a host belongs to the trust domain (RFC 3325 §2.3)
 	IOI            string                  // our network's name in type 3 orig-ioi and term-ioi (RFC 7315 §4.6); "": the neighbour's stay
 	Services       bool                    // requests that come without P-Asserted-Service get one
-	ResponseSource string                  // value of Response-Source in failures of ours; "": none (TS 24.229 §7.2.17, unverified)
+	ResponseSource string                  // value of Response-Source in failures of ours; "": none (TS 24.229 §5.7.1.0, §7.2.17)
 	Core           string                  // host to which a request without further Route goes
 	Host           string                  // stands where a host of the other side would: warn-agent, icid-generated-at
 }

@@ -245,6 +245,12 @@ func TestForksAreDialogsAtTheCaller(t *testing.T) {
 			t.Errorf("199\n%s", res.raw)
 		}
 		until(t, func() bool { return x.engine.Bridged() == 2 })
+		// §4: one that opens a dialog that wasn't there is discarded.
+		c.invite.answer("199 Early Dialog Terminated", "b4", "", x.contact())
+		c.invite.answer("183 Session Progress", "b2", "", x.contact())
+		if res := x.a.pick("1xx", func(m *text) bool { return m.code() > 100 && m.code() < 200 && !x.a.seen[m.raw] }); res.code() != 183 {
+			t.Errorf("199 of no dialog\n%s", res.raw)
+		}
 		c.invite.answer("200 OK", "b2", answer1, x.contact())
 		ok := c.a.final("INVITE", c.a.seq)
 		if ok.get("To") != to["b2"] {
@@ -274,6 +280,61 @@ func TestForksAreDialogsAtTheCaller(t *testing.T) {
 		c.end()
 		if x.engine.Bridged() != 0 {
 			t.Errorf("Bridged = %d", x.engine.Bridged())
+		}
+	})
+}
+
+// B2.04, RFC 6228: a caller who knows 199 is told of each early dialog that ends by a refusal, before that refusal, or instead of it where the
+// INVITE is repeated; not of one that has ended already, and not a caller who doesn't know 199 or wants all 1xx reliable.
+func TestCallerIsToldOfForksThatEnd(t *testing.T) {
+	t.Parallel()
+	bridged(t, func(t *testing.T, x *crossroads) {
+		for i, c := range []struct {
+			fields []string
+			told   bool
+		}{{[]string{"Supported: 199, timer"}, true}, {[]string{"Supported: timer"}, false}, {[]string{"Supported: 199", "Require: 100rel"}, false}} {
+			call := x.begin(fmt.Sprint("call", i), offer1, c.fields...)
+			to := map[string]string{}
+			ring := func(tag string) {
+				call.invite.answer("180 Ringing", tag, "", x.contact())
+				to[tag] = x.a.expect("180 INVITE").get("To")
+			}
+			ended := func(want string, tags ...string) {
+				t.Helper()
+				left := map[string]bool{}
+				for _, tag := range tags {
+					left[to[tag]] = true
+				}
+				for len(left) > 0 && c.told {
+					res := x.a.expect("199 INVITE")
+					if !left[res.get("To")] || res.get("Reason") != want || res.get("RSeq") != "" || res.body != "" || res.get("Contact") == "" {
+						t.Fatalf("199\n%s\nwant it for %v, with %s", res.raw, left, want)
+					}
+					delete(left, res.get("To"))
+				}
+			}
+			ring("b1")
+			ring("b2")
+			call.invite.answer("422 Session Interval Too Small", "b2", "", "Min-SE: 2000")
+			x.w.expect("ACK")
+			ended("SIP;cause=422", "b1", "b2")
+			call.invite = x.w.expect("INVITE")
+			ring("b3")
+			ring("b4")
+			if to["b3"] == to["b1"] || to["b3"] == to["b2"] {
+				t.Errorf("a new early dialog has To %s, as one that has ended", to["b3"])
+			}
+			call.invite.answer("199 Early Dialog Terminated", "b4", "", x.contact())
+			if res := x.a.expect("199 INVITE"); res.get("To") != to["b4"] {
+				t.Errorf("199\n%s", res.raw)
+			}
+			call.invite.answer("486 Busy Here", "b3", "")
+			x.w.expect("ACK")
+			ended("SIP;cause=486", "b3")
+			if res := call.a.final("INVITE", call.a.seq); res.code() != 486 {
+				t.Errorf("final\n%s", res.raw)
+			}
+			x.a.silent()
 		}
 	})
 }

@@ -76,6 +76,7 @@ func carry(in, out message) {
 		out.AppendHeader(sip.NewHeader("Require", strings.Join(require, ", ")))
 	}
 	if supported := others("Supported", "k"); len(supported) > 0 || timed(in) {
+		out.RemoveHeader("Supported") // the one of dialog.State
 		out.AppendHeader(sip.NewHeader("Supported", strings.Join(append(supported, "timer"), ", ")))
 	}
 	out.SetBody(in.Body())
@@ -121,6 +122,9 @@ func (b *bridge) carryResponse(in, out *sip.Response, req *sip.Request, toward S
 		out.RemoveHeader("Server") // the one carried is enough
 	}
 	carry(in, out)
+	if in.StatusCode == 422 {
+		out.AppendHeader(sip.NewHeader("Min-SE", fmt.Sprint(dialog.MinInterval(in)))) // RFC 4028 §6: it tells the least
+	}
 	switch contact := in.GetHeaders("Contact"); {
 	case in.StatusCode >= 300:
 		for _, h := range contact { // where else to ask, which is not about the dialog (RFC 3261 §20.10)

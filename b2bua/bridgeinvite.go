@@ -130,6 +130,24 @@ func (c *crossing) run() error {
 	return nil
 }
 
+// anew sends a re-INVITE once more that was too brief; nil: it can't.
+func (c *crossing) anew(ctx context.Context) (tx *sipua.Outgoing) {
+	c.turns.do(func() {
+		c.again = false
+		if c.pair.over {
+			return
+		}
+		c.out = c.pair.anew(c.from.Other(), c.out)
+		c.prepare()
+		var err error
+		if tx, err = c.engine.sip.Start(ctx, c.out); err != nil {
+			tx = nil
+			c.final(nil, err)
+		}
+	})
+	return tx
+}
+
 // prepare makes the invitation that reads what comes back.
 func (c *crossing) prepare() {
 	inv := &invitation{
@@ -227,9 +245,14 @@ func (c *crossing) progress(res *sip.Response) {
 	if c.asked == nil || c.answered() {
 		return
 	}
+	tag, _ := res.To().Params.Get("tag")
+	ended := res.StatusCode == 199 && dialog.RSeq(res) == 0
+	if ended && c.asked.state != nil && c.forks[tag] == nil {
+		return // RFC 6228 §4: the end of a dialog that there never was, as it seems, is discarded
+	}
 	p := c.pairOf(res)
 	if p == nil {
-		if tag, _ := res.To().Params.Get("tag"); tag == "" {
+		if tag == "" {
 			_ = c.reply(c.respond(res, nil))
 		}
 		return
@@ -252,7 +275,7 @@ func (c *crossing) progress(res *sip.Response) {
 		out.AppendHeader(sip.NewHeader("RSeq", fmt.Sprint(number)))
 	}
 	_ = c.reply(out)
-	if res.StatusCode == 199 && rseq == 0 && c.asked.state != nil { // RFC 6228 §4: this fork is over
+	if ended && c.asked.state != nil { // RFC 6228 §4: this fork is over
 		p.drop()
 	}
 }
@@ -283,6 +306,10 @@ func (c *crossing) final(res *sip.Response, lost error) {
 		// RFC 4028 §7.3: the same once more, with what the peer wants; the asker's own timer is not concerned.
 		c.brief, c.again = dialog.MinInterval(res), true
 		c.tries++
+		if c.pair != nil {
+			c.pair.ends[c.from.Other()].tooBrief(res)
+		}
+		c.endForks(res.StatusCode)
 		return
 	}
 	out := c.respond(res, nil)
@@ -292,11 +319,26 @@ func (c *crossing) final(res *sip.Response, lost error) {
 	}
 }
 
-// fail answers the asker with a refusal; the early dialogs are over.
-func (c *crossing) fail(out *sip.Response) {
+// endForks ends the early dialogs for a refusal of theirs, and tells the asker of each who knows 199. Where the refusal is not carried on, or a
+// proxy before us keeps it until other branches are refused, too, the asker hears of it by that alone (RFC 6228 §4, §6 (unverified)). It is sent
+// unreliably, so not to who wants all of them reliable.
+func (c *crossing) endForks(code int) {
+	tell := len(c.forks) > 0 && dialog.HasToken(c.asked.t.Request, "Supported", "199") && !dialog.HasToken(c.asked.t.Request, "Require", "100rel") && !c.answered()
 	for _, p := range c.forks {
+		if tell && !p.over {
+			end := c.asked.t.Response(199, "Early Dialog Terminated")
+			withTag(end, p.ends[SideA].state.LocalTag)
+			end.AppendHeader(c.engine.contactHeader(c.asked.t.Request.To().Address, c.asked.t.Request))
+			end.AppendHeader(sip.NewHeader("Reason", fmt.Sprintf("SIP;cause=%d", code)))
+			_ = c.reply(end)
+		}
 		p.drop()
 	}
+}
+
+// fail answers the asker with a refusal; the early dialogs are over.
+func (c *crossing) fail(out *sip.Response) {
+	c.endForks(out.StatusCode)
 	_ = c.reply(out)
 	if p := c.pair; p != nil && p.invite == c {
 		p.invite = nil

@@ -103,10 +103,23 @@ func (p *pair) next(s Side, t *sipua.Transaction) *sip.Request {
 		}
 		return nil
 	}
-	if timed(out) && to.timer.Interval != 0 {
-		out.AppendHeader(sip.NewHeader("Session-Expires", to.timer.Ask()))
+	if timed(out) {
+		to.ask(out)
 	}
 	return out
+}
+
+// anew makes an INVITE or UPDATE that was too brief once more, with the interval that was asked for (RFC 4028 §7.3).
+func (p *pair) anew(to Side, out *sip.Request) *sip.Request {
+	e := &p.ends[to]
+	again := sipua.Clone(out) // what was sent is sipgo's
+	again.SetDestination("")
+	e.state.LocalSeq++
+	again.CSeq().SeqNo = e.state.LocalSeq
+	again.RemoveHeader("Session-Expires")
+	again.RemoveHeader("Min-SE")
+	e.ask(again)
+	return again
 }
 
 // takeINVITE carries a re-INVITE.
@@ -151,7 +164,11 @@ func (p *pair) takeINVITE(s Side, r *inDialog) {
 	}
 	r.then = func() {
 		defer cancel()
-		c.inv.read(tx)
+		for c.inv.read(tx); c.again; c.inv.read(tx) {
+			if tx = c.anew(ctx); tx == nil {
+				return
+			}
+		}
 		if c.ok != nil {
 			c.await()
 		}
@@ -208,8 +225,8 @@ func (p *pair) takeOther(s Side, r *inDialog) {
 	}
 	r.then = func() {
 		defer cancel()
-		defer tx.Terminate()
-		for {
+		defer func() { tx.Terminate() }()
+		for tries := 0; ; {
 			select {
 			case res := <-tx.Responses():
 				switch {
@@ -222,8 +239,23 @@ func (p *pair) takeOther(s Side, r *inDialog) {
 					}
 					continue
 				}
-				p.turns.do(func() { p.responded(s, t, res, offers) })
-				if !res.IsProvisional() {
+				again := false
+				p.turns.do(func() {
+					if again = tries < maxBrief && !p.over && p.ends[to].tooBrief(res); !again {
+						p.responded(s, t, res, offers)
+						return
+					}
+					tries++
+					out = p.anew(to, out)
+					next, err := p.engine.sip.Start(ctx, out)
+					if again = err == nil; again {
+						tx.Terminate()
+						tx = next
+						return
+					}
+					p.lost(s, t, err)
+				})
+				if !again && !res.IsProvisional() {
 					return
 				}
 			case <-tx.Done():

@@ -4,6 +4,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"latchkey/internal/dialog"
+	"latchkey/internal/sipua"
 )
 
 // Asserted lists the caller's identities that a trusted neighbour asserts (RFC 3325 §5). It is empty
@@ -24,6 +25,24 @@ func (g *Engine) Asserted(req *sip.Request) []string {
 		}
 	}
 	return uris
+}
+
+// Charging is the P-Charging-Vector of what we send within the call's dialog: the icid that a trusted neighbour gave the INVITE, and our
+// own type 3 orig-ioi, "" for none (TS 24.229 §5.7.2 (unverified), PROTOCOLS B1.13). It is empty where the INVITE has none.
+func (in *Incoming) Charging(ioi string) []Field {
+	if !in.engine.Trusts(in.t.Request) {
+		return nil
+	}
+	v := readVector(in.Header("P-Charging-Vector"))
+	if v.get("icid-value") == "" || !sipua.Clean(v.String()) {
+		return nil
+	}
+	v.del("term-ioi")
+	v.del("orig-ioi")
+	if ioi != "" {
+		v.set("orig-ioi", ioi)
+	}
+	return []Field{{"P-Charging-Vector", v.String()}}
 }
 
 // Called lists the URIs that may name the one who is called, most telling first: P-Called-Party-ID

@@ -127,7 +127,7 @@ func (in *Incoming) Header(name string) string {
 func (in *Incoming) Offer() []byte { return in.BodyPart(sdpType) }
 
 // BodyPart is the first body part of the type; nil if there is none. multipart is
-// searched one level deep (RFC 5621 §3.1).
+// searched (RFC 5621 §4.2).
 func (in *Incoming) BodyPart(contentType string) []byte { return bodyPart(in.t.Request, contentType) }
 
 // send sends a response unless the caller has cancelled. sipgo keeps whatever it got last for its repeats, even
@@ -299,6 +299,7 @@ type AnswerOptions struct {
 	ContentType string
 	Body        []byte // the answer, or our offer where the INVITE had none
 	Header      []Field
+	Always      []Field // of every request of ours in the dialog, such as Charging
 	OnReoffer   func(offer []byte) (answer []byte, err error)
 }
 
@@ -313,6 +314,9 @@ func (in *Incoming) Answer(ctx context.Context, opt AnswerOptions) (*Leg, error)
 	if err := addFields(res, opt.Header); err != nil {
 		return nil, err
 	}
+	if err := addFields(&sip.Response{}, opt.Always); err != nil {
+		return nil, err
+	}
 	if len(opt.Body) > 0 {
 		res.AppendHeader(sip.NewHeader("Content-Type", opt.ContentType))
 	}
@@ -323,6 +327,7 @@ func (in *Incoming) Answer(ctx context.Context, opt AnswerOptions) (*Leg, error)
 		return nil, fmt.Errorf("answer: %w", errAnswered)
 	}
 	in.final = true
+	in.state.Always = always(opt.Always)
 	timer, field, require := dialog.Asked(req, dialog.Timer{})
 	agreeTo(res, field, require)
 	leg := in.engine.newLeg(in.state, legParts{

@@ -86,6 +86,48 @@ func TestPeersCallIsAnsweredAndHungUp(t *testing.T) {
 	})
 }
 
+// B1.13, RFC 7315 §4.6: what we send within a call that came in has the icid of its INVITE, and our own orig-ioi in place of the caller's.
+// An icid that nobody trusted gave counts for nothing.
+func TestDialogKeepsTheCallersChargingVector(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, s *side) {
+		for i, c := range []struct {
+			field, ioi, want string
+			stranger         bool
+		}{
+			{`icid-value="a;b";icid-generated-at=home.example;orig-ioi="Type 3cc.com"`, "Type 3guest.example", `icid-value="a;b";icid-generated-at=home.example;orig-ioi="Type 3guest.example"`, false},
+			{`orig-ioi=cc.com; icid-value=x;term-ioi=y`, "", `icid-value=x`, false},
+			{`orig-ioi=cc.com`, "Type 3guest.example", "", false},
+			{`icid-value=x`, "Type 3guest.example", "", true},
+		} {
+			trusted := s.engine.trusted
+			if c.stranger {
+				s.engine.trusted = nil
+			}
+			d := s.caller(fmt.Sprint("call", i))
+			d.send("INVITE", offer1, "P-Charging-Vector: "+c.field)
+			in := s.incoming()
+			p := pick(ctxOf(t), in, AnswerOptions{ContentType: "application/sdp", Body: []byte(answer1), Always: in.Charging(c.ioi)})
+			d.opened(d.final("INVITE", 1))
+			d.send("ACK", "")
+			leg, err := p.wait(t)
+			if err != nil {
+				t.Fatalf("Answer = %v", err)
+			}
+			done := bye(leg)
+			b := s.w.expect("BYE")
+			if got := b.get("P-Charging-Vector"); got != c.want {
+				t.Errorf("INVITE with %s: BYE with %q, want %q", c.field, got, c.want)
+			}
+			b.answer("200 OK", "", "")
+			if err := <-done; err != nil {
+				t.Errorf("Bye = %v", err)
+			}
+			s.engine.trusted = trusted
+		}
+	})
+}
+
 // RFC 3261 §13.3.1.4: the 200 is repeated until the ACK with its number is there.
 func TestOKIsRepeatedUntilItsACK(t *testing.T) {
 	t.Parallel()
@@ -276,7 +318,7 @@ func (d *talk) acknowledge(no *text) {
 		d.target, no.get("Via"), no.get("From"), no.get("To"), d.callID, no.seq()))
 }
 
-// RFC 3261 §15.1.2, RFC 3311 §5.2, §14.2: what may come in the dialog that our 180 opened.
+// RFC 3261 §14.2, §15.1.2, RFC 3311 §5.2: what may come in the dialog that our 180 opened.
 func TestEarlyDialogOfTheCaller(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, s *side) {
@@ -694,7 +736,7 @@ func TestAssertedIdentity(t *testing.T) {
 	d.acknowledge(d.final("INVITE", 1))
 }
 
-// B3.04, RFC 5621 §3.1: the parts of an INVITE's body.
+// B3.04, RFC 5621 §4.2: the parts of an INVITE's body, and parts of parts.
 func TestBodyParts(t *testing.T) {
 	for _, c := range []struct{ name, contentType, body, ask, want string }{
 		{"single", "application/sdp", "v=0", "application/sdp", "v=0"},
@@ -702,6 +744,9 @@ func TestBodyParts(t *testing.T) {
 		{"other", "text/plain", "hi", "application/sdp", ""},
 		{"mixed", `multipart/mixed; boundary="b"`, "--b\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--b\r\nContent-Type: message/cpim\r\n\r\nFrom: x\r\n--b--\r\n", "message/cpim", "From: x"},
 		{"preamble", "multipart/mixed;boundary=b", "hello\r\n--b\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--b--", "application/sdp", "v=0"},
+		{"nested", "multipart/mixed;boundary=b", "--b\r\nContent-Type: multipart/related;boundary=c\r\n\r\n--c\r\nContent-Type: image/png\r\n\r\nx\r\n--c\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--c--\r\n--b--", "application/sdp", "v=0"},
+		{"behind a nested one", "multipart/mixed;boundary=b", "--b\r\nContent-Type: multipart/related;boundary=c\r\n\r\n--c\r\n\r\nx\r\n--c--\r\n--b\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--b--", "application/sdp", "v=0"},
+		{"too deep", "multipart/mixed;boundary=b", strings.Repeat("--b\r\nContent-Type: multipart/mixed;boundary=b\r\n\r\n", 100000) + "--b\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--b--", "application/sdp", ""},
 		{"cut off", "multipart/mixed;boundary=b", "--b\r\nContent-Type: application/sdp\r\n\r\nv=0", "application/sdp", ""},
 		{"no boundary", "multipart/mixed", "--b\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--b--", "application/sdp", ""},
 		{"garbage type", "///", "v=0", "application/sdp", ""},
@@ -725,6 +770,7 @@ func FuzzBodyPart(f *testing.F) {
 	f.Add("application/sdp", "v=0")
 	f.Add("multipart/mixed;boundary=b", "--b\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--b--")
 	f.Add(`multipart/related;boundary="a b"`, "--a b\r\ncontent-type:application/sdp\r\n\r\n\r\n--a b--")
+	f.Add("multipart/mixed;boundary=b", "--b\r\nContent-Type: multipart/related;boundary=c\r\n\r\n--c\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--c--\r\n--b--")
 	f.Add("multipart/mixed;boundary=", "--\r\n\r\n--")
 	f.Fuzz(func(t *testing.T, contentType, body string) {
 		req := sip.NewRequest(sip.INVITE, sip.Uri{})

@@ -24,14 +24,18 @@ type refresh struct {
 	due    time.Time   // when the dialog is hung up
 	missed bool        // the last refresh got no answer
 	update bool        // the peer takes UPDATE
+	least  uint32      // the longest Min-SE that came in the dialog (RFC 4028 §7.4); 0: none
 	sent   []byte      // the description that it got last, where it takes none
 }
 
 // timedOut is the Reason of a BYE after a session timer (RFC 3326).
 const timedOut = `SIP;cause=408;text="Session timer ran out"`
 
-// learn notes whether the peer takes UPDATE, which refreshes without a word on the session (RFC 4028 §7.4).
-func (r *refresh) learn(m interface{ Headers() []sip.Header }) {
+// learn notes whether the peer takes UPDATE, which refreshes without a word on the session, and what it names as the least interval (RFC 4028 §7.4).
+func (r *refresh) learn(m message) {
+	if timed(m) && len(m.GetHeaders("Min-SE")) > 0 {
+		r.least = max(r.least, dialog.MinInterval(m))
+	}
 	if allow := dialog.Tokens(m, "Allow"); len(allow) > 0 {
 		r.update = strings.Contains(strings.ToUpper(strings.Join(allow, " ")), "UPDATE")
 		if r.update {
@@ -39,6 +43,30 @@ func (r *refresh) learn(m interface{ Headers() []sip.Header }) {
 		}
 	}
 }
+
+// ask writes into an INVITE or UPDATE of ours what it says of the timer: the one that stands goes on, and no interval is shorter than the
+// least that came in this dialog (RFC 4028 §7.4).
+func (r *refresh) ask(req *sip.Request) {
+	if t := r.timer; t.Interval != 0 {
+		t.Interval = max(t.Interval, r.least)
+		req.AppendHeader(sip.NewHeader("Session-Expires", t.Ask()))
+	}
+	if r.least != 0 {
+		req.AppendHeader(sip.NewHeader("Min-SE", fmt.Sprint(r.least)))
+	}
+}
+
+// tooBrief reports whether a response refuses an interval that can be longer, and notes how long (RFC 4028 §7.3).
+func (r *refresh) tooBrief(res *sip.Response) bool {
+	if n := dialog.MinInterval(res); res.StatusCode == 422 && n > max(r.timer.Interval, r.least) {
+		r.least = n
+		return true
+	}
+	return false
+}
+
+// later is how long a refresh waits that was refused: half of the time that is left, since RFC 4028 §10 wants it not asked for continuously.
+func (r *refresh) later() time.Duration { return max(5*time.Second, time.Until(r.due)/2) }
 
 // keep notes the description that went to the peer.
 func (r *refresh) keep(sdp []byte) {
@@ -121,11 +149,7 @@ func (p *pair) refresh(s Side) {
 	}
 	req := e.state.Request(method)
 	p.engine.contact(req, req.From().Address)
-	req.AppendHeader(sip.NewHeader("Supported", "timer"))
-	req.AppendHeader(sip.NewHeader("Session-Expires", e.timer.Ask()))
-	if e.timer.Interval > dialog.MinSE {
-		req.AppendHeader(sip.NewHeader("Min-SE", fmt.Sprint(dialog.MinSE)))
-	}
+	e.ask(req)
 	if method == sip.UPDATE {
 		p.engine.running.Go(func() { // ends with its transaction
 			ctx, cancel := context.WithTimeout(context.Background(), p.engine.h())
@@ -193,15 +217,12 @@ func (p *pair) refreshDone(s Side, res *sip.Response, err error) {
 		e.state.Refresh(res)
 		e.learn(res)
 		p.start(s, dialog.Granted(res))
-	case res.StatusCode == 422:
-		if n := dialog.MinInterval(res); n > e.timer.Interval {
-			e.timer.Interval = n
-			p.refresh(s)
-		}
+	case e.tooBrief(res):
+		p.refresh(s)
 	case res.StatusCode == 491:
 		p.refreshIn(s, standBackFor(s == SideB)) // side B's Call-ID is ours
 	default:
-		p.refreshIn(s, 5*time.Second)
+		p.refreshIn(s, e.later())
 	}
 }
 
@@ -235,14 +256,6 @@ func askAgain(req *sip.Request, interval uint32) {
 
 func minSE() sip.Header { return sip.NewHeader("Min-SE", fmt.Sprint(dialog.MinSE)) }
 
-// askTime asks for the timer that stands, in a refresh or a new offer.
-func (l *Leg) askTime(req *sip.Request) {
-	req.AppendHeader(sip.NewHeader("Supported", "timer"))
-	if l.session.timer.Interval != 0 {
-		req.AppendHeader(sip.NewHeader("Session-Expires", l.session.timer.Ask()))
-	}
-}
-
 // keepTime gives the leg its session timer.
 func (l *Leg) keepTime(t dialog.Timer) {
 	if l.Cause() == "" {
@@ -268,14 +281,14 @@ func (l *Leg) refresh() {
 			ctx, cancel := context.WithTimeout(context.Background(), l.engine.h())
 			defer cancel()
 			if _, err := l.Reoffer(ctx, local); err != nil {
-				l.post(func() { l.refreshIn(5 * time.Second) })
+				l.post(func() { l.refreshIn(l.session.later()) })
 			}
 		})
 		return
 	}
 	req := l.state.Request(sip.UPDATE)
 	l.engine.contact(req, req.From().Address)
-	l.askTime(req)
+	l.session.ask(req)
 	l.engine.running.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), l.engine.h())
 		defer cancel()
@@ -317,12 +330,11 @@ func (l *Leg) refreshed(res *sip.Response, err error) {
 		l.state.Refresh(res)
 		l.session.learn(res)
 		l.keepTime(dialog.Granted(res))
-	case res.StatusCode == 422 && dialog.MinInterval(res) > l.session.timer.Interval:
-		l.session.timer.Interval = dialog.MinInterval(res)
+	case l.session.tooBrief(res):
 		l.refresh()
 	case res.StatusCode == 491:
 		l.refreshIn(standBackFor(l.caller))
 	default:
-		l.refreshIn(5 * time.Second)
+		l.refreshIn(l.session.later())
 	}
 }

@@ -201,6 +201,9 @@ func TestSilentPeerOfABridgeIsHungUp(t *testing.T) {
 				}
 				begin := time.Now()
 				bye := x.a.hungUp()
+				if bye.get("Supported") != "timer" { // RFC 4028 §7.1: in each request
+					t.Errorf("BYE\n%s", bye.raw)
+				}
 				if d := time.Since(begin); d < 60*time.Second || d > 61*time.Second {
 					t.Errorf("BYE after %v, want 60 s", d)
 				}
@@ -378,4 +381,133 @@ func TestRefreshStandsBack(t *testing.T) {
 		x.w.expect("BYE").answer("200 OK", "", "")
 		<-done
 	})
+}
+
+// B2.07, RFC 4028 §7.3, §7.4: a re-INVITE and an UPDATE that one side finds too brief are sent to it once more, and the other side
+// sees nothing of it; what the peer has named is in all that comes after, and is the least that is asked for.
+func TestLongerIntervalIsKeptInTheDialog(t *testing.T) {
+	t.Parallel()
+	bridged(t, func(t *testing.T, x *crossroads) {
+		c := x.begin("call", offer1)
+		c.invite.answer("200 OK", "b1", answer1, x.contact(), "Session-Expires: 600;refresher=uas")
+		ok := c.a.final("INVITE", c.a.seq)
+		c.a.opened(ok)
+		c.a.send("ACK", "")
+		x.w.expect("ACK")
+		for i, method := range []string{"INVITE", "UPDATE"} {
+			c.a.send(method, offer2, "Min-SE: 99")
+			m := x.w.expect(method)
+			if i == 0 && (m.get("Min-SE") != "" || m.get("Session-Expires") != "600;refresher=uas") {
+				t.Errorf("%s\n%s", method, m.raw)
+			}
+			least := fmt.Sprint(1000 + 1000*i)
+			m.answer("422 Session Interval Too Small", "", "", "Min-SE: "+least)
+			if method == "INVITE" {
+				x.w.expect("ACK")
+			}
+			again := x.w.expect(method)
+			if again.get("Min-SE") != least || again.get("Session-Expires") != least+";refresher=uas" || again.seq() != m.seq()+1 || again.body != m.body || again.branch() == m.branch() ||
+				len(again.all("Session-Expires")) != 1 || len(again.all("Via")) != 1 {
+				t.Errorf("%s again\n%s", method, again.raw)
+			}
+			again.answer("200 OK", "", answer2, x.contact(), "Session-Expires: "+least+";refresher=uas")
+			if res := c.a.final(method, c.a.seq); res.code() != 200 || res.body != answer2 {
+				t.Errorf("%s = %s", method, res.raw)
+			}
+			if method == "INVITE" {
+				c.a.send("ACK", "")
+				if ack := x.w.expect("ACK"); ack.seq() != again.seq() {
+					t.Errorf("ACK\n%s", ack.raw)
+				}
+			}
+		}
+		c.a.send("UPDATE", "")
+		m := x.w.expect("UPDATE")
+		if m.get("Min-SE") != "2000" || m.get("Session-Expires") != "2000;refresher=uas" {
+			t.Errorf("UPDATE\n%s", m.raw)
+		}
+		// §6: what can't be granted is refused, and the refusal tells the least.
+		m.answer("422 Session Interval Too Small", "", "", "Min-SE: 2000")
+		if res := c.a.final("UPDATE", c.a.seq); res.code() != 422 || res.get("Min-SE") != "2000" {
+			t.Errorf("UPDATE = %s", res.raw)
+		}
+		// The other way: A has named 99.
+		c.b = c.talkB("b1")
+		c.b.seq = 1
+		c.b.send("UPDATE", "", "Supported: timer", "Session-Expires: 100")
+		m = x.a.expect("UPDATE")
+		if m.get("Min-SE") != "99" || m.get("Session-Expires") != "" {
+			t.Errorf("UPDATE\n%s", m.raw)
+		}
+		m.answer("200 OK", "", "", "Contact: <sip:a@"+x.a.addr+">")
+		if res := c.b.final("UPDATE", c.b.seq); res.get("Session-Expires") != "100;refresher=uas" {
+			t.Errorf("UPDATE = %s", res.raw)
+		}
+		c.end()
+	})
+}
+
+// RFC 4028 §7.4, §10: a refresh of ours that is too brief comes again at once with the longer interval, by UPDATE and by
+// re-INVITE, for legs of our own and of a bridge; one that is refused otherwise is not asked for over and over.
+func TestRefusedRefreshIsAskedForAgain(t *testing.T) {
+	for _, c := range []struct {
+		own, updates bool
+	}{{true, true}, {true, false}, {false, true}, {false, false}} {
+		t.Run(fmt.Sprintf("own %v, UPDATE %v", c.own, c.updates), func(t *testing.T) {
+			timedTest(t, func(t *testing.T, x *crossroads) {
+				method, allows := "UPDATE", "Allow: INVITE, ACK, BYE, UPDATE"
+				if !c.updates {
+					method, allows = "INVITE", "Allow: INVITE, ACK, BYE"
+				}
+				w := x.w
+				if c.own {
+					x.engine.Handle(x.side)
+					r := x.call(invite())
+					w.expect("INVITE").answer("200 OK", "a1", answer1, x.contact(), allows, "Require: timer", "Session-Expires: 1800;refresher=uac")
+					w.expect("ACK")
+					_, _ = r.wait(t)
+				} else {
+					w = x.a
+					x.standA("call", "Supported: timer", "Session-Expires: 1800", allows)
+				}
+				no := func(m *text, status string, fields ...string) {
+					m.answer(status, "", "", fields...)
+					if method == "INVITE" {
+						w.expect("ACK")
+					}
+				}
+				m := w.after(900*time.Second, method)
+				if m.get("Min-SE") != "" || m.get("Session-Expires") != "1800;refresher=uac" {
+					t.Errorf("refresh\n%s", m.raw)
+				}
+				no(m, "422 Session Interval Too Small", "Min-SE: 3600")
+				m = w.expect(method)
+				if m.get("Min-SE") != "3600" || m.get("Session-Expires") != "3600;refresher=uac" {
+					t.Errorf("refresh\n%s", m.raw)
+				}
+				tries := 0
+				for end := time.Now().Add(860 * time.Second); time.Now().Before(end); time.Sleep(time.Second) {
+					synctest.Wait()
+					if m != nil {
+						no(m, "500 Server Internal Error")
+						tries++
+					}
+					w.mu.Lock()
+					more := slices.ContainsFunc(w.arrived, func(m *text) bool { return m.is(method) && !w.seen[m.raw] })
+					w.mu.Unlock()
+					if m = nil; more {
+						m = w.expect(method)
+					}
+				}
+				if tries < 3 || tries > 20 {
+					t.Errorf("%d refreshes", tries)
+				}
+				w.hungUp().answer("200 OK", "", "") // the end has stayed where it was
+				if !c.own {
+					x.w.expect("BYE").answer("200 OK", "", "")
+				}
+				w.drop()
+			})
+		})
+	}
 }

@@ -43,7 +43,7 @@ func (l *Leg) reoffers(ctx context.Context, sdp []byte) (*sip.Response, error) {
 	var fields []sip.Header // credentials
 	for ch := (sipua.Challenges{}); ; {
 		var req *sip.Request
-		if !l.do(func() { req = l.state.Request(sip.INVITE); l.askTime(req) }) {
+		if !l.do(func() { req = l.state.Request(sip.INVITE); l.session.ask(req) }) {
 			return nil, errOver
 		}
 		l.engine.contact(req, req.From().Address)
@@ -70,6 +70,7 @@ func (l *Leg) reoffers(ctx context.Context, sdp []byte) (*sip.Response, error) {
 			if err := l.standBack(ctx); err != nil {
 				return nil, err
 			}
+		case l.tooBrief(res): // RFC 4028 §7.3
 		default:
 			return res, nil
 		}
@@ -81,6 +82,12 @@ func (l *Leg) reoffers(ctx context.Context, sdp []byte) (*sip.Response, error) {
 			return nil, errors.New("an offer is under way")
 		}
 	}
+}
+
+// tooBrief reports whether a re-INVITE is to be sent again with a longer session interval.
+func (l *Leg) tooBrief(res *sip.Response) (again bool) {
+	l.do(func() { again = l.session.tooBrief(res) })
+	return again
 }
 
 // standBack waits as long as the rule for 491 says: the owner of the Call-ID 2.1 to 4 s, the other one up to 2 s.

@@ -66,7 +66,7 @@ func (r *room) dialed(ch Channel, err error) {
 }
 
 // judge is verdict, with what follows for the relation: 607 and 608 say that the inviter, or their network, does not want to hear from this
-// guest (RFC 8197 §4, RFC 8688 §3 (unverified); PROTOCOLS B2.16).
+// guest (RFC 8197 §4, RFC 8688 §3.1; PROTOCOLS B2.16).
 func (r *room) judge(refused *CallRefused) (reason string, final bool) {
 	if unwanted := refused.Code == 607 || refused.Code == 608; unwanted && r.hall.opt.Unwanted != nil {
 		r.hall.opt.Unwanted(r.rel)

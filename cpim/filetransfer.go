@@ -29,7 +29,7 @@ const (
 	Render = "render"
 )
 
-// FileTransfer tells where a file waits on an HTTP server (RCC.07, file transfer over HTTP (unverified); PROTOCOLS B3.13). Nothing
+// FileTransfer tells where a file waits on an HTTP server (RCC.07 (unverified), file transfer over HTTP; PROTOCOLS B3.13). Nothing
 // here fetches: whoever does decides which hosts may be asked (S13).
 type FileTransfer struct {
 	File      FileInfo

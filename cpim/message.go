@@ -306,8 +306,9 @@ func (m *Message) Bytes() ([]byte, error) {
 // Head writes all that comes before a content of size octets, for one that is not in memory. Body is not looked at.
 func (m *Message) Head(size int64) ([]byte, error) {
 	var b bytes.Buffer
-	tooLong := false
+	tooLong, lines := false, 0
 	field := func(name, value string) {
+		lines++
 		n, _ := fmt.Fprintf(&b, "%s: %s\r\n", name, value)
 		tooLong = tooLong || n-1 > maxLine // folded lines and escapes were shorter
 	}
@@ -371,6 +372,9 @@ func (m *Message) Head(size int64) ([]byte, error) {
 	field("Content-Length", strconv.FormatInt(size, 10))
 	if tooLong {
 		return nil, fmt.Errorf("cpim: a header line of more than %d octets", maxLine)
+	}
+	if lines > maxHeaders { // namespaces and the content's length may be new
+		return nil, fmt.Errorf("cpim: more than %d headers", maxHeaders)
 	}
 	b.WriteString("\r\n")
 	return b.Bytes(), nil

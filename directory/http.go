@@ -36,12 +36,13 @@ type HTTPOptions struct {
 	URL        string          // base, without credentials
 	User       string          // of ours towards the directory, as Basic; "": none
 	Password   latchkey.Secret // with User
-	Token      latchkey.Secret // of ours, as Bearer (RFC 6750 §2.1 (unverified)); wins over User
+	Token      latchkey.Secret // of ours, as Bearer (RFC 6750 §2.1); wins over User
 	Roots      *x509.CertPool  // who may sign an https directory's certificate; nil: the system's
 	Timeout    time.Duration   // of one request; default 5 s
 	Keep       time.Duration   // of an answer that names a user and no max-age; default 30 s
 	KeepAbsent time.Duration   // of a 404 without max-age; default 5 s
 	KeepProof  time.Duration   // of a right password; default 1 min
+	Watch      Watcher         // of the requests; nil: nobody
 	Log        *slog.Logger
 }
 
@@ -98,6 +99,9 @@ func NewHTTP(opt HTTPOptions) *HTTP {
 	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Watch == nil {
+		opt.Watch = unwatched{}
 	}
 	opt.URL = strings.TrimRight(opt.URL, "/")
 	d := &HTTP{opt: opt, keys: newProofs()}
@@ -157,7 +161,9 @@ func (d *HTTP) FindURI(ctx context.Context, a latchkey.Address) (latchkey.Subscr
 func (d *HTTP) user(ctx context.Context, name string) (latchkey.Subscriber, error) {
 	now := d.kept.Load()
 	f, known := now.users.get(name)
-	if !known {
+	if known {
+		d.opt.Watch.Remembered("users")
+	} else {
 		var err error
 		if f, err = share(d, ctx, "user "+name, func(ctx context.Context) (found, error) { return d.ask(ctx, now, name) }); err != nil {
 			return latchkey.Subscriber{}, err
@@ -201,6 +207,7 @@ func (d *HTTP) Authenticate(ctx context.Context, user, password string) (latchke
 	}
 	now, proof := d.kept.Load(), d.keys.sum("http", name, password)
 	if s, ok := now.proven.get(proof); ok {
+		d.opt.Watch.Remembered("authenticate")
 		return s, nil
 	}
 	return share(d, ctx, "proof "+string(proof[:]), func(ctx context.Context) (s latchkey.Subscriber, err error) {
@@ -291,11 +298,17 @@ func (r response) page() bool {
 }
 
 // call sends one request, if the circuit lets it. An error is the directory's failure.
-func (d *HTTP) call(ctx context.Context, method, path string, body any) (response, error) {
+func (d *HTTP) call(ctx context.Context, method, path string, body any) (res response, err error) {
+	begin := time.Now()
+	defer func() {
+		if d.ctx.Err() == nil { // what Close has ended tells nothing
+			d.tell(path, res, err, time.Since(begin))
+		}
+	}()
 	if wait, ok := d.circuit.enter(time.Now()); !ok {
-		return response{}, &latchkey.Error{Kind: latchkey.KindDirectoryFailed, RetryAfter: wait, Err: errors.New("directory: failed before and is left alone")}
+		return response{}, &latchkey.Error{Kind: latchkey.KindDirectoryFailed, RetryAfter: wait, Err: errLeftAlone}
 	}
-	res, err := d.do(ctx, method, path, body)
+	res, err = d.do(ctx, method, path, body)
 	if d.ctx.Err() != nil {
 		d.circuit.leave(nil, 0, time.Now())
 		return res, latchkey.Wrap(latchkey.KindUnavailable, d.ctx.Err(), "")
@@ -319,6 +332,8 @@ func (d *HTTP) call(ctx context.Context, method, path string, body any) (respons
 	}
 	return res, latchkey.Wrap(kind, fmt.Errorf("directory: %w", err), "")
 }
+
+var errLeftAlone = errors.New("directory: failed before and is left alone")
 
 func (d *HTTP) do(ctx context.Context, method, path string, body any) (response, error) {
 	var content io.Reader

@@ -199,7 +199,7 @@ func (w *Writer) check(ctx context.Context, f latchkey.StoredFile) error {
 	if w.file.Size >= 0 && w.file.Size != f.Size {
 		return latchkey.Errorf(latchkey.KindBadRequest, "the file has %d bytes, and %d came", w.file.Size, f.Size)
 	}
-	if w.file.SHA1 != "" && w.file.SHA1 != f.SHA1 { // RFC 5547 §8.5: the hash says whether it is the file
+	if w.file.SHA1 != "" && w.file.SHA1 != f.SHA1 { // RFC 5547 §8.3.1: the hash says whether it is the file
 		return latchkey.Errorf(latchkey.KindBadRequest, "the file was damaged on its way: its hash is wrong")
 	}
 	if w.vault.opt.Scanner == nil {

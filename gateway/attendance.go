@@ -15,7 +15,7 @@ import (
 func (g *Gateway) newLookout() *registrar.Lookout {
 	c := g.config
 	return registrar.NewLookout(g.db, g.sip, registrar.LookoutOptions{
-		Core: c.SIPCore, Self: c.Identity(), RegEvent: c.RegEvent, Log: g.log,
+		Core: c.SIPCore, Self: c.Identity(), RegEvent: c.RegEvent, Timeout: c.coreTimeout(), Log: g.log,
 		Trusts: func(req *sip.Request) bool { return g.engine.Trusts(req) },
 		Related: func(ctx context.Context, a latchkey.Address) (bool, error) {
 			relations, err := g.desk.InvitedBy(ctx, a)
@@ -29,6 +29,7 @@ func (g *Gateway) newLookout() *registrar.Lookout {
 		},
 		Told:         g.told,
 		Lost:         g.registrar.Lost,
+		Hop:          g.registrar.Hop,
 		ServiceRoute: g.registrar.ServiceRoute,
 		Credentials:  g.auth().Credentials,
 	})

@@ -23,6 +23,8 @@ func (g *Gateway) openDirectory() error {
 	if h := g.config.DirectoryHTTP; h != nil {
 		opt := h.Options()
 		opt.Log = g.log
+		g.inquiries = newInquiries()
+		opt.Watch = g.inquiries
 		g.remote = directory.NewHTTP(opt)
 		g.directory = g.remote
 		return nil

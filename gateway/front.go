@@ -125,6 +125,9 @@ func (f *front) operators(g *Gateway) http.Handler {
 			}
 			return 0
 		}))
+	if g.remote != nil {
+		metrics.MustRegister(g.inquiries.collectors(g.remote)...)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	texts := preview(g.texts)

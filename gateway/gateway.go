@@ -42,6 +42,7 @@ type Gateway struct {
 	db        *storage.DB
 	directory userCentre
 	remote    *directory.HTTP // the directory, where it is one over HTTP
+	inquiries *inquiries      // what it was asked
 	sip       *sipua.Endpoint
 	sipTLS    *sipTLS
 	engine    *b2bua.Engine
@@ -111,7 +112,7 @@ func (g *Gateway) open() (err error) {
 	if g.sipTLS, err = newSIPTLS(c); err != nil {
 		return err
 	}
-	if g.sip, err = sipua.Listen(sipua.Options{Listen: c.SIPListen, UserAgent: userAgent, TLS: g.sipTLS.options(), Log: g.log}); err != nil {
+	if g.sip, err = sipua.Listen(sipua.Options{Listen: c.SIPListen, UserAgent: userAgent, TLS: g.sipTLS.options(), StandIns: c.standIns(), Log: g.log}); err != nil {
 		return fmt.Errorf("sip-listen: %w", err)
 	}
 	if g.front, err = newFront(c); err != nil {
@@ -128,14 +129,14 @@ func (g *Gateway) open() (err error) {
 func (g *Gateway) wire() {
 	c, log, auth := g.config, g.log, g.auth()
 	g.registrar = registrar.New(g.db, g.sip, registrar.Options{
-		Core: c.SIPCore, IMServer: c.interactionServer(c.IMServer), FileServer: c.interactionServer(c.FileServer), Auth: auth, Expires: c.SIPRegisterExpires,
+		Core: c.SIPCore, IMServer: c.interactionServer(c.IMServer), FileServer: c.interactionServer(c.FileServer), Auth: auth, Expires: c.SIPRegisterExpires, Timeout: c.coreTimeout(),
 		Tags: presence.OwnTags().Params(), Log: log,
 		Kept: func(a latchkey.AccountID) { g.lookout.FollowGuest(a) }, Left: func(a latchkey.AccountID) { g.lookout.LeaveGuest(a) },
 	})
 	g.lookout = g.newLookout()
 	account := g.accounts()
 	g.board = presence.New(g.sip, presence.Options{
-		Core: c.SIPCore, Credentials: auth.Credentials, ServiceRoute: g.registrar.ServiceRoute, Identity: g.registrar.Identity,
+		Core: c.SIPCore, Credentials: auth.Credentials, Hop: g.registrar.Hop, ServiceRoute: g.registrar.ServiceRoute, Identity: g.registrar.Identity,
 		Originate: account.asServer(), Returned: func(who latchkey.Address) { g.hall.Returned(who) }, Log: log,
 	})
 	g.engine = b2bua.New(g.sip, b2bua.Options{Core: c.SIPCore, Trusted: c.SIPTrusted, Log: log})

@@ -133,7 +133,7 @@ func (c *incomingCall) Accept(ctx context.Context, to conversation.Receiver) (co
 		return nil, fmt.Errorf("offer of %s: %w", c.in.CallID(), err)
 	}
 	ch.port.Expect(ch.session)
-	if ch.leg, err = c.in.Answer(ctx, b2bua.AnswerOptions{ContentType: "application/sdp", Body: own, OnReoffer: ch.onReoffer()}); err == nil {
+	if ch.leg, err = c.in.Answer(ctx, b2bua.AnswerOptions{ContentType: "application/sdp", Body: own, Always: c.in.Charging(c.wire.account.charging.ioi()), OnReoffer: ch.onReoffer()}); err == nil {
 		theirs := c.in.Offer()
 		if theirs == nil {
 			theirs = ch.leg.RemoteSDP()

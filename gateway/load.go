@@ -218,8 +218,15 @@ func (c *Config) complete() error {
 	if c.MailBounceDomain == "" {
 		c.MailBounceDomain = c.MailFrom[strings.LastIndexByte(c.MailFrom, '@')+1:]
 	}
+	if err := c.checkTimers(); err != nil {
+		return err
+	}
 	if c.SIPTrusted == nil {
-		c.SIPTrusted = []string{hopHost(c.SIPCore)}
+		for _, core := range c.cores() {
+			if host := hopHost(core); !slices.Contains(c.SIPTrusted, host) {
+				c.SIPTrusted = append(c.SIPTrusted, host)
+			}
+		}
 	}
 	if c.FileStore == "" {
 		c.FileStore = c.Data + ".files"

@@ -40,12 +40,15 @@ type Config struct {
 	NoticeMerge     time.Duration   // notices wait so long for others to the same person
 	RequireOnline   bool            // guests may send only while the inviter is online (R25)
 
-	SIPListen          []string // "udp:host:port", also tcp:, tls:, ws: and wss:, as sipua.Options takes them
-	SIPTLSCert         string   // path of a PEM file; "" with SIPTLSKey: no certificate to show
-	SIPTLSKey          string   // path of a PEM file
-	SIPTLSCA           string   // path of a PEM file with those who vouch for peers; "": the system's
-	SIPTLSClientAuth   bool     // who connects by TLS must show a certificate
+	SIPListen          []string      // "udp:host:port", also tcp:, tls:, ws: and wss:, as sipua.Options takes them
+	SIPTLSCert         string        // path of a PEM file; "" with SIPTLSKey: no certificate to show
+	SIPTLSKey          string        // path of a PEM file
+	SIPTLSCA           string        // path of a PEM file with those who vouch for peers; "": the system's
+	SIPTLSClientAuth   bool          // who connects by TLS must show a certificate
+	SIPT1, SIPT2       time.Duration // of transactions, see SetTimers
+	SIPT4              time.Duration
 	SIPCore            string   // SIP URI of the first hop into the core
+	SIPStandIns        []string // SIP URIs of hops that take over from it, in their order
 	SIPTrusted         []string // hosts whose P-Asserted-Identity is believed
 	SIPIOI             string   // our network's name in P-Charging-Vector; "": none is put in
 	SIPResponseSource  string   // value of Response-Source; "": none
@@ -189,8 +192,11 @@ func Options() []Option {
 		{Name: "sip-tls-key", Help: "PEM file with the private key", Example: "/etc/latchkey/sip.key", set: text(func(c *Config) *string { return &c.SIPTLSKey })},
 		{Name: "sip-tls-ca", Meaning: "those of the system", Help: "PEM file with the authorities that vouch for SIP peers", Example: "/etc/latchkey/sip-ca.crt", set: text(func(c *Config) *string { return &c.SIPTLSCA })},
 		{Name: "sip-tls-client-auth", Default: "false", Help: "who connects by TLS must show a certificate of these authorities; where its name is in sip-trusted, the peer is believed", Example: "true", Bool: true, set: setSIPTLSClientAuth},
-		{Name: "sip-core", Default: "sip:127.0.0.1:5060", Help: "first hop into the core; without port and transport, NAPTR and SRV records tell them and the servers (RFC 3263)", Example: "sips:core.example.com", set: setSIPCore},
-		{Name: "sip-trusted", Meaning: "host of sip-core", Help: "list of hosts whose P-Asserted-Identity is believed: addresses, and names, which stand for the addresses of their servers and for certificates", Example: "192.0.2.1,core.example.com", List: true, set: setSIPTrusted},
+		{Name: "sip-t1", Default: "500ms", Help: "estimate of a round trip to SIP peers, T1, of which the timers of transactions come: a request is repeated after it, and given up after 64 times it; 2s towards a P-CSCF (TS 24.229 table 7.7.1)", Example: "2s", set: duration(10*time.Millisecond, func(c *Config) *time.Duration { return &c.SIPT1 })},
+		{Name: "sip-t2", Default: "4s", Help: "longest time between repeats of a SIP request other than INVITE, and of responses to INVITE, T2; 16s towards a P-CSCF", Example: "16s", set: duration(10*time.Millisecond, func(c *Config) *time.Duration { return &c.SIPT2 })},
+		{Name: "sip-t4", Default: "5s", Help: "how long a SIP message may be on its way, T4; 17s towards a P-CSCF", Example: "17s", set: duration(10*time.Millisecond, func(c *Config) *time.Duration { return &c.SIPT4 })},
+		{Name: "sip-core", Default: "sip:127.0.0.1:5060", Help: "first hop into the core; without port and transport, NAPTR and SRV records tell them and the servers (RFC 3263). In a list, each next one takes over while those before it fail", Example: "sip:core1.example.com,sip:core2.example.com", List: true, set: setSIPCore},
+		{Name: "sip-trusted", Meaning: "hosts of sip-core", Help: "list of hosts whose P-Asserted-Identity is believed: addresses, and names, which stand for the addresses of their servers and for certificates", Example: "192.0.2.1,core.example.com", List: true, set: setSIPTrusted},
 		{Name: "sip-ioi", Help: "name of this network in the type 3 orig-ioi and term-ioi of P-Charging-Vector; without it those of the core stay", Example: "as.example.com", set: token(func(c *Config) *string { return &c.SIPIOI })},
 		{Name: "sip-response-source", Help: "value of Response-Source in refusals of this server; without it there is none", Example: "<urn:3gpp:fe:as>", set: token(func(c *Config) *string { return &c.SIPResponseSource })},
 		{Name: "sip-auth", Default: "none", Help: "how accounts authenticate in the core: none, shared:SECRET (every account has this password), ephemeral:SECRET (time-limited names) or directory (the password that came with the account)", Example: "shared:@/etc/latchkey/sip-secret", Secret: true, set: setSIPAuth},

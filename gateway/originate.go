@@ -16,7 +16,7 @@ import (
 // accounts makes what the rooms ask of the core's side of accounts, in the configured mode.
 func (g *Gateway) accounts() accounts {
 	c := g.config
-	a := accounts{routes: g.registrar.ServiceRoute, credentials: g.auth().Credentials, identity: g.registrar.Identity, service: c.AssertedService}
+	a := accounts{hop: g.registrar.Hop, routes: g.registrar.ServiceRoute, credentials: g.auth().Credentials, identity: g.registrar.Identity, service: c.AssertedService}
 	g.keeper = g.registrar
 	if c.GuestMode == AsServer {
 		var core sip.Uri
@@ -61,6 +61,7 @@ type accountKeeper interface {
 
 // accounts tells what an account's requests need in the core: where they go first, and what says whose they are.
 type accounts struct {
+	hop         func(context.Context, latchkey.AccountID) (string, error)   // "": the core
 	routes      func(context.Context, latchkey.AccountID) ([]string, error) // Service-Route (RFC 3608 §6.1)
 	credentials func(latchkey.AccountID) sipua.Credentials
 	identity    func(context.Context, latchkey.AccountID) (string, error) // the default public one
@@ -88,6 +89,10 @@ func (a accounts) originate(ctx context.Context, account latchkey.AccountID, ser
 		}
 		return o, err
 	}
+	hop, err := a.hop(ctx, account)
+	if err != nil {
+		return origin{}, err
+	}
 	routes, err := a.routes(ctx, account)
 	if err != nil {
 		return origin{}, err
@@ -96,7 +101,7 @@ func (a accounts) originate(ctx context.Context, account latchkey.AccountID, ser
 	if err != nil {
 		return origin{}, err
 	}
-	o := origin{routes: routes, fields: []b2bua.Field{{Name: "P-Preferred-Identity", Value: "<" + self + ">"}}}
+	o := origin{hop: hop, routes: routes, fields: []b2bua.Field{{Name: "P-Preferred-Identity", Value: "<" + self + ">"}}}
 	if service != "" {
 		o.fields = append(o.fields, b2bua.Field{Name: "P-Preferred-Service", Value: service})
 	}
@@ -135,8 +140,15 @@ type charging struct {
 	domain string // who serves the guests
 }
 
-// vector is the P-Charging-Vector of something new (RFC 7315 §4.6, PROTOCOLS B1.13). Towards an S-CSCF the inter operator
-// identifier is of type 3, which its text begins with (TS 24.229 §7.2A.5 (unverified)).
+// vector is the P-Charging-Vector of something new (RFC 7315 §4.6, PROTOCOLS B1.13).
 func (c charging) vector() b2bua.Field {
-	return b2bua.Field{Name: "P-Charging-Vector", Value: fmt.Sprintf(`icid-value=%s;icid-generated-at=%s;orig-ioi="Type 3%s"`, latchkey.NewToken(), c.host, c.domain)}
+	return b2bua.Field{Name: "P-Charging-Vector", Value: fmt.Sprintf(`icid-value=%s;icid-generated-at=%s;orig-ioi="%s"`, latchkey.NewToken(), c.host, c.ioi())}
+}
+
+// ioi is the inter operator identifier towards an S-CSCF: of type 3, which its text begins with (TS 24.229 §7.2A.5 (unverified)). A user agent has none.
+func (c charging) ioi() string {
+	if c.domain == "" {
+		return ""
+	}
+	return "Type 3" + c.domain
 }

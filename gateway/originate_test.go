@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -77,7 +78,8 @@ func TestGuestsWithoutREGISTER(t *testing.T) {
 	}
 }
 
-// F16, B1.10: who calls a number of the domain that nobody registered reaches its guest.
+// F16, B1.10, B1.13: who calls a number of the domain that nobody registered reaches its guest, and what the gateway then says in that dialog is charged
+// as the call is (TS 24.229 §5.7.2).
 func TestWildcardedPSIIsCalled(t *testing.T) {
 	t.Parallel()
 	sip := gatewaytest.FreePort(t)
@@ -95,6 +97,15 @@ func TestWildcardedPSIIsCalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Message("to a PSI")
+	// B1.13: the call that came in is one charge, too.
+	b.Do("DELETE", b.SessionPath(), "").Wants(204)
+	if _, err := a.Wait(w.Within(gatewaytest.Patience), "hangup", 1); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf(`icid-value="%s";icid-generated-at=%s;orig-ioi="Type 3guest.example"`, w.Core.Requests("INVITE")[0].Request.Get("Call-ID"), strings.TrimPrefix(w.Core.URI(), "sip:"))
+	if bye := a.Requests("BYE"); len(bye) != 1 || bye[0].Get("P-Charging-Vector") != want {
+		t.Errorf("%d BYEs, the first with %q, want %s", len(bye), bye[0].Get("P-Charging-Vector"), want)
+	}
 }
 
 // B1.09: where no S-CSCF is configured, it is the one that a third-party REGISTER told of, also after a restart.

@@ -37,7 +37,7 @@ func (d *doorkeeper) ServeMessage(t *sipua.Transaction) {
 		_ = t.Respond(code, "", headers...)
 		return
 	}
-	// RFC 3428 §7 (unverified): 202 is the word of who forwards into a domain without SIP.
+	// RFC 3428 §7: 202 is the word of who forwards into a domain without SIP.
 	_ = t.Respond(202, "")
 	if word != "" {
 		d.hall.Tell(rel, word)

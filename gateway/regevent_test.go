@@ -55,6 +55,22 @@ func TestMissedNotificationsAreAskedFor(t *testing.T) {
 	}
 }
 
+// B1.06, RFC 3261 §12.2.2, RFC 6665 §4.1.3: what comes late is refused without an end to the subscription.
+func TestLateNotificationEndsNothing(t *testing.T) {
+	t.Parallel()
+	w := watched(t)
+	w.Core.Reorder(gatewaytest.Alice)
+	if codes := w.Core.Notify(gatewaytest.Alice, "active;expires=3600", ""); !slices.Equal(codes, []int{500}) {
+		t.Errorf("late NOTIFY is answered %v, want 500", codes)
+	}
+	if codes := w.Core.Notify(gatewaytest.Alice, "active;expires=3600", ""); !slices.Equal(codes, []int{200}) {
+		t.Errorf("the next NOTIFY is answered %v, want 200", codes)
+	}
+	if n := len(callIDs(w)); n != 1 {
+		t.Errorf("%d SUBSCRIBEs, want one", n)
+	}
+}
+
 // B1.06: a subscription that its notifier ends comes back at once with a dialog of its own, or not at all, as the reason says.
 func TestEndedSubscriptionsComeBackByTheirReason(t *testing.T) {
 	t.Parallel()

@@ -229,8 +229,19 @@ func setMSRPListen(c *Config, v string) error {
 }
 
 func setSIPCore(c *Config, v string) error {
-	c.SIPCore = v
-	return checkHop(v)
+	all := list(v)
+	for i, hop := range all {
+		if err := checkHop(hop); err != nil {
+			return err
+		}
+		if slices.Contains(all[:i], hop) {
+			return fmt.Errorf("%s stands twice in it", hop)
+		}
+	}
+	if len(all) > 0 {
+		c.SIPCore, c.SIPStandIns = all[0], all[1:]
+	}
+	return notEmpty(all)
 }
 
 func setSIPTrusted(c *Config, v string) error {

@@ -75,7 +75,7 @@ func (c *incomingFile) Answer(ctx context.Context) error {
 		return c.unacceptable(err)
 	}
 	c.ch.port.Expect(c.ch.session)
-	if c.ch.leg, err = c.in.Answer(ctx, b2bua.AnswerOptions{ContentType: "application/sdp", Body: own}); err != nil {
+	if c.ch.leg, err = c.in.Answer(ctx, b2bua.AnswerOptions{ContentType: "application/sdp", Body: own, Always: c.in.Charging(c.wire.account.charging.ioi())}); err != nil {
 		c.ch.abandon()
 		c.taker.leave()
 	}

@@ -45,7 +45,7 @@ func (t Target) Covers(id latchkey.Identifier) bool {
 	return string(t) == "@"+domain
 }
 
-// wireDomain is a domain in the one form that it has in the DNS, so that no other spelling is a way around (RFC 5891 §4.4 (unverified)).
+// wireDomain is a domain in the one form that it has in the DNS, so that no other spelling is a way around (RFC 5891 §5.5).
 func wireDomain(s string) string {
 	if a, err := idna.Lookup.ToASCII(s); err == nil {
 		return a

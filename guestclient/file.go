@@ -33,7 +33,7 @@ type File struct {
 const filePath = "/rcsgw/invitee/file"
 
 // SendFile hands the gateway a file for an inviter. Where the connection breaks it goes on behind what the gateway has
-// (draft-ietf-httpbis-resumable-upload (unverified)), until ctx ends; the inviter gets the file once. What becomes of it comes
+// (draft-ietf-httpbis-resumable-upload), until ctx ends; the inviter gets the file once. What becomes of it comes
 // as delivery events.
 func (c *Client) SendFile(ctx context.Context, to, name, contentType string, content io.ReadSeeker) (File, error) {
 	return c.SendFileAs(ctx, NewID(), to, name, contentType, content)

@@ -48,7 +48,7 @@ func (a *API) optOutQuestion(w http.ResponseWriter, r *http.Request, _ string) e
 }
 
 // optOut is POST of the opt-out link: by the page's button, by a client with the invitation's password, or by a mail program
-// on one click (RFC 8058 §3.2 (unverified)), which has the token in the address.
+// on one click (RFC 8058 §3.2), which has the token in the address.
 func (a *API) optOut(w http.ResponseWriter, r *http.Request, account string) error {
 	return a.wish(w, r, OptedOut, func(name, proof string) error {
 		if name == "token" {
@@ -135,7 +135,7 @@ func (a *API) proof(w http.ResponseWriter, r *http.Request) (name, proof string,
 	return "", "", page, nil
 }
 
-// readForm reads a form in either of the types that RFC 8058 §3.2 (unverified) names.
+// readForm reads a form in either of the types that RFC 8058 §3.2 names.
 func readForm(w http.ResponseWriter, r *http.Request, kind, boundary string) (url.Values, error) {
 	c := http.NewResponseController(w)
 	_ = c.SetReadDeadline(time.Now().Add(bodyTime))

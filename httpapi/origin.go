@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Pages of other origins (the CORS protocol of WHATWG Fetch §3.2 (unverified)). None may read answers unless the operator lists it, and those that are listed
+// Pages of other origins (WHATWG Fetch, the CORS protocol). None may read answers unless the operator lists it, and those that are listed
 // use Basic: the cookie is SameSite=Strict, and no answer here allows credentials.
 
 // listed reports whether a request comes from a page whose origin the operator has listed.

@@ -89,7 +89,7 @@ func xForwardedFor(values []string) []string {
 	return way
 }
 
-// forwardedFor lists the for= of Forwarded (RFC 7239 §4 (unverified)), the client's side first. An element without one
+// forwardedFor lists the for= of Forwarded (RFC 7239 §4), the client's side first. An element without one
 // counts as an unknown address.
 func forwardedFor(values []string) []string {
 	var way []string

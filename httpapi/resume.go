@@ -14,7 +14,7 @@ import (
 	"latchkey"
 )
 
-// Resumable uploads (draft-ietf-httpbis-resumable-upload (unverified)): POST with Upload-Complete creates the upload, whose
+// Resumable uploads (draft-ietf-httpbis-resumable-upload, read in its 12th version): POST with Upload-Complete creates the upload, whose
 // address is the file's; HEAD tells how far it has come, PATCH adds bytes, DELETE cancels. What a connection that broke has
 // brought stays for some hours.
 

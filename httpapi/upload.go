@@ -32,7 +32,7 @@ type Upload interface {
 // upload is POST /rcsgw/invitee/file?to=… (R33): one file as the body itself, or as the part of a multipart form that has a file
 // name. It goes to disk as it comes. 202 says that it is there, whole and found clean.
 //
-// With Upload-Complete it begins an upload that can be resumed (draft-ietf-httpbis-resumable-upload (unverified)); see resume.go.
+// With Upload-Complete it begins an upload that can be resumed (draft-ietf-httpbis-resumable-upload); see resume.go.
 func (a *API) upload(w http.ResponseWriter, r *http.Request) error {
 	g, f, err := a.asked(r)
 	if err != nil {

@@ -127,6 +127,9 @@ func (c *Core) targets(m *Message, inDialog bool) (all []target, code int) {
 	}
 	of := c.canonical(m.URI)
 	if server := c.opt.PSI[of[strings.LastIndexByte(of, '@')+1:]]; server != "" {
+		if !inDialog { // an S-CSCF gives each request that it hands over a charging id
+			m.Set("P-Charging-Vector", fmt.Sprintf(`icid-value="%s";icid-generated-at=%s;orig-ioi=home.example`, m.Get("Call-ID"), c.addr))
+		}
 		return []target{{uri: m.URI, path: []string{"<sip:" + server + ";lr>"}}}, 0
 	}
 	elsewhere := c.opt.Unregistered != "" && !inDialog && (m.Method == "INVITE" || m.Method == "MESSAGE")

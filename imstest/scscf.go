@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -36,6 +37,8 @@ func (c *Core) ThirdParty(ctx context.Context, server string, r ThirdParty) (*Me
 
 // regSubscription is a subscription to the core's notifier of registrations (RFC 3680).
 type regSubscription struct {
+	turn sync.Mutex // held while a NOTIFY is under way
+
 	of                      string
 	callID, local, remote   string // of the dialog; the tags
 	subscriber, as, target  string
@@ -185,6 +188,8 @@ func (c *Core) document(s *regSubscription, full bool) string {
 
 // notify sends one NOTIFY and returns how it was answered; 0: not at all.
 func (c *Core) notify(s *regSubscription, state, doc string) int {
+	s.turn.Lock() // one after the other, or they might overtake each other
+	defer s.turn.Unlock()
 	c.mu.Lock()
 	s.seq++
 	m := &Message{Method: "NOTIFY", URI: s.target, Body: []byte(doc)}
@@ -205,6 +210,17 @@ func (c *Core) notify(s *regSubscription, state, doc string) int {
 		return 0
 	}
 	return res.Status
+}
+
+// Reorder makes the next NOTIFY about a user one with the number of an earlier one.
+func (c *Core) Reorder(of string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.subs {
+		if s.of == of {
+			s.seq--
+		}
+	}
 }
 
 // Ask sends OPTIONS about of to an application server, on behalf of a user whom the core asserts, and returns the answer.

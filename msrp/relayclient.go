@@ -48,8 +48,8 @@ type RelayClient struct {
 	paths map[*RelayPath]bool
 }
 
-// ConnectRelay connects to the first relay. Its URI says whether with TLS: msrps needs tlsConfig, msrp none. The relay has to show a
-// certificate for the URI's host, unless tlsConfig names another one (RFC 4976 §5.1: that is how a relay is known).
+// ConnectRelay connects to the first relay. Its URI says whether with TLS: msrps needs tlsConfig, msrp none, which RFC 4976 §9.4 forbids outside of a
+// host or a test. The relay has to show a certificate for the URI's host, unless tlsConfig names another one (§9.2).
 func ConnectRelay(ctx context.Context, dial Dial, tlsConfig *tls.Config, opt RelayOptions) (*RelayClient, error) {
 	if len(opt.Relays) == 0 {
 		return nil, errors.New("connect: no relay")
@@ -253,7 +253,7 @@ func (r *RelayClient) authorize(ctx context.Context, k *credentials, to Path, ow
 			}
 			challenged = true
 			k.challenged(c)
-		case StatusOutOfBounds: // RFC 4976 §5.1: another time, as the relay says
+		case StatusOutOfBounds: // RFC 4976 §4.6, §6.3: another time, as the relay says
 			was := expires
 			if n, there := seconds(res.Other, "Max-Expires"); there && (n < expires || expires == 0) {
 				expires = n
@@ -489,7 +489,8 @@ func (p *RelayPath) renew() {
 	}()
 	var err error
 	for i := range grants {
-		// What is renewed stands in To-Path, and the relay's 200 has it as Use-Path again. (unverified; msrprelay 1.4 does the same)
+		// What is renewed stands in To-Path, and the 200 of msrprelay 1.4 has it as Use-Path again. RFC 4976 knows only a fresh path in a new
+		// offer (§9.4), for which ErrPathChanged asks where a relay gives another one.
 		var g *grant
 		if g, err = p.r.authorize(ctx, p.r.accounts[i], grants[i].via, p.local, grants[i].asked); err == nil && !slices.EqualFunc(g.via, grants[i].via, URI.Equal) {
 			err = ErrPathChanged

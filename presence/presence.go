@@ -8,6 +8,7 @@
 package presence
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,8 @@ type Options struct {
 	// Originate gives the first hop of the account's OPTIONS in place of Core and ServiceRoute, and the fields that say
 	// who asks, where the gateway asserts that itself; nil: the account is a user of the core.
 	Originate func(context.Context, latchkey.AccountID) (hop string, fields []sip.Header, err error)
+	// Hop is where the account's OPTIONS go first in place of Core; "" and nil: to Core.
+	Hop func(context.Context, latchkey.AccountID) (string, error)
 	// Identity is the account's default public identity (TS 24.229 §5.1.1.2 (unverified)); nil: the account.
 	Identity func(context.Context, latchkey.AccountID) (string, error)
 	// Credentials answer a challenge to the account's OPTIONS; nil: none does.
@@ -267,7 +270,14 @@ func (b *Board) identify(ctx context.Context, req *sip.Request, from latchkey.Ac
 		}
 		return fields, err
 	}
-	sipua.AddRoute(req, sipua.LooseRoute(b.opt.Core))
+	hop := ""
+	if b.opt.Hop != nil {
+		var err error
+		if hop, err = b.opt.Hop(ctx, from); err != nil {
+			return nil, err
+		}
+	}
+	sipua.AddRoute(req, cmp.Or(hop, sipua.LooseRoute(b.opt.Core)))
 	if b.opt.ServiceRoute != nil {
 		routes, err := b.opt.ServiceRoute(ctx, from)
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 // percent-encoded and joined by commas inside the quotes.
 const (
 	iariTag = "+g.3gpp.iari-ref" // TS 24.229 §7.9.3 (unverified)
-	icsiTag = "+g.3gpp.icsi-ref" // TS 24.229 §7.9.2 (unverified)
+	icsiTag = "+g.3gpp.icsi-ref" // TS 24.229 §7.9.2
 	imTag   = "+g.oma.sip-im"    // OMA SIMPLE IM
 
 	iariChat     = "urn:urn-7:3gpp-application.ims.iari.rcse.im"

@@ -2,6 +2,7 @@ package registrar_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"latchkey"
+	"latchkey/internal/sipua"
 	"latchkey/registrar"
 )
 
@@ -45,24 +47,73 @@ func contactHeader(t *testing.T, uri string) sip.Header {
 	return &sip.ContactHeader{Address: u}
 }
 
-// B1.22: 305 and 302 name another hop, which is asked this once; the next REGISTER goes the usual way. A circle ends.
+// B1.22: 305 and 302 name another hop, by which the registration then stands: it is refreshed and taken back there, and the account's requests
+// go that way. A detour that fails ends with it, and the usual way is gone at once. A circle ends.
 func TestRedirectedREGISTERGoesWhereItIsTold(t *testing.T) {
+	const detour = "sip:127.0.0.1:5061"
+	hopsOf := func(n *network, from int) (hops []string) {
+		for _, h := range n.requests()[from:] {
+			hops = append(hops, h.hop)
+		}
+		return hops
+	}
 	for _, code := range []int{302, 305} {
 		n, store := newNetwork(t), newMemory()
-		n.responds(response(code, "", contactHeader(t, "sip:127.0.0.1:5061")))
+		n.responds(response(code, "", contactHeader(t, "sip:x@127.0.0.1:5061")))
 		r := registrar.New(store, n, options())
 		if err := r.Keep(t.Context(), bob, im()); err != nil {
 			t.Fatalf("%d: Keep = %v", code, err)
 		}
+		r = registrar.New(store, n, options()) // a restart does not forget
 		if err := r.Confirm(t.Context(), bob); err != nil {
 			t.Fatalf("%d: Confirm = %v", code, err)
 		}
-		var hops []string
-		for _, h := range n.requests() {
-			hops = append(hops, h.hop)
+		if got, want := hopsOf(n, 0), []string{coreURI, detour, detour}; !slices.Equal(got, want) {
+			t.Errorf("%d: REGISTERs at %v, want %v", code, got, want)
 		}
-		if len(hops) != 3 || hops[0] != coreURI || hops[1] != "sip:127.0.0.1:5061" || hops[2] != coreURI {
-			t.Errorf("%d: REGISTERs at %v", code, hops)
+		if hop, err := r.Hop(t.Context(), bob); err != nil || hop != detour+";lr" {
+			t.Errorf("%d: Hop = %q, %v, want %s;lr", code, hop, err, detour)
+		}
+		if err := r.Drop(t.Context(), bob); err != nil {
+			t.Fatal(err)
+		}
+		if got := hopsOf(n, 3); !slices.Equal(got, []string{detour}) {
+			t.Errorf("%d: taken back at %v, want %s", code, got, detour)
+		}
+		if hop, err := r.Hop(t.Context(), bob); err != nil || hop != "" {
+			t.Errorf("%d: Hop of an account that is gone = %q, %v", code, hop, err)
+		}
+	}
+	for what, c := range map[string]struct {
+		says  func(*sip.Request) (*sip.Response, error)
+		usual bool
+	}{
+		"silence": {func(*sip.Request) (*sip.Response, error) { return nil, sipua.ErrTimeout }, true},
+		"refused": {func(*sip.Request) (*sip.Response, error) { return nil, sipua.ErrTransport }, true},
+		"503":     {func(req *sip.Request) (*sip.Response, error) { return response(503, "")(req), nil }, true},
+		"408":     {func(req *sip.Request) (*sip.Response, error) { return response(408, "")(req), nil }, true},
+		"403":     {func(req *sip.Request) (*sip.Response, error) { return response(403, "")(req), nil }, false},
+	} {
+		n, store := newNetwork(t), newMemory()
+		n.responds(response(305, "", contactHeader(t, detour)))
+		r := registrar.New(store, n, options())
+		if err := r.Keep(t.Context(), bob, im()); err != nil {
+			t.Fatal(err)
+		}
+		n.set(func() {
+			n.answer = func(hop string, req *sip.Request) (*sip.Response, error) {
+				if hop == detour {
+					return c.says(req)
+				}
+				return nil, nil
+			}
+		})
+		err, want := r.Confirm(t.Context(), bob), []string{detour}
+		if c.usual {
+			want = append(want, coreURI)
+		}
+		if got := hopsOf(n, 2); (err == nil) != c.usual || !slices.Equal(got, want) || store.row(t, latchkey.CoreServer).Hop != "" {
+			t.Errorf("%s: Confirm = %v, REGISTERs at %v, want %v; then the usual way, not by %q", what, err, got, want, store.row(t, latchkey.CoreServer).Hop)
 		}
 	}
 	n, store := newNetwork(t), newMemory()
@@ -157,7 +208,8 @@ func TestLostRegistration(t *testing.T) {
 		again int
 	}{
 		"deactivated": {latchkey.Registered, 0, 1}, "probation": {latchkey.Registered, 100 * time.Second, 1}, "expired": {latchkey.Registered, time.Second, 1},
-		"rejected": {latchkey.RegistrationRefused, 0, 0},
+		"rejected":  {latchkey.RegistrationRefused, 0, 0},
+		"shortened": {latchkey.Registered, 0, 1},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			n, store := newNetwork(t), newMemory()
@@ -167,7 +219,7 @@ func TestLostRegistration(t *testing.T) {
 			}
 			stop := run(t, r)
 			begin := time.Now()
-			r.Lost(t.Context(), bob, event, want.least)
+			r.Lost(t.Context(), bob, registrar.Loss{Event: event, After: want.least, Heard: begin})
 			time.Sleep(time.Hour)
 			all := n.requests()[1:]
 			if len(all) != want.again || store.row(t, latchkey.CoreServer).State != want.state {
@@ -179,10 +231,85 @@ func TestLostRegistration(t *testing.T) {
 			if err := r.Drop(t.Context(), bob); err != nil {
 				t.Fatal(err)
 			}
-			r.Lost(t.Context(), bob, "deactivated", 0)
+			r.Lost(t.Context(), bob, registrar.Loss{Event: "deactivated", Heard: time.Now()})
 			if store.len() != 0 {
 				t.Errorf("%s: a registration that was taken back came back", event)
 			}
+		})
+	}
+}
+
+// B1.24: a rejection and a REGISTER that cross each other are put in order by the number of the REGISTER that the lost contact came of, and
+// where that is not told, by the times. What the core rejected stays so if the answer to our REGISTER never comes; what it took after all is
+// asked for anew.
+func TestRejectionThatCrossesTheAnswerIsPutInOrder(t *testing.T) {
+	const before, during, after = -time.Second, time.Second, 3 * time.Second // the REGISTER leaves at 0, its answer comes at 2 s
+	for name, c := range map[string]struct {
+		heard  time.Duration
+		cseq   uint32 // the first REGISTER has 1, the one that is crossed 2
+		callID string
+		silent bool // the crossed one gets no answer
+		found  bool // at last the core says that the contact is there
+		want   latchkey.RegistrationState
+	}{
+		"of the crossed REGISTER":             {heard: during, cseq: 2, want: latchkey.RegistrationRefused},
+		"of the crossed REGISTER, heard late": {heard: after, cseq: 2, want: latchkey.RegistrationRefused},
+		"of the one before":                   {heard: during, cseq: 1, want: latchkey.Registered},
+		"of the one before, heard late":       {heard: after, cseq: 1, want: latchkey.Registered},
+		"heard first":                         {heard: before, want: latchkey.Registered},
+		"heard meanwhile":                     {heard: during, want: latchkey.RegistrationRefused},
+		"another's Call-ID":                   {heard: during, cseq: 1, callID: "border", want: latchkey.RegistrationRefused},
+		"heard meanwhile, but taken":          {heard: during, found: true, want: latchkey.Registered},
+		"found without a loss":                {heard: before, found: true, want: latchkey.Registered},
+		"no answer, of that":                  {heard: during, cseq: 2, silent: true, want: latchkey.RegistrationRefused},
+		"no answer, of the one before":        {heard: during, cseq: 1, silent: true, want: latchkey.RegistrationRefused},
+		"no answer, heard first":              {heard: before, silent: true, want: latchkey.RegistrationRefused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, store := newNetwork(t), newMemory()
+				r := registrar.New(store, n, options())
+				if err := r.Keep(t.Context(), bob, im()); err != nil {
+					t.Fatal(err)
+				}
+				defer run(t, r)()
+				loss := registrar.Loss{Event: "rejected", CSeq: c.cseq, CallID: n.requests()[0].callID}
+				if c.callID != "" {
+					loss.CallID = c.callID
+				}
+				n.set(func() { n.delay = 2 * time.Second })
+				if c.silent {
+					n.set(func() { n.answer = func(string, *sip.Request) (*sip.Response, error) { return nil, errSilent } })
+				}
+				time.Sleep(time.Minute)
+				if c.heard < 0 {
+					loss.Heard = time.Now()
+					time.Sleep(-c.heard)
+				}
+				login := make(chan error, 1)
+				go func() { login <- r.Confirm(t.Context(), bob) }()
+				time.Sleep(max(c.heard, during))
+				if c.heard > 0 {
+					loss.Heard = time.Now()
+				}
+				r.Lost(t.Context(), bob, loss) // waits for its turn
+				if err := <-login; (err != nil) != c.silent {
+					t.Fatalf("Confirm = %v", err)
+				}
+				n.answers()
+				if c.found {
+					r.Lost(t.Context(), bob, registrar.Loss{Heard: time.Now()})
+				}
+				before := len(n.requests())
+				time.Sleep(2 * time.Hour)
+				again := 0
+				if c.found && c.heard > 0 {
+					again = 1
+				}
+				if got := store.row(t, latchkey.CoreServer).State; got != c.want || len(n.requests())-before != again {
+					t.Errorf("state %s and %d REGISTERs, want %s and %d", got, len(n.requests())-before, c.want, again)
+				}
+			})
 		})
 	}
 }

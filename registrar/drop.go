@@ -58,7 +58,7 @@ func (r *Registrar) leave(ctx context.Context, reg *latchkey.Registration) error
 		reg.Due = now.Add(wait)
 		return r.save(ctx, reg)
 	}
-	_, res, err := r.send(ctx, reg, "", 0, r.opt.Timeout)
+	_, res, err := r.send(ctx, reg, reg.Hop, 0, r.opt.Timeout)
 	if err == nil && res.IsSuccess() {
 		r.log.Debug("deregistered", latchkey.LogGuest, reg.Account, "server", reg.Server)
 		return r.forget(ctx, reg)

@@ -13,7 +13,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// Content types of the bodies of a third-party REGISTER (TS 24.229 §5.4.1.7 (unverified), PROTOCOLS B1.03).
+// Content types of the bodies of a third-party REGISTER (TS 24.229 §5.4.1.7, PROTOCOLS B1.03).
 const (
 	messageSIP = "message/sip"
 	imsXML     = "application/3gpp-ims+xml"
@@ -23,8 +23,11 @@ const (
 // thirdPartyTypes is what Accept says of them.
 const thirdPartyTypes = messageSIP + ", " + imsXML + ", " + anyParts
 
-// maxParts bounds the parts of a multipart body.
-const maxParts = 8
+// maxParts and maxNested bound the parts of a multipart body.
+const (
+	maxParts  = 8
+	maxNested = 3
+)
 
 var errMediaType = errors.New("media type not understood")
 
@@ -56,15 +59,15 @@ func (b *thirdPartyBody) take(contentType string, body []byte, depth int) error 
 		b.serviceInfo = doc.serviceInfo
 		return err
 	case anyParts:
-		if depth > 0 {
-			return fmt.Errorf("%w: multipart in multipart", errMediaType)
+		if depth == maxNested { // RFC 5621 §4.2: multipart may stand in multipart
+			return fmt.Errorf("%w: %d multiparts in each other", errMediaType, depth)
 		}
-		return b.takeParts(params["boundary"], body)
+		return b.takeParts(params["boundary"], body, depth+1)
 	}
 	return fmt.Errorf("%w: %s", errMediaType, kind)
 }
 
-func (b *thirdPartyBody) takeParts(boundary string, body []byte) error {
+func (b *thirdPartyBody) takeParts(boundary string, body []byte, depth int) error {
 	if boundary == "" {
 		return fmt.Errorf("%w: no boundary", errMediaType)
 	}
@@ -83,7 +86,7 @@ func (b *thirdPartyBody) takeParts(boundary string, body []byte) error {
 		if err != nil {
 			return fmt.Errorf("%w: multipart: %w", errDocument, err)
 		}
-		err = b.take(partType(part.Header), text, 1)
+		err = b.take(partType(part.Header), text, depth)
 		// RFC 3261 §20.11: a part that need not be understood says handling=optional.
 		if err != nil && !(errors.Is(err, errMediaType) && optional(part.Header)) {
 			return err
@@ -139,7 +142,7 @@ func paramsText(params sip.HeaderParams) string {
 	return strings.Join(text, ";")
 }
 
-// imsDocument is application/3gpp-ims+xml (TS 24.229 §7.6 (unverified)), whose namespace differs between releases.
+// imsDocument is application/3gpp-ims+xml (TS 24.229 §7.6), whose namespace differs between releases.
 type imsDocument struct {
 	serviceInfo string // for application servers, from the HSS
 	restoration bool   // alternative-service: the core lost the registration, and wants an initial one

@@ -66,9 +66,11 @@ type LookoutOptions struct {
 	Gone func(context.Context, latchkey.Address) error
 	// Told is called for all that the core tells. It must not block; nil: nobody is.
 	Told func(latchkey.Address, Report)
-	// Lost is called when the core says that it threw out a guest's own contact, and in which way; nil: nobody is.
-	Lost func(ctx context.Context, account latchkey.AccountID, event string, retryAfter time.Duration)
-	// ServiceRoute and Credentials are for subscriptions of guests; nil: none.
+	// Lost is called when the core says that it threw out or shortened a guest's own contact, and in which way, or that it is there after all,
+	// and for each who is no inviter when it says that they left; nil: nobody is.
+	Lost func(context.Context, latchkey.AccountID, Loss)
+	// Hop, ServiceRoute and Credentials are for subscriptions of guests; nil: none.
+	Hop          func(context.Context, latchkey.AccountID) (string, error)
 	ServiceRoute func(context.Context, latchkey.AccountID) ([]string, error)
 	Credentials  func(latchkey.AccountID) sipua.Credentials
 
@@ -76,7 +78,7 @@ type LookoutOptions struct {
 }
 
 // Lookout knows from the core which of its users are there: by third-party REGISTER (TS 24.229
-// §5.7.1.1 (unverified)) and by reg-event (RFC 3680). The word that an inviter is gone is confirmed before anything
+// §5.7.1.1) and by reg-event (RFC 3680). The word that an inviter is gone is confirmed before anything
 // follows from it (PROTOCOLS B1.04).
 type Lookout struct {
 	store Sightings
@@ -135,7 +137,7 @@ func NewLookout(store Sightings, wire Wire, opt LookoutOptions) *Lookout {
 		opt.Told = func(latchkey.Address, Report) {}
 	}
 	if opt.Lost == nil {
-		opt.Lost = func(context.Context, latchkey.AccountID, string, time.Duration) {}
+		opt.Lost = func(context.Context, latchkey.AccountID, Loss) {}
 	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
@@ -390,7 +392,9 @@ func (l *Lookout) actForInviter(ctx context.Context, w watching, sub *subscripti
 		return false, err
 	}
 	if s.State == latchkey.Leaving && (v == absent || !related || l.opt.RegEvent == None) {
-		if related {
+		if !related { // perhaps a guest's account, whose own contact the core took away without a reason
+			l.opt.Lost(ctx, latchkey.AccountID(w.identity), Loss{Event: unexplained, Heard: s.Changed})
+		} else {
 			if s != was { // first the row, so that a crash in between repeats what follows
 				if err := l.store.SaveSighting(ctx, s); err != nil {
 					return false, err
@@ -428,9 +432,8 @@ func (l *Lookout) actForGuest(ctx context.Context, w watching, sub *subscription
 	if sub == nil {
 		return true, nil
 	}
-	event, after := sub.lostContact()
-	if event != "" {
-		l.opt.Lost(ctx, latchkey.AccountID(w.identity), event, after)
+	if loss := sub.takeLoss(); loss != nil {
+		l.opt.Lost(ctx, latchkey.AccountID(w.identity), *loss)
 	}
 	return !sub.isUnwanted(), nil
 }
@@ -440,5 +443,8 @@ func (l *Lookout) find(w watching) *subscription {
 	defer l.mu.Unlock()
 	return l.subs[w]
 }
+
+// unexplained is a way to lose a contact that RFC 3680 does not have: a third-party deregistration tells none.
+const unexplained = "deregistered"
 
 var errNoRegEvent = errors.New("the core has no reg-event for this")

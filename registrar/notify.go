@@ -1,6 +1,7 @@
 package registrar
 
 import (
+	"cmp"
 	"mime"
 	"strings"
 	"time"
@@ -12,10 +13,10 @@ import (
 	"latchkey/internal/sipua"
 )
 
-// reginfoType is the body of the reg-event package (RFC 3680 §4.5 (unverified)).
+// reginfoType is the body of the reg-event package (RFC 3680 §4.5).
 const reginfoType = "application/reginfo+xml"
 
-// badEvent is 489 (RFC 6665 §8.3.2 (unverified)).
+// badEvent is 489 (RFC 6665 §8.3.2).
 const badEvent = 489
 
 // ServeNOTIFY takes the news of a subscription. The answer leaves at once; what follows from the news is
@@ -35,7 +36,7 @@ func (l *Lookout) ServeNOTIFY(t *sipua.Transaction) {
 		return
 	}
 	if h := req.GetHeader("Event"); h == nil || !strings.EqualFold(strings.TrimSpace(strings.Split(h.Value(), ";")[0]), "reg") {
-		_ = t.Respond(badEvent, "", sip.NewHeader("Allow-Events", "reg"))
+		_ = t.Respond(badEvent, "") // without Allow-Events, which would name us a notifier (RFC 6665 §4.4.4)
 		return
 	}
 	info, code := notified(req)
@@ -44,9 +45,14 @@ func (l *Lookout) ServeNOTIFY(t *sipua.Transaction) {
 		return
 	}
 	sub.mu.Lock()
-	if !sub.adopt(req) {
+	if code := sub.adopt(req); code != sip.StatusOK {
 		sub.mu.Unlock()
-		_ = t.Respond(sip.StatusCallTransactionDoesNotExists, "")
+		_ = t.Respond(code, "")
+		return
+	}
+	if sub.closed {
+		sub.mu.Unlock()
+		_ = t.Respond(sip.StatusOK, "") // the last one
 		return
 	}
 	report, due := l.hear(sub, req, info)
@@ -85,14 +91,19 @@ func notified(req *sip.Request) (*reginfo, int) {
 // hear takes the news and says when to look at the subscription again. sub.mu is held.
 func (l *Lookout) hear(sub *subscription, req *sip.Request, info *reginfo) (report *Report, due time.Time) {
 	now := time.Now()
-	sub.news, sub.awaited = true, false
+	sub.news, sub.told, sub.awaited = true, true, false
 	due = now // something may follow from it
 	if info != nil {
 		before, _ := sub.log.verdict(sub.of.identity)
 		gap, stale := sub.log.take(info)
+		// A gap hides nothing of this: what the newest document says of a contact holds, and one that says nothing of it takes nothing back.
+		if loss, told := l.ownContact(sub, info); told && !stale && info.version >= sub.ownSaid {
+			loss.Heard, sub.ownSaid = now, info.version
+			sub.heardOwn(loss)
+		}
 		switch {
 		case gap:
-			// RFC 3680 §5.2 (unverified): what was missed comes with the full state, for which a refresh asks.
+			// RFC 3680 §5.2: what was missed comes with the full state, for which a refresh asks.
 			sub.doubtful, sub.asked, sub.due = true, false, now
 		case stale:
 		default:
@@ -105,18 +116,13 @@ func (l *Lookout) hear(sub *subscription, req *sip.Request, info *reginfo) (repo
 			if !sub.doubtful && (v != before || v == present) {
 				report = &Report{Online: v == present, Features: features, At: now}
 			}
-			if sub.of.self {
-				if event, after, told := l.ownContact(sub, info); told { // what says nothing of it takes back nothing that act has not seen
-					sub.event, sub.after = event, after
-				}
-			}
-			if !sub.doubtful {
-				sub.due = sub.refreshAt(now)
-			}
 		}
 	} else if len(req.Body()) > 0 {
 		sub.failures++
 		sub.doubtful, sub.asked, sub.due = true, false, now.Add(backoff(sub.failures)) // a document that can't be read: it is asked for again
+	}
+	if !sub.doubtful && sub.log.heard {
+		sub.due = sub.refreshAt(now)
 	}
 	state, reason, expires, after := subscriptionState(req)
 	if state != "terminated" {
@@ -138,9 +144,17 @@ func (l *Lookout) over(sub *subscription, reason string, after time.Duration) {
 	sub.callID, sub.localTag = sipua.NewToken(), sipua.NewToken()
 	l.dialogs[dialog.Key(sub.callID, sub.localTag, "")] = sub
 	l.mu.Unlock()
+	now := time.Now()
+	// A notifier that ends each one as soon as it stands is not asked again and again.
+	if sub.brief++; sub.bound && now.Sub(sub.since) > timerN() {
+		sub.brief = 0
+	}
 	sub.state, sub.bound, sub.seq, sub.expires = nil, false, 0, time.Time{}
+	sub.ownSaid = 0
 	sub.log.restarted = true
-	sub.due = time.Now()
+	if sub.due = now; sub.brief > 1 {
+		sub.due = now.Add(backoff(sub.brief - 1))
+	}
 	switch reason {
 	case "deactivated", "timeout": // at once
 	case "rejected", "noresource", "invariant": // there is nobody to ask
@@ -152,11 +166,11 @@ func (l *Lookout) over(sub *subscription, reason string, after time.Duration) {
 	}
 }
 
-// ownContact finds how the guest's own contact was lost; "": it is there. Not told: the document does not name it.
-func (l *Lookout) ownContact(sub *subscription, info *reginfo) (event string, after time.Duration, told bool) {
+// ownContact finds what became of the guest's own contact, or that it was shortened. Not told: the document does not name it.
+func (l *Lookout) ownContact(sub *subscription, info *reginfo) (loss Loss, told bool) {
 	hop, err := parseHop(l.opt.Core)
-	if err != nil {
-		return "", 0, false
+	if err != nil || !sub.of.self {
+		return loss, false
 	}
 	for _, reg := range info.registrations {
 		if a, err := latchkey.ParseAddress(reg.aor); err != nil || a.Identity() != sub.of.identity {
@@ -168,18 +182,21 @@ func (l *Lookout) ownContact(sub *subscription, info *reginfo) (event string, af
 				continue
 			}
 			if told = true; c.state != "terminated" {
-				return "", 0, true
+				if loss = (Loss{}); c.event == shortened {
+					loss = Loss{Event: shortened, After: c.expires, CallID: c.callID, CSeq: c.cseq}
+				}
+				return loss, true
 			}
-			event, after = c.event, c.retryAfter
+			loss = Loss{Event: cmp.Or(c.event, unexplained), After: c.retryAfter, CallID: c.callID, CSeq: c.cseq}
 		}
 	}
-	return event, after, told
+	return loss, told
 }
 
 // refreshAt is when the subscription is to be renewed; while its 2xx is not there, that says so. s.mu is held.
 func (s *subscription) refreshAt(now time.Time) time.Time {
 	if s.expires.IsZero() {
-		return now.Add(timerN)
+		return now.Add(timerN())
 	}
 	return now.Add(refreshAfter(s.expires.Sub(now)))
 }

@@ -11,7 +11,7 @@ import (
 	"latchkey"
 )
 
-// reginfoSpace is the namespace of reg-event documents (RFC 3680 §5.3 (unverified)).
+// reginfoSpace is the namespace of reg-event documents (RFC 3680 §5.1).
 const reginfoSpace = "urn:ietf:params:xml:ns:reginfo"
 
 // Limits of what is kept of one reg-event document.
@@ -40,10 +40,13 @@ type reginfoContact struct {
 	state      string // active, terminated
 	event      string // registered, created, refreshed, shortened, expired, deactivated, probation, unregistered, rejected
 	retryAfter time.Duration
+	expires    time.Duration
+	callID     string // of the REGISTER that it came of last; with cseq, which is 0 where it is not told
+	cseq       uint32
 	features   string // unknown-params as they stood in Contact
 }
 
-// parseReginfo reads a document. Elements of other namespaces are passed over (RFC 3680 §5.1 (unverified)).
+// parseReginfo reads a document. Elements of other namespaces are passed over (RFC 3680 §5.1).
 func parseReginfo(doc []byte) (*reginfo, error) {
 	root, err := parseXML(doc)
 	if err != nil {
@@ -90,7 +93,10 @@ func parseRegistration(e *element) (reginfoRegistration, error) {
 		return reg, fmt.Errorf("%w: %d contacts", errDocument, len(found))
 	}
 	for _, e := range found {
-		c := reginfoContact{id: e.attr["id"], state: e.attr["state"], event: e.attr["event"], retryAfter: seconds(e.attr["retry-after"])}
+		c := reginfoContact{id: e.attr["id"], state: e.attr["state"], event: e.attr["event"], retryAfter: seconds(e.attr["retry-after"]), expires: seconds(e.attr["expires"])}
+		if n, err := strconv.ParseUint(e.attr["cseq"], 10, 31); err == nil {
+			c.callID, c.cseq = e.attr["callid"], uint32(n)
+		}
 		if c.id == "" || c.state != "active" && c.state != "terminated" {
 			return reg, fmt.Errorf("%w: contact with id %q, state %q", errDocument, c.id, c.state)
 		}
@@ -133,7 +139,7 @@ func cleanFeatures(s string) string {
 	return s
 }
 
-// reglog is what a subscription knows of a user: the documents so far, put together (RFC 3680 §5.2 (unverified)).
+// reglog is what a subscription knows of a user: the documents so far, put together (RFC 3680 §5.2).
 type reglog struct {
 	heard     bool // a full state was
 	restarted bool // the next document begins a count of its own
@@ -203,7 +209,7 @@ const (
 )
 
 // verdict judges the state: only contacts in state active count (PROTOCOLS B1.06). A contact that the network
-// threw out for a moment (deactivated, probation: RFC 3680 §3.2 (unverified)) will register again, so who has
+// threw out for a moment (deactivated, probation: RFC 3680 §4.7.1) will register again, so who has
 // such a one has not left.
 func (l *reglog) verdict(identity string) (v verdict, features string) {
 	if !l.heard {

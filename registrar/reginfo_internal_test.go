@@ -189,6 +189,7 @@ func TestThirdPartyBodies(t *testing.T) {
 		{"rubbish", "message/sip", "rubbish", thirdPartyBody{}, nil},
 		{"service", "Application/3GPP-IMS+XML", service, thirdPartyBody{serviceInfo: "gold & more"}, nil},
 		{"both", "multipart/mixed;boundary=b", part("Content-Type: message/sip", ok) + part("Content-Type: application/3gpp-ims+xml", service) + "--b--", thirdPartyBody{"+g.oma.sip-im;expires=60", "gold & more"}, nil},
+		{"nested", "multipart/mixed;boundary=a", "--a\r\nContent-Type: multipart/mixed;boundary=b\r\n\r\n" + part("Content-Type: message/sip", ok) + part("Content-Type: application/3gpp-ims+xml", service) + "--b--\r\n--a--", thirdPartyBody{"+g.oma.sip-im;expires=60", "gold & more"}, nil},
 		{"optional part", "multipart/mixed;boundary=b", part("Content-Type: x/y\r\nContent-Disposition: signal;handling=optional", "z") + "--b--", thirdPartyBody{}, nil},
 		{"other part", "multipart/mixed;boundary=b", part("Content-Type: x/y", "z") + "--b--", thirdPartyBody{}, errMediaType},
 		{"no end", "multipart/mixed;boundary=b", part("Content-Type: message/sip", ok), thirdPartyBody{}, errDocument},

@@ -54,15 +54,22 @@ func (r *Registrar) register(ctx context.Context, reg *latchkey.Registration, ti
 	}
 	held := reg.Held
 	sent := time.Now()
-	req, res, err := r.ask(ctx, reg, "", timeout)
-	for again, via := 0, ""; err == nil && again < maxAgain; again++ {
-		var another bool
-		if via, another = r.advised(reg, via, res); !another {
-			break
-		}
+	via := reg.Hop
+	req, res, err := r.ask(ctx, reg, via, timeout)
+	if via != "" && ctx.Err() == nil && astray(res, err) { // the detour is over; the server itself may know another one
+		via = ""
 		sent = time.Now()
 		req, res, err = r.ask(ctx, reg, via, timeout)
 	}
+	for again := 0; err == nil && again < maxAgain; again++ {
+		other, another := r.advised(reg, via, res)
+		if !another {
+			break
+		}
+		via, sent = other, time.Now()
+		req, res, err = r.ask(ctx, reg, via, timeout)
+	}
+	reg.Hop = ""
 	if err != nil {
 		return r.failed(ctx, reg, err)
 	}
@@ -70,7 +77,7 @@ func (r *Registrar) register(ctx context.Context, reg *latchkey.Registration, ti
 		granted := grantedExpires(res, r.asked(reg), req.Contact().Address)
 		if granted > 0 {
 			reg.State, reg.Failures = latchkey.Registered, 0
-			reg.Expires = sent.Add(granted)
+			reg.Expires, reg.Hop = sent.Add(granted), via
 			reg.Held, reg.Due = reg.Expires, sent.Add(refreshAfter(granted))
 			reg.ServiceRoute = addressList(res, "Service-Route")
 			reg.Associated = addressList(res, "P-Associated-URI")
@@ -86,6 +93,15 @@ func (r *Registrar) register(ctx context.Context, reg *latchkey.Registration, ti
 		reg.Held = held
 	}
 	return r.failed(ctx, reg, no)
+}
+
+// astray reports whether a detour leads nowhere any more: it is silent, or can't do its work, or does not know the account.
+func astray(res *sip.Response, err error) bool {
+	if err != nil {
+		return errors.Is(err, sipua.ErrTimeout) || errors.Is(err, sipua.ErrTransport)
+	}
+	return res.StatusCode >= 500 && res.StatusCode < 600 && res.GetHeader("Content-Type") == nil || // a 504 with a body has something to say
+		res.StatusCode == sip.StatusRequestTimeout || res.StatusCode == sip.StatusNotFound
 }
 
 // maxAgain bounds the REGISTERs that follow at once from answers to one.
@@ -104,7 +120,7 @@ func (r *Registrar) advised(reg *latchkey.Registration, via string, res *sip.Res
 		reg.MinExpires = least
 		return via, true
 	case sip.StatusMovedTemporarily, sip.StatusUseProxy:
-		// RFC 3261 §21.3.3, §21.3.4: this once, by way of the Contact.
+		// RFC 3261 §21.3.3, §21.3.4: by way of the Contact, for as long as the registration stands.
 		c := res.Contact()
 		if c == nil {
 			return "", false
@@ -116,7 +132,7 @@ func (r *Registrar) advised(reg *latchkey.Registration, via string, res *sip.Res
 		other.User, other.Headers = "", nil
 		return other.String(), true
 	case sip.StatusGatewayTimeout:
-		// TS 24.229 §5.1.1.4 (unverified): the core lost what it knew and wants an initial registration.
+		// TS 24.229 §7.6 (type restoration, action initial-registration): the core lost what it knew and wants an initial registration.
 		if h := res.GetHeader("Content-Type"); h == nil || !strings.HasPrefix(strings.ToLower(h.Value()), imsXML) {
 			return "", false
 		}
@@ -150,6 +166,7 @@ func (r *Registrar) ask(ctx context.Context, reg *latchkey.Registration, via str
 // send writes down which CSeqs may be used, sends a REGISTER, and notes which were.
 func (r *Registrar) send(ctx context.Context, reg *latchkey.Registration, via string, expires, timeout time.Duration) (*sip.Request, *sip.Response, error) {
 	first := reg.CSeq + 1
+	reg.Sent = time.Now()
 	reg.CSeq += spareCSeqs
 	req, err := r.request(reg, cmp.Or(via, r.hops[reg.Server]), first, expires)
 	if err != nil {
@@ -224,8 +241,8 @@ func (r *Registrar) failed(ctx context.Context, reg *latchkey.Registration, err 
 	return out
 }
 
-// refreshAfter is how long after the REGISTER the next one is due: TS 24.229 §5.1.1.4.1
-// (unverified), 600 s before the end if that is more than 1200 s away, else at half.
+// refreshAfter is how long after the REGISTER the next one is due: TS 24.229 §5.1.1.4.1,
+// 600 s before the end if that is more than 1200 s away, else at half.
 func refreshAfter(granted time.Duration) time.Duration {
 	if granted > 1200*time.Second {
 		return granted - 600*time.Second

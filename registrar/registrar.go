@@ -56,7 +56,7 @@ type Options struct {
 	IMServer   string        // interaction server of im; "": the core
 	FileServer string        // interaction server of file; "": the core
 	Auth       Auth          // how accounts prove themselves; the zero Auth: not at all
-	Expires    time.Duration // asked for; default 600000 s (TS 24.229 §5.1.1.2 (unverified))
+	Expires    time.Duration // asked for; default 600000 s (TS 24.229 §5.1.1.2)
 	Tags       sip.HeaderParams
 	Timeout    time.Duration // how long a server may take to answer; default 10 s
 	Patience   time.Duration // how long an invite waits for an interaction server; default 3 s
@@ -145,6 +145,18 @@ func (r *Registrar) ServiceRoute(ctx context.Context, account latchkey.AccountID
 		return core.ServiceRoute, nil
 	}
 	return nil, nil
+}
+
+// Hop is where requests of the account go first, where that is not the core: the detour by which it is registered (RFC 3261 §21.3.4).
+func (r *Registrar) Hop(ctx context.Context, account latchkey.AccountID) (string, error) {
+	regs, err := r.store.Registrations(ctx, account)
+	if err != nil {
+		return "", fmt.Errorf("hop of %s: %w", account, err)
+	}
+	if core := find(regs, latchkey.CoreServer); core != nil && core.Hop != "" && core.Standing(time.Now()) {
+		return sipua.LooseRoute(core.Hop), nil
+	}
+	return "", nil
 }
 
 // Identity is the account's default public identity: itself, or where the core lists others only, the first of those

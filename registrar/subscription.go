@@ -1,6 +1,7 @@
 package registrar
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -15,8 +16,8 @@ import (
 	"latchkey/internal/sipua"
 )
 
-// timerN is how long after a SUBSCRIBE the NOTIFY may take (RFC 6665 §4.1.2.4): 64*T1.
-const timerN = 32 * time.Second
+// timerN() is how long after a SUBSCRIBE the NOTIFY may take (RFC 6665 §4.1.2.4): 64*T1.
+func timerN() time.Duration { return 64 * sip.T1 }
 
 // subscription is one to reg-event, with the dialog that it makes (RFC 6665 §4.1). NOTIFYs come in on goroutines of
 // their own; SUBSCRIBEs leave in Lookout.act, one at a time.
@@ -27,23 +28,28 @@ type subscription struct {
 
 	mu         sync.Mutex // guards the fields below
 	state      *dialog.State
-	bound      bool   // a NOTIFY made the dialog; of those of a fork the first one counts (RFC 3680 §4.9 (unverified))
+	bound      bool   // a NOTIFY made the dialog; of those of a fork the first one counts (RFC 3680 §4.9, RFC 6665 §5.4.9)
 	seq        uint32 // highest CSeq used, while there is no dialog
 	log        reglog
-	awaited    bool      // a NOTIFY is, that a SUBSCRIBE was promised
+	since      time.Time // when it was bound
+	brief      int       // how many before it ended as soon as they stood
+	told       bool      // a NOTIFY came since the last SUBSCRIBE
+	awaited    bool      // one is, that a SUBSCRIBE was promised
 	doubtful   bool      // the full state is to be asked for
 	asked      bool      // and was asked for
 	due        time.Time // of the next SUBSCRIBE
 	expires    time.Time // zero: there is none at the notifier
 	minExpires time.Duration
 	failures   int
-	event      string        // how the guest's own contact was lost, until act takes it
-	after      time.Duration // when it may come back
-	news       bool          // a NOTIFY came that act has not seen
-	came       bool          // the user was there since act looked, who may have left again
-	ended      bool          // by the notifier, who has nothing more to say
+	loss       *Loss  // what is new of the guest's own contact, until act takes it
+	lost       bool   // the last that act took was that it is lost
+	ownSaid    uint64 // version of the newest document that named it, in this dialog
+	news       bool   // a NOTIFY came that act has not seen
+	came       bool   // the user was there since act looked, who may have left again
+	ended      bool   // by the notifier, who has nothing more to say
 	unwanted   bool
 	closed     bool
+	left       bool // closed by us: the last NOTIFY is yet to come
 }
 
 // open makes the subscription of one who has none.
@@ -64,7 +70,15 @@ func (l *Lookout) drop(sub *subscription) {
 	if l.subs[sub.of] == sub {
 		delete(l.subs, sub.of)
 	}
-	delete(l.dialogs, dialog.Key(sub.callID, sub.localTag, ""))
+	if key := dialog.Key(sub.callID, sub.localTag, ""); !sub.left {
+		delete(l.dialogs, key)
+	} else {
+		time.AfterFunc(timerN(), func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			delete(l.dialogs, key)
+		})
+	}
 }
 
 // renewed replaces a subscription that is over by one with a dialog of its own, which goes on with what it knows to be
@@ -75,6 +89,7 @@ func (l *Lookout) renewed(sub *subscription) *subscription {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
 	fresh.minExpires, fresh.failures, fresh.unwanted = sub.minExpires, sub.failures, sub.unwanted
+	fresh.loss, fresh.lost = sub.loss, sub.lost
 	return fresh
 }
 
@@ -82,7 +97,7 @@ func (l *Lookout) renewed(sub *subscription) *subscription {
 func (l *Lookout) subscribe(ctx context.Context, sub *subscription) error {
 	res, asked, err := l.send(ctx, sub, sub.wants(l.opt.Expires))
 	if err == nil && res.StatusCode == sip.StatusIntervalToBrief {
-		if least := seconds(headerValue(res, "Min-Expires")); least > asked { // RFC 6665 §4.1.2.1 (unverified)
+		if least := seconds(headerValue(res, "Min-Expires")); least > asked { // RFC 6665 §4.2.1.1, RFC 3261 §10.2.8
 			sub.set(func() { sub.minExpires = least })
 			res, asked, err = l.send(ctx, sub, sub.wants(l.opt.Expires))
 		}
@@ -122,13 +137,15 @@ func (l *Lookout) subscribeLater(sub *subscription, after time.Duration, err err
 	return err
 }
 
-// unsubscribe ends a subscription at its notifier (RFC 6665 §4.1.2.3 (unverified)) and forgets it, whatever the answer.
+// unsubscribe ends a subscription at its notifier and forgets it, whatever the answer. It brings one more NOTIFY, which is
+// answered as all are (RFC 6665 §4.1.2.3).
 func (l *Lookout) unsubscribe(ctx context.Context, sub *subscription) error {
 	defer l.drop(sub)
 	l.schedule.set(sub.of, time.Time{})
 	if !sub.standing() {
 		return nil
 	}
+	sub.set(func() { sub.left = true })
 	_, _, err := l.send(ctx, sub, 0)
 	return err
 }
@@ -143,7 +160,7 @@ func (l *Lookout) send(ctx context.Context, sub *subscription, expires time.Dura
 	req.AppendHeader(&e)
 	ctx, cancel := context.WithTimeout(ctx, l.opt.Timeout)
 	defer cancel()
-	sub.set(func() { sub.asked = true })
+	sub.set(func() { sub.asked, sub.told = true, false })
 	var c sipua.Credentials
 	if sub.of.self && l.opt.Credentials != nil {
 		c = l.opt.Credentials(latchkey.AccountID(sub.of.identity))
@@ -155,8 +172,12 @@ func (l *Lookout) send(ctx context.Context, sub *subscription, expires time.Dura
 	if sub.state != nil {
 		sub.state.LocalSeq = max(sub.state.LocalSeq, sub.seq)
 	}
-	if err == nil && res.IsSuccess() && sub.state == nil {
-		sub.state, _ = dialog.FromResponse(req, res) // a NOTIFY may take its place (RFC 6665 §4.4.1)
+	if err == nil && res.IsSuccess() {
+		if sub.state == nil {
+			sub.state, _ = dialog.FromResponse(req, res) // a NOTIFY may take its place (RFC 6665 §4.4.1)
+		} else if req.To().Params.Has("tag") {
+			sub.state.Refresh(res) // RFC 6665 §3.1: SUBSCRIBE refreshes the target, too
+		}
 	}
 	return res, expires, err
 }
@@ -185,7 +206,13 @@ func (l *Lookout) request(ctx context.Context, sub *subscription) (*sip.Request,
 		req.From().Params.Remove("tag")
 		req.From().Params.Add("tag", sub.localTag)
 		req.CSeq().SeqNo = sub.seq + 1
-		sipua.AddRoute(req, sipua.LooseRoute(hop.String()))
+		first := ""
+		if sub.of.self && l.opt.Hop != nil {
+			if first, err = l.opt.Hop(ctx, latchkey.AccountID(sub.of.identity)); err != nil {
+				return nil, err
+			}
+		}
+		sipua.AddRoute(req, cmp.Or(first, sipua.LooseRoute(hop.String())))
 		if sub.of.self && l.opt.ServiceRoute != nil {
 			routes, err := l.opt.ServiceRoute(ctx, latchkey.AccountID(sub.of.identity))
 			if err != nil {
@@ -219,9 +246,9 @@ func (s *subscription) accepted(now time.Time, granted time.Duration) time.Time 
 	switch {
 	case s.doubtful && !s.asked: // the doubt is younger than this SUBSCRIBE
 		s.due = now
-	case s.doubtful || !s.log.heard:
+	case s.doubtful || !s.log.heard || !s.told: // RFC 6665 §4.1.2.2, §4.1.2.4: a refresh, too, without a NOTIFY has failed
 		s.awaited = true
-		if n := now.Add(timerN); n.Before(s.due) {
+		if n := now.Add(timerN()); n.Before(s.due) {
 			s.due = n
 		}
 	default:
@@ -312,20 +339,31 @@ func (s *subscription) doubt() {
 	s.doubtful, s.asked, s.due = true, false, time.Now()
 }
 
-// lostContact takes how the guest's own contact was lost; "": it was not.
-func (s *subscription) lostContact() (event string, after time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	event, after = s.event, s.after
-	s.event = ""
-	return event, after
+// heardOwn notes what a document says of the guest's own contact. That it is there takes back a loss which act has not seen; where act has,
+// it is news. s.mu is held.
+func (s *subscription) heardOwn(l Loss) {
+	s.loss = nil
+	if l.Event != "" || s.lost {
+		s.loss = &l
+	}
 }
 
-// adopt gives a NOTIFY to the dialog. False: it belongs to another one, or is out of order.
-func (s *subscription) adopt(req *sip.Request) bool {
+// takeLoss takes what is new of the guest's own contact, or nil.
+func (s *subscription) takeLoss() *Loss {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.loss
+	if s.loss = nil; l != nil {
+		s.lost = l.Event != "" && l.Event != shortened
+	}
+	return l
+}
+
+// adopt gives a NOTIFY to the dialog. 481: it belongs to another one, which that ends; 500: it was overtaken (RFC 3261 §12.2.2), which ends nothing.
+func (s *subscription) adopt(req *sip.Request) (code int) {
 	remote, _ := req.From().Params.Get("tag")
-	if s.closed || s.bound && s.state.RemoteTag != remote {
-		return false
+	if s.closed && !s.left || s.bound && s.state.RemoteTag != remote {
+		return sip.StatusCallTransactionDoesNotExists
 	}
 	if !s.bound {
 		seq := s.seq
@@ -333,19 +371,19 @@ func (s *subscription) adopt(req *sip.Request) bool {
 			seq = max(seq, s.state.LocalSeq)
 		}
 		s.state = dialog.FromRequest(req, s.localTag)
-		s.state.LocalSeq, s.bound = seq, true
-		return true
+		s.state.LocalSeq, s.bound, s.since = seq, true, time.Now()
+		return sip.StatusOK
 	}
 	if s.state.Take(req) != nil {
-		return false
+		return sip.StatusInternalServerError
 	}
 	if c := req.Contact(); c != nil && c.Address.Host != "" {
-		s.state.Target = c.Address // RFC 6665 §4.4.1 (unverified): NOTIFY refreshes the target
+		s.state.Target = c.Address // RFC 6665 §3.2: NOTIFY refreshes the target
 	}
-	return true
+	return sip.StatusOK
 }
 
-// subscriptionState reads Subscription-State (RFC 6665 §4.1.3, §8.2.3 (unverified)).
+// subscriptionState reads Subscription-State (RFC 6665 §4.1.3).
 func subscriptionState(req *sip.Request) (state, reason string, expires, after time.Duration) {
 	h := req.GetHeader("Subscription-State")
 	if h == nil {

@@ -23,7 +23,7 @@ const answerWithin = 4 * time.Second
 const maxKept = 1024
 
 // ServeREGISTER takes a third-party REGISTER: the S-CSCF's word that a user has registered, or is gone
-// (TS 24.229 §5.7.1.1 (unverified)). The 200 has the Expires that came, and leaves when the row is on disk.
+// (TS 24.229 §5.7.1.1). The 200 has the Expires that came, and leaves when the row is on disk.
 func (l *Lookout) ServeREGISTER(t *sipua.Transaction) {
 	req := t.Request
 	if !l.opt.Trusts(req) {

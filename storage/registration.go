@@ -10,18 +10,19 @@ import (
 	"latchkey"
 )
 
-const registrationColumns = `account, server, state, call_id, cseq, min_expires, expires, held, due, failures, service_route, associated`
+const registrationColumns = `account, server, state, call_id, cseq, min_expires, expires, held, due, failures, service_route, associated, sent, hop`
 
 // SaveRegistration inserts the registration or replaces the one of the same account and server.
 func (db *DB) SaveRegistration(ctx context.Context, reg latchkey.Registration) error {
 	err := db.Write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.Exec(`INSERT INTO registration (`+registrationColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
+		_, err := tx.Exec(`INSERT INTO registration (`+registrationColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 			ON CONFLICT (account, server) DO UPDATE SET state = excluded.state, call_id = excluded.call_id, cseq = excluded.cseq,
 			min_expires = excluded.min_expires, expires = excluded.expires, held = excluded.held, due = excluded.due,
-			failures = excluded.failures, service_route = excluded.service_route, associated = excluded.associated`,
+			failures = excluded.failures, service_route = excluded.service_route, associated = excluded.associated,
+			sent = excluded.sent, hop = excluded.hop`,
 			string(reg.Account), string(reg.Server), string(reg.State), reg.CallID, int64(reg.CSeq), reg.MinExpires.Microseconds(),
 			micros(reg.Expires), micros(reg.Held), micros(reg.Due), reg.Failures,
-			strings.Join(reg.ServiceRoute, " "), strings.Join(reg.Associated, " "))
+			strings.Join(reg.ServiceRoute, " "), strings.Join(reg.Associated, " "), micros(reg.Sent), reg.Hop)
 		return err
 	})
 	if err != nil {
@@ -68,14 +69,14 @@ func (db *DB) registrations(ctx context.Context, f func(latchkey.Registration) e
 	defer rows.Close()
 	for rows.Next() {
 		var reg latchkey.Registration
-		var minExpires, expires, held, due int64
+		var minExpires, expires, held, due, sent int64
 		var route, associated string
 		if err := rows.Scan(&reg.Account, &reg.Server, &reg.State, &reg.CallID, &reg.CSeq, &minExpires, &expires, &held, &due,
-			&reg.Failures, &route, &associated); err != nil {
+			&reg.Failures, &route, &associated, &sent, &reg.Hop); err != nil {
 			return fmt.Errorf("read registrations: %w", err)
 		}
 		reg.MinExpires = time.Duration(minExpires) * time.Microsecond
-		reg.Expires, reg.Held, reg.Due = moment(expires), moment(held), moment(due)
+		reg.Expires, reg.Held, reg.Due, reg.Sent = moment(expires), moment(held), moment(due), moment(sent)
 		reg.ServiceRoute, reg.Associated = strings.Fields(route), strings.Fields(associated)
 		if err := f(reg); err != nil {
 			return err

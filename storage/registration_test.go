@@ -26,6 +26,7 @@ func TestRegistrationsSurviveARestart(t *testing.T) {
 	core := latchkey.Registration{
 		Account: "sip:b_at_cc.com@guest.example", Server: latchkey.CoreServer, State: latchkey.Registered, CallID: "abc", CSeq: 1<<31 - 1,
 		MinExpires: 90 * time.Second, Expires: now.Add(time.Hour), Held: now.Add(2 * time.Hour), Due: now.Add(-time.Minute), Failures: 3,
+		Sent: now.Add(-time.Hour), Hop: "sip:127.0.0.1:5061;transport=tcp",
 		ServiceRoute: []string{"sip:orig@scscf.example;lr", "sip:x.example;lr"}, Associated: []string{"tel:+8613800000000"},
 	}
 	fresh := latchkey.Registration{Account: core.Account, Server: latchkey.Server(latchkey.IM), State: latchkey.RegistrationWanted, CallID: "def"}
@@ -45,13 +46,13 @@ func TestRegistrationsSurviveARestart(t *testing.T) {
 		t.Fatalf("Registrations = %v, %v, want two", got, err)
 	}
 	for i, want := range []latchkey.Registration{core, fresh} {
-		for _, at := range []*time.Time{&got[i].Expires, &got[i].Held, &got[i].Due} {
+		for _, at := range []*time.Time{&got[i].Expires, &got[i].Held, &got[i].Due, &got[i].Sent} {
 			*at = at.Round(0)
 		}
 		if len(got[i].ServiceRoute) == 0 {
 			got[i].ServiceRoute, got[i].Associated = nil, nil
 		}
-		want.Expires, want.Held, want.Due = want.Expires.Round(0), want.Held.Round(0), want.Due.Round(0)
+		want.Expires, want.Held, want.Due, want.Sent = want.Expires.Round(0), want.Held.Round(0), want.Due.Round(0), want.Sent.Round(0)
 		if !reflect.DeepEqual(got[i], want) {
 			t.Errorf("read %+v, want %+v", got[i], want)
 		}

@@ -114,7 +114,7 @@ func Assets() http.Handler {
 		w.Header().Set("Cache-Control", "no-cache") // RFC 9111 §5.2.2.4: ask before each use
 		switch {
 		case name == "worker.js":
-			// Its scope is where the pages are (Service Workers §4.4, Service-Worker-Allowed (unverified)), relative to it.
+			// Its scope is where the pages are (Service Workers, Appendix B: Service-Worker-Allowed), relative to it.
 			w.Header().Set("Service-Worker-Allowed", "../invitee/session/")
 			worker.serve(w, r)
 		case name == "manifest.webmanifest":

@@ -22,12 +22,8 @@ import (
 // there (RFC 3261 §11).
 func coreProbes(c gateway.Config) []probe {
 	var all []probe
-	asked := map[string]bool{}
-	for _, hop := range []struct{ option, uri string }{{"sip-core", c.SIPCore}, {"im-server", c.IMServer}, {"file-server", c.FileServer}} {
-		if !asked[hop.uri] {
-			asked[hop.uri] = true
-			all = append(all, probe{hop.option, func(ctx context.Context) (string, error) { return checkHop(ctx, c, hop.uri) }})
-		}
+	for _, hop := range c.Hops() {
+		all = append(all, probe{hop.Option, func(ctx context.Context) (string, error) { return checkHop(ctx, c, hop.URI) }})
 	}
 	return all
 }

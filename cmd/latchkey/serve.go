@@ -26,6 +26,7 @@ func runServe(ctx context.Context, args []string) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gateway.GCPercent)
 	}
+	config.SetTimers()
 	log := config.Log.Logger(os.Stderr)
 	g, err := gateway.New(config, log)
 	if err != nil {

@@ -91,7 +91,9 @@ func tag(p sip.HeaderParams) string {
 // have their own makers, since they take the CSeq number of their INVITE.
 func (s *State) Request(method sip.RequestMethod) *sip.Request {
 	s.LocalSeq++
-	return s.request(method, s.LocalSeq)
+	req := s.request(method, s.LocalSeq)
+	req.AppendHeader(sip.NewHeader("Supported", "timer")) // RFC 4028 §7.1: in each request but ACK
+	return req
 }
 
 // ACK makes the ACK for a 2xx to the INVITE with the given CSeq number (RFC 3261 §13.2.2.4).

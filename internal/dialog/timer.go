@@ -106,7 +106,9 @@ func Asked(req *sip.Request, standing Timer) (t Timer, field string, require boo
 	switch {
 	case interval == 0:
 		t = Timer{standing.Interval, true}
-		refresher = "uas"
+		if refresher = "uas"; t.Interval != 0 {
+			t.Interval = max(t.Interval, MinInterval(req)) // never less than the Min-SE of the request
+		}
 	default:
 		t.Interval = max(interval, MinSE) // a peer without the extension got it from a proxy
 		if refresher != "uac" || !supports {

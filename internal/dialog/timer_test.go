@@ -44,6 +44,8 @@ func TestRefresherIsByTheTable(t *testing.T) {
 		{"asked by a proxy", asking("Session-Expires", "30"), Timer{}, Timer{90, true}, "90;refresher=uas", false},
 		{"one without the extension can't refresh", asking("Session-Expires", "300;refresher=uac"), Timer{}, Timer{300, true}, "300;refresher=uas", false},
 		{"a refresh that says nothing", asking(), Timer{600, false}, Timer{600, true}, "600;refresher=uas", false},
+		{"never less than its Min-SE", asking("Supported", "timer", "Min-SE", "700"), Timer{600, false}, Timer{700, true}, "700;refresher=uas", true},
+		{"a Min-SE alone asks for none", asking("Supported", "timer", "Min-SE", "700"), Timer{}, Timer{}, "", false},
 		{"garbage", asking("Session-Expires", "soon"), Timer{}, Timer{}, "", false},
 		{"more than there is", asking("Supported", "timer", "Session-Expires", "99999999999;refresher=uac"), Timer{}, Timer{1<<31 - 1, false}, "2147483647;refresher=uac", true},
 	} {

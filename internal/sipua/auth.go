@@ -39,7 +39,10 @@ func (e *Endpoint) DoAuthNext(ctx context.Context, req *sip.Request, c Credentia
 
 // Challenges counts those of one request. The registrar and a proxy may challenge it once each; one more for
 // the same credentials is final unless it says stale=true (F14).
-type Challenges struct{ origin, proxy int }
+type Challenges struct {
+	origin, proxy int
+	by            string // who challenged last
+}
 
 // maxChallenges bounds the repeats of a request, so that stale=true is granted once. registrar sets CSeq
 // numbers aside for so many.
@@ -61,9 +64,11 @@ func (h *Challenges) Answer(req *sip.Request, res *sip.Response, c Credentials) 
 	if ch == nil || h.origin+h.proxy >= maxChallenges {
 		return false, nil
 	}
-	if *n > 0 && !ch.Stale {
+	// Where another server took over, it knows nothing of the challenge that was answered.
+	if *n > 0 && !ch.Stale && h.by == res.Source() {
 		return false, nil
 	}
+	h.by = res.Source()
 	*n++
 	return true, authorize(req, res.StatusCode, ch, c)
 }

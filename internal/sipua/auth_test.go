@@ -111,6 +111,37 @@ func TestChallengesAreAnswered(t *testing.T) {
 	}
 }
 
+// B1.22, RFC 3261 §22: a server that takes over knows nothing of the challenge that was answered to the one before it, and may ask, too; once.
+func TestServerThatTakesOverMayChallenge(t *testing.T) {
+	t.Parallel()
+	for final, code := range map[string]int{"200 OK": 200, "401 No": 401} {
+		first, second := newPeer(t, true), newPeer(t, true)
+		e, request := pairOfCores(t, first, second, ";transport=tcp")
+		nonce := func(n string) string { return `WWW-Authenticate: Digest realm="cc.com", qop="auth", nonce="` + n + `"` }
+		got := make(chan string, 1)
+		go func() { // ends with the last answer
+			a := first.next()
+			a.reply(answer(a.text, "401 No", nonce("n1")))
+			a = first.next()
+			a.reply(answer(a.text, "503 Busy"))
+			a = second.next()
+			a.reply(answer(a.text, "401 No", nonce("n2")))
+			a = first.next() // a 503 without Retry-After shuns nobody
+			a.reply(answer(a.text, "503 Busy"))
+			a = second.next()
+			a.reply(answer(a.text, final, nonce("n3")))
+			got <- digestOf(get(a.text, "Authorization"), "REGISTER", "s3cret")
+		}()
+		res, err := e.DoAuth(bounded(t), request(sip.REGISTER), Credentials{"b", "s3cret"})
+		if err != nil || res.StatusCode != code {
+			t.Errorf("DoAuth = %v, %v, want %d", res, err, code)
+		}
+		if text := <-got; text != "MD5 n2 sip:guest.example nc=00000001" {
+			t.Errorf("answered by %s", text)
+		}
+	}
+}
+
 // Without credentials a challenge is final; with next the repeat takes its number.
 func TestCredentialsAndNumbers(t *testing.T) {
 	t.Parallel()

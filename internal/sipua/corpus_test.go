@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
+
+	"github.com/coder/websocket"
 )
 
 // corpus are the messages of RFC 4475 and RFC 5118, byte for byte as the archives in their appendices have them, and what becomes of each at
@@ -264,5 +267,86 @@ func corpusInStreams(t *testing.T, network string) {
 			}
 		}
 		conn.Close()
+	}
+}
+
+// F65, B2.09, B2.11, RFC 7118 §5: and over WebSocket, where each frame is one message, as a datagram is: text, or binary where a message
+// is no UTF-8. What is answered goes in a text frame only if it is text.
+func TestCorpusOverWebSocket(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{"ws", "wss"} {
+		for _, kind := range []websocket.MessageType{websocket.MessageText, websocket.MessageBinary} {
+			t.Run(network+" "+kind.String(), func(t *testing.T) {
+				t.Parallel()
+				corpusInFrames(t, network, kind)
+			})
+		}
+	}
+}
+
+// RFC 6455 §8.1, RFC 7118 §4.2: a message that is no UTF-8 comes and goes in a binary frame; in a text frame a client would close the connection.
+func TestWhatIsNoTextIsABinaryFrame(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	e := listenTLS(t, a.shows(a.issue("127.0.0.1")), "", func(tx *Transaction) {
+		res := tx.Response(200, "")
+		res.SetBody(tx.Request.Body())
+		_ = tx.Send(res)
+	}, "ws:127.0.0.1:0")
+	ws, err := dialSIP(t, e, "ws", &websocket.DialOptions{Subprotocols: []string{"sip"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, body := range []string{"caf\xc3\xa9", "caf\xe9\x00"} {
+		text := strings.Replace((&peer{addr: "127.0.0.1:9"}).options(fmt.Sprint("frame", i)), "\r\n\r\n", "\r\nContent-Type: text/plain\r\n\r\n", 1)
+		text = strings.Replace(text, "Content-Length: 0", fmt.Sprint("Content-Length: ", len(body)), 1) + body
+		if err := ws.Write(bounded(t), websocket.MessageBinary, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		kind, b, err := ws.Read(bounded(t))
+		if err != nil || !strings.HasPrefix(string(b), "SIP/2.0 200 ") || !strings.HasSuffix(string(b), "\r\n\r\n"+body) || (kind == websocket.MessageText) != (i == 0) {
+			t.Errorf("%q is answered in a frame of %v, %v: %q", body, kind, err, b)
+		}
+	}
+}
+
+func corpusInFrames(t *testing.T, network string, kind websocket.MessageType) {
+	a := newAuthority(t)
+	shown := a.shows(a.issue("127.0.0.1"))
+	p := &peer{addr: "127.0.0.1:9"}
+	var e *Endpoint
+	seen := map[string]bool{}
+	for _, c := range corpus {
+		text := corpusFile(t, c.file)
+		if kind == websocket.MessageText && !utf8.ValidString(text) {
+			continue // RFC 6455 §8.1: it can't be text
+		}
+		if key := transactionOf(text); e == nil || seen[key] {
+			e = listenTLS(t, shown, "", func(tx *Transaction) { _ = tx.Respond(200, "") }, network+":127.0.0.1:0")
+			clear(seen)
+		} else {
+			seen[key] = true
+		}
+		ws, err := dialSIP(t, e, network, &websocket.DialOptions{Subprotocols: []string{"sip"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = ws.Write(bounded(t), kind, []byte(text))
+		if c.udp == 0 {
+			_ = ws.Write(bounded(t), websocket.MessageText, []byte(p.options("after-"+strings.ReplaceAll(c.file, "/", "-"))))
+		}
+		as, b, err := ws.Read(bounded(t))
+		switch got := string(b); {
+		case c.udp > 0 && (err != nil || !strings.HasPrefix(got, fmt.Sprintf("SIP/2.0 %d ", c.udp))):
+			t.Errorf("%s (§%s): %q, %v, want %d", c.file, c.section, firstLine(got), err, c.udp)
+		case c.udp == 0 && err == nil && !strings.Contains(got, "after-"):
+			t.Errorf("%s (§%s): %q, want silence", c.file, c.section, firstLine(got))
+		case c.udp > 0:
+			checkEcho(t, c.file, text, got)
+		}
+		if err == nil && (as == websocket.MessageText) != utf8.Valid(b) {
+			t.Errorf("%s (§%s): answered in a frame of %v, which it is not: %q", c.file, c.section, as, b)
+		}
+		_ = ws.CloseNow()
 	}
 }

@@ -37,7 +37,7 @@ type kept struct {
 const (
 	dnsPatience = 2 * time.Second
 	hostsKept   = 30 * time.Second // the machine's resolver tells no TTL
-	nothingKept = 30 * time.Second // "no such name" without a SOA (RFC 2308 §5, unverified)
+	nothingKept = 30 * time.Second // "no such name" without a SOA; RFC 2308 §5 would not keep it, for fear of loops between servers, of which we are none
 	failureKept = 5 * time.Second
 	longestKept = time.Hour
 	maxAnswers  = 2048
@@ -59,7 +59,7 @@ func (r *resolver) records(ctx context.Context, q question) []dns.RR {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dnsPatience)
 		defer cancel()
 		a, err := r.ask(ctx, q)
-		if err != nil { // RFC 8767 (unverified): what was true is better than nothing
+		if err != nil { // RFC 8767 §4: what was true is better than nothing
 			a = kept{old.records, time.Now().Add(failureKept)}
 		}
 		r.mu.Lock()
@@ -121,7 +121,7 @@ func (r *resolver) ask(ctx context.Context, q question) (kept, error) {
 	return kept{}, err
 }
 
-// judged takes the records of the wanted kind and how long they hold; of none, the SOA tells (RFC 2308 §5, unverified).
+// judged takes the records of the wanted kind and how long they hold; of none, the SOA tells (RFC 2308 §5).
 func judged(in *dns.Msg, kind uint16) kept {
 	keep := longestKept
 	least := func(ttl uint32) { keep = min(keep, time.Duration(ttl)*time.Second) }

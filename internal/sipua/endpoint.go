@@ -50,6 +50,7 @@ type Options struct {
 
 	KeepAlive time.Duration // between keep-alives on connections that we opened; 0: two minutes (RFC 5626 §4.4.1); negative: none
 	DNS       string        // host:port of a name server; "": as this machine does
+	StandIns  []sip.Uri     // hops that take over from the first of them, in their order; they count as one
 	// ListenPacket opens UDP ports; nil: net.ListenPacket. Tests with a clock of their own bring a network.
 	ListenPacket func(network, address string) (net.PacketConn, error)
 }
@@ -73,6 +74,7 @@ type Endpoint struct {
 
 	listenPacket func(network, address string) (net.PacketConn, error)
 	resolver     resolver
+	standIns     []sip.Uri
 	shunned      shunned
 	table        table
 	dialing      singleflight.Group // of streams
@@ -116,6 +118,7 @@ func Listen(opt Options) (*Endpoint, error) {
 	e.resolver.server = opt.DNS
 	e.table.open()
 	e.table.silent = func(mark string) { e.silences.unanswered(mark, time.Now()) }
+	e.standIns = opt.StandIns
 	e.stopped, e.stop = context.WithCancel(context.Background())
 	for _, l := range opt.Listen {
 		if err := e.bind(l); err != nil {
@@ -281,7 +284,7 @@ func (e *Endpoint) Contact(user string, hop sip.Uri) sip.Uri {
 			u.UriParams.Add("transport", "ws")
 		}
 	case a.Network == "wss":
-		u.UriParams.Add("transport", "ws") // RFC 7118 (unverified) knows no other
+		u.UriParams.Add("transport", "ws") // RFC 7118 §5.2 knows no other
 	case a.Network != "udp":
 		u.UriParams.Add("transport", a.Network)
 	}

@@ -20,7 +20,7 @@ import (
 // Times and bounds of connections.
 const (
 	dialTime   = 5 * time.Second        // to be connected, handshakes included
-	stagger    = 250 * time.Millisecond // before the next address is tried beside (RFC 8305 §5, unverified)
+	stagger    = 250 * time.Millisecond // before the next address is tried beside (RFC 8305 §5)
 	writeTime  = 10 * time.Second       // a peer that doesn't read is gone
 	pongTime   = 10 * time.Second       // RFC 5626 §4.4.1
 	maxAliases = 8                      // addresses by which a connection is known beside its own
@@ -49,7 +49,7 @@ type link struct {
 }
 
 // streamKey is how a connection is found: by network, address and, for TLS, whom we take the peer for. Names are
-// addresses that only the connection leads to (RFC 7118 §5, unverified).
+// addresses that only the connection leads to (RFC 7118 Appendix B.1).
 type streamKey struct{ network, addr, domain string }
 
 // write sends a message.
@@ -150,13 +150,13 @@ func (e *Endpoint) named(u sip.Uri) *link {
 	return e.known[streamKey{"", strings.ToLower(u.Host) + ":" + strconv.Itoa(u.Port), ""}]
 }
 
-// madeUp reports whether a host is one that nobody can connect to (RFC 7118 §5, RFC 2606 §2; unverified).
+// madeUp reports whether a host is one that nobody can connect to (RFC 7118 Appendix B.1, RFC 6761 §6.4).
 func madeUp(host string) bool {
 	return strings.HasSuffix(strings.TrimSuffix(strings.ToLower(host), "."), ".invalid")
 }
 
 // learnWay takes from a message what it says of the way back: an alias in the Via of a peer that wants its connection
-// used (RFC 5923 §8, unverified; it is about TLS, and for TCP Kamailio does the same), and made-up names in Contact. The first that claims a name has it as long as it lives.
+// used (RFC 5923 §8.2, which is about TLS, and for TCP Kamailio does the same), and made-up names in Contact. The first that claims a name has it as long as it lives.
 func (e *Endpoint) learnWay(s *link, m sip.Message) {
 	if s.domain != "" {
 		return
@@ -461,7 +461,7 @@ func (s *link) pong() {
 }
 
 // connect finds or opens a connection to the first of several addresses of one host that can be reached. A later address is tried
-// beside an earlier one that takes its time (RFC 8305 §5, unverified).
+// beside an earlier one that takes its time (RFC 8305 §5).
 func (e *Endpoint) connect(ctx context.Context, all []target) (*link, target, error) {
 	for _, t := range all {
 		if s := e.streamTo(t); s != nil {

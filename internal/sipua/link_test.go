@@ -72,13 +72,13 @@ func TestKeepAlives(t *testing.T) {
 		t.Errorf("%q, %v", pong, err)
 	}
 
-	for _, pongs := range []int{0, 2} {
+	for pongs, every := range map[int]time.Duration{0: 50 * time.Millisecond, 2: 500 * time.Millisecond} { // which is how long a pong may take
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer ln.Close()
-		client, err := Listen(Options{Listen: []string{"udp:127.0.0.1:0"}, KeepAlive: 50 * time.Millisecond})
+		client, err := Listen(Options{Listen: []string{"udp:127.0.0.1:0"}, KeepAlive: every})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -277,13 +277,13 @@ func (d *load) feedback() [][2]string {
 	if percent == 0 {
 		validity = "0" // §5.7: no control at all
 	}
-	return [][2]string{{"oc", strconv.Itoa(percent)}, {"oc-algo", `"loss"`}, {"oc-validity", validity}, {"oc-seq", fmt.Sprintf("%d.%06d", born, d.seq)}}
+	return [][2]string{{"oc", strconv.Itoa(percent)}, {"oc-algo", `"loss"`}, {"oc-validity", validity}, {"oc-seq", fmt.Sprintf("%d.%05d", born+d.seq/1e5, d.seq%1e5)}}
 }
 
 // percent is the share to hold back. d.mu is held.
 func (d *load) percent() int { return int(math.Ceil(d.loss * 100)) }
 
-// born makes oc-seq grow over restarts.
+// born makes oc-seq grow over restarts. Behind its point five digits at most may stand (§9), and d.seq is slower than time.
 var born = time.Now().Unix()
 
 // tell writes feedback into a response's Via.

@@ -2,7 +2,9 @@ package sipua
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -278,6 +280,18 @@ func TestResponsesTellTheLoad(t *testing.T) {
 	e.load.mu.Lock()
 	e.load.loss, e.load.begun = 0.5, time.Now().Add(time.Hour)
 	e.load.mu.Unlock()
+	// §9: up to 12 digits and up to 5, and more with time, for as long as we run.
+	seqForm := regexp.MustCompile(`^\d{1,12}\.\d{1,5}$`)
+	var before float64
+	for _, n := range []int64{0, 9, 10, 99999, 100000, 12345678} {
+		d := load{seq: n}
+		seq := d.feedback()[3][1]
+		if v, err := strconv.ParseFloat(seq, 64); err != nil || v <= before || !seqForm.MatchString(seq) {
+			t.Errorf("oc-seq %s after %f", seq, before)
+		} else {
+			before = v
+		}
+	}
 	if v := ask("ill", `;oc;oc-algo="loss"`); !strings.Contains(v, ";oc=50;") || !strings.Contains(v, ";oc-validity=500") {
 		t.Errorf("with overload it is told %q", v)
 	}

@@ -117,7 +117,7 @@ func (o *Outgoing) next(ctx context.Context, unsent func() *sip.Request) (err er
 			continue // it lives, and what it must take goes to it
 		}
 		for _, t := range tried[:len(tried)-len(rest)] {
-			o.endpoint.shunned.add(t, silentFor)
+			o.endpoint.shunned.silent(t)
 			o.endpoint.silences.unanswered(o.endpoint.neighbours.mark(t.addr.String()), time.Now())
 		}
 	}
@@ -205,7 +205,7 @@ func (o *Outgoing) fail(err error) {
 
 // wait passes the responses of one server on. true: it has failed, and there is another one to try.
 func (o *Outgoing) wait(tx *clientTx, at target) (again bool) {
-	e := o.endpoint
+	e, req := o.endpoint, o.Sent()
 	// A server that says nothing at all is left before the transaction's own end, which the one who waits hardly lives to see.
 	silent := time.NewTimer(8 * sip.T1)
 	defer silent.Stop()
@@ -215,8 +215,12 @@ func (o *Outgoing) wait(tx *clientTx, at target) (again bool) {
 		select {
 		case res := <-tx.Responses():
 			silent.Stop()
-			if res.StatusCode == 503 && !final {
-				e.shunned.add(at, retryAfter(res))
+			if !final && failed(req, res) {
+				if res.StatusCode == 503 {
+					e.shunned.add(at, retryAfter(res))
+				} else {
+					e.shunned.silent(at)
+				}
 				if more() {
 					return true // sipgo has acknowledged it
 				}
@@ -233,7 +237,7 @@ func (o *Outgoing) wait(tx *clientTx, at target) (again bool) {
 			}
 		case <-silent.C:
 			if more() {
-				e.shunned.add(at, silentFor)
+				e.shunned.silent(at)
 				tx.Terminate()
 				return true
 			}
@@ -241,10 +245,16 @@ func (o *Outgoing) wait(tx *clientTx, at target) (again bool) {
 			if final {
 				return false
 			}
-			e.shunned.add(at, silentFor)
+			e.shunned.silent(at)
 			return more()
 		}
 	}
+}
+
+// failed reports whether a response says that the server can't do its work (RFC 3263 §4.3). That to a REGISTER a proxy heard nothing from
+// the registrar is of the same kind; with a call, it is the callee who is silent.
+func failed(req *sip.Request, res *sip.Response) bool {
+	return res.StatusCode == 503 || res.StatusCode == 408 && req.Method == sip.REGISTER
 }
 
 // Responses gives provisional and final responses, those of the server that answers in the end.
@@ -417,9 +427,12 @@ func (e *Endpoint) via(req *sip.Request, t target, host string, port int, alias 
 	params.Add("branch", e.neighbours.mark(t.addr.String())+NewToken())
 	ask(&params)
 	if alias && (t.network == "tcp" || t.network == "tls") {
-		params.Add("alias", "") // RFC 5923 §5 (unverified): requests to our listener may come over this connection
+		params.Add("alias", "") // RFC 5923 §8.1: requests to our listener may come over this connection
 	}
-	params.Add("rport", "") // RFC 3581
+	params.Add("rport", "")                          // RFC 3581
+	if r := req.Route(); r != nil && t.route != "" { // the hop's own: whoever stands in for it would send it there
+		req.ReplaceHeader(sip.NewHeader("Route", "<"+LooseRoute(t.route)+">"))
+	}
 	network := sip.NetworkToUpper(t.network)
 	req.RemoveHeader("Via")
 	req.PrependHeader(&sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: network, Host: bracket(host), Port: port, Params: params})

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -198,4 +201,140 @@ func TestCancelledWhileSearching(t *testing.T) {
 	if _, err := e.Do(ctx, toCore(t, sip.OPTIONS)); !errors.Is(err, context.Canceled) && !errors.Is(err, ErrTransport) {
 		t.Errorf("Do = %v", err)
 	}
+}
+
+// pairOfCores are two peers of which the second stands in for the first.
+func pairOfCores(t *testing.T, first, second *peer, params string) (*Endpoint, func(sip.RequestMethod) *sip.Request) {
+	t.Helper()
+	var hops []sip.Uri
+	for _, p := range []*peer{first, second} {
+		var u sip.Uri
+		if err := sip.ParseUri("sip:"+p.addr+params, &u); err != nil {
+			t.Fatal(err)
+		}
+		hops = append(hops, u)
+	}
+	e, err := Listen(Options{Listen: []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0"}, StandIns: hops})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	return e, func(method sip.RequestMethod) *sip.Request {
+		req, err := NewRequest(method, "sip:guest.example", "sip:b@guest.example", "sip:b@guest.example")
+		if err != nil {
+			t.Fatal(err)
+		}
+		AddRoute(req, LooseRoute(hops[0].String()))
+		AddRoute(req, "<sip:behind.example;lr>")
+		return req
+	}
+}
+
+// B1.22, B2.08: where the core fails, or hears nothing of its registrar, its stand-in takes over, with itself in the Route and what stands behind
+// it unchanged; and the core is asked first again when its time is over.
+func TestStandInTakesOver(t *testing.T) {
+	for _, c := range []struct {
+		name, params, status string
+		fields               []string
+		method               sip.RequestMethod
+		tcp, over            bool
+	}{
+		{"503", "", "503 Busy", []string{"Retry-After: 1"}, sip.REGISTER, true, true},
+		{"408 to REGISTER", "", "408 Request Timeout", nil, sip.REGISTER, true, true},
+		{"408 to another", "", "408 Request Timeout", nil, sip.MESSAGE, true, false},
+		{"403", "", "403 Forbidden", nil, sip.REGISTER, true, false},
+		{"silence", "", "", nil, sip.REGISTER, true, true},
+		{"refused", ";transport=tcp", "", nil, sip.REGISTER, false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			bad, good := newPeer(t, c.tcp), newPeer(t, true)
+			e, request := pairOfCores(t, bad, good, c.params)
+			answerAll(bad, c.status, c.fields...)
+			second := answerAll(good, "200 OK")
+			res, err := e.Do(bounded(t), request(c.method))
+			if err != nil || (res.Source() == good.addr) != c.over {
+				t.Fatalf("Do = %v, %v; want the stand-in asked: %v", res, err, c.over)
+			}
+			if !c.over {
+				return
+			}
+			text := (<-second).text
+			if want := "Route: <sip:" + good.addr + c.params + ";lr>\r\nRoute: <sip:behind.example;lr>\r\n"; !strings.Contains(text, want) {
+				t.Errorf("%s\nhas not %s", text, want)
+			}
+			if n := strings.Count(text, "\r\nRoute:"); n != 2 {
+				t.Errorf("%d Routes, want 2", n)
+			}
+		})
+	}
+	t.Run("back again", func(t *testing.T) {
+		t.Parallel()
+		first, second := newPeer(t, true), newPeer(t, true)
+		e, request := pairOfCores(t, first, second, "")
+		told := make(chan struct{})
+		first.running.Go(func() {
+			for {
+				select {
+				case a := <-first.in:
+					select {
+					case <-told:
+						a.reply(answer(a.text, "200 OK"))
+					default:
+						a.reply(answer(a.text, "503 Busy", "Retry-After: 2"))
+						close(told)
+					}
+				case <-t.Context().Done():
+					return
+				}
+			}
+		})
+		taken := answerAll(second, "200 OK")
+		begin, tick := time.Now(), time.NewTicker(200*time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			res, err := e.Do(bounded(t), request(sip.REGISTER))
+			if err != nil || res.StatusCode != 200 {
+				t.Fatalf("Do = %v, %v", res, err)
+			}
+			if res.Source() == first.addr {
+				if waited := time.Since(begin); i == 0 || waited < 2*time.Second {
+					t.Errorf("the core is asked again after %v, want 2 s", waited)
+				}
+				return
+			}
+			if time.Since(begin) > patience {
+				t.Fatal("the core is not asked again")
+			}
+			<-taken
+			<-tick.C
+		}
+	})
+}
+
+// RFC 3263 §4.3: a server that stays silent is left alone longer and longer, until it has answered. Others that find it so meanwhile don't count.
+func TestSilentServerIsLeftAloneLongerAndLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s shunned
+		bad, good := target{network: "udp", host: "bad"}, target{network: "udp", host: "good"}
+		good.addr = netip.MustParseAddrPort("127.0.0.1:5060")
+		bad.addr = netip.MustParseAddrPort("127.0.0.1:5070")
+		first := func() target { return s.last([]target{bad, good})[0] }
+		for _, d := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, longestFor, longestFor} {
+			s.silent(bad)
+			s.silent(bad)
+			time.Sleep(d - time.Second)
+			if first() != good {
+				t.Errorf("the bad server comes back before %v", d)
+			}
+			if time.Sleep(2 * time.Second); first() != bad {
+				t.Errorf("the bad server is not back after %v", d)
+			}
+		}
+		s.back(bad)
+		s.silent(bad)
+		if time.Sleep(31 * time.Second); first() != bad {
+			t.Error("a silence after an answer counts more than the first one")
+		}
+	})
 }

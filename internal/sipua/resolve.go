@@ -22,14 +22,45 @@ type target struct {
 	addr    netip.AddrPort
 	domain  string // what was asked for, and what a TLS peer must prove to be (RFC 3263 §4.1, RFC 5922 §7.3)
 	host    string // whose address it is: those of one host are tried side by side
+	route   string // URI of the hop that it is of, where that is one of several; ""
 }
 
 // maxTargets bounds how many addresses of one domain are tried.
 const maxTargets = 16
 
-// targets lists where a request to hop may go, best first (RFC 3263 §4). Requests with one key, as the Call-ID, get the servers
+// targets lists where a request to hop may go, best first (RFC 3263 §4): the servers of the hop, and behind them those of its stand-ins. Requests with one key, as the Call-ID, get the servers
 // in the same order, so that those of a dialog and the repeat after a challenge come to one server, and yet weights spread the load.
 func (e *Endpoint) targets(ctx context.Context, hop sip.Uri, key string) ([]target, error) {
+	if len(e.standIns) < 2 || !sameHop(hop, e.standIns[0]) {
+		all, err := e.servers(ctx, hop, key)
+		return e.shunned.last(all), err
+	}
+	var all []target
+	var err error
+	for _, other := range e.standIns {
+		found, ferr := e.servers(ctx, other, key)
+		for _, t := range found {
+			t.route = other.String()
+			t.host += " " + t.route // whoever stands in waits for its turn
+			all = append(all, t)
+		}
+		err = cmp.Or(err, ferr)
+	}
+	if len(all) == 0 {
+		return nil, err
+	}
+	return e.shunned.last(all), nil
+}
+
+// sameHop reports whether two URIs name the same servers.
+func sameHop(a, b sip.Uri) bool {
+	networkA, _ := transport(a)
+	networkB, _ := transport(b)
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Host, b.Host) && a.Port == b.Port && networkA == networkB
+}
+
+// servers lists those of one hop.
+func (e *Endpoint) servers(ctx context.Context, hop sip.Uri, key string) ([]target, error) {
 	host := unbracket(hop.Host)
 	if m, _ := hop.UriParams.Get("maddr"); m != "" {
 		host = unbracket(m)
@@ -47,7 +78,7 @@ func (e *Endpoint) targets(ctx context.Context, hop sip.Uri, key string) ([]targ
 		port = uint16(sip.DefaultPort(network))
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
-		return []target{{network, netip.AddrPortFrom(ip.Unmap(), port), domain, host}}, nil
+		return []target{{network: network, addr: netip.AddrPortFrom(ip.Unmap(), port), domain: domain, host: host}}, nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -63,11 +94,11 @@ func (e *Endpoint) targets(ctx context.Context, hop sip.Uri, key string) ([]targ
 	if len(all) == 0 {
 		return nil, fmt.Errorf("%w: %s: no address found", ErrTransport, host)
 	}
-	return e.shunned.last(all[:min(len(all), maxTargets)]), nil
+	return all[:min(len(all), maxTargets)], nil
 }
 
 // transport is the network that a URI asks for, and whether it names one (RFC 3263 §4.1); "": one that we don't have. SIPS is
-// TLS whatever carries it (RFC 3261 §26.2.2), so its WebSocket is the secure one (RFC 7118 §5, unverified).
+// TLS whatever carries it (RFC 3261 §26.2.2), so its WebSocket is the secure one (RFC 7118 §5.2).
 func transport(u sip.Uri) (network string, named bool) {
 	t, _ := u.UriParams.Get("transport")
 	t = strings.ToLower(t)
@@ -196,11 +227,11 @@ func drawn(records []*dns.SRV, random *rand.Rand) []*dns.SRV {
 	return all
 }
 
-// addresses lists a host's addresses, the families by turns and IPv6 first (RFC 8305 §4, unverified), and those to which no way leads last.
+// addresses lists a host's addresses, the families by turns and IPv6 first (RFC 8305 §4), and those to which no way leads last.
 func (l *lookup) addresses(ctx context.Context, network, host string, port uint16) (all []target) {
 	var six, four, far []target
 	for _, ip := range l.resolver.addresses(ctx, host) {
-		t := target{network, netip.AddrPortFrom(ip, port), l.domain, host}
+		t := target{network: network, addr: netip.AddrPortFrom(ip, port), domain: l.domain, host: host}
 		switch {
 		case !routable(ip):
 			far = append(far, t)

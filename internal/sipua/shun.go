@@ -11,7 +11,13 @@ import (
 // shunned are servers that nobody shall be sent to as long as there is another one (RFC 3263 §4.3; RFC 3261 §21.5.4).
 type shunned struct {
 	mu    sync.Mutex
-	until map[spot]time.Time
+	until map[spot]shun
+}
+
+// shun is how long a server is left alone, and how often in a row it has been silent.
+type shun struct {
+	until    time.Time
+	silences int
 }
 
 // spot is a server as the network knows it.
@@ -21,7 +27,7 @@ func (t target) spot() spot { return spot{t.network, t.addr.String()} }
 
 // Times for which a server is left alone.
 const (
-	silentFor  = 30 * time.Second // it doesn't answer, or can't be connected to
+	silentFor  = 30 * time.Second // it doesn't answer, or can't be connected to; doubled each time in a row
 	longestFor = 10 * time.Minute // whatever its Retry-After says
 	maxShunned = 1024
 )
@@ -32,10 +38,25 @@ func (s *shunned) add(t target, d time.Duration) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.until == nil || len(s.until) >= maxShunned {
-		s.until = map[spot]time.Time{}
+	s.set(t, shun{time.Now().Add(min(d, longestFor)), s.until[t.spot()].silences})
+}
+
+// silent leaves a server alone that does not answer: longer each time, until it does. Requests that find it silent at the same time count once.
+func (s *shunned) silent(t target) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, old := time.Now(), s.until[t.spot()]
+	if old.silences > 0 && old.until.After(now) {
+		return
 	}
-	s.until[t.spot()] = time.Now().Add(min(d, longestFor))
+	s.set(t, shun{now.Add(min(silentFor<<old.silences, longestFor)), min(old.silences+1, 8)})
+}
+
+func (s *shunned) set(t target, how shun) {
+	if s.until == nil || len(s.until) >= maxShunned {
+		s.until = map[spot]shun{}
+	}
+	s.until[t.spot()] = how
 }
 
 // back takes a server in again: it has answered.
@@ -55,7 +76,7 @@ func (s *shunned) last(all []target) []target {
 	}
 	now := time.Now()
 	until := func(t target) time.Time {
-		if u := s.until[t.spot()]; u.After(now) {
+		if u := s.until[t.spot()].until; u.After(now) {
 			return u
 		}
 		return time.Time{}

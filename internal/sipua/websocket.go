@@ -13,12 +13,13 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 	"github.com/emiago/sipgo/sip"
 )
 
-// subprotocol of SIP over WebSocket (RFC 7118 §4.1, unverified; both sides must name it).
+// subprotocol of SIP over WebSocket (RFC 7118 §4.1: both sides must name it).
 const subprotocol = "sip"
 
 // acceptWS serves a listener of WebSockets until it is closed.
@@ -45,7 +46,7 @@ func (e *Endpoint) upgrade(w http.ResponseWriter, r *http.Request, network strin
 		http.Error(w, "SIP over WebSocket needs the subprotocol sip (RFC 7118)", http.StatusBadRequest)
 		return
 	}
-	// A page of another site may not speak from within a browser that is trusted (RFC 6455 §10.2, unverified): Accept refuses its Origin.
+	// A page of another site may not speak from within a browser that is trusted (RFC 6455 §10.2): Accept refuses its Origin.
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
 	if err != nil {
 		return // answered
@@ -67,14 +68,18 @@ func (e *Endpoint) upgrade(w http.ResponseWriter, r *http.Request, network strin
 	}
 }
 
-// overWS makes a connection of a WebSocket: each message of it is one of SIP (RFC 7118 §5, unverified).
+// overWS makes a connection of a WebSocket: each message of it is one of SIP (RFC 7118 §5).
 func (e *Endpoint) overWS(ws *websocket.Conn, network string, conn net.Conn) *link {
 	s := &link{endpoint: e, network: network, conn: conn, shut: func() { _ = ws.CloseNow() }}
 	ws.SetReadLimit(maxMessage)
 	s.put = func(b []byte) error {
 		ctx, cancel := context.WithTimeout(e.stopped, writeTime)
 		defer cancel()
-		return ws.Write(ctx, websocket.MessageText, b)
+		kind := websocket.MessageText
+		if !utf8.Valid(b) { // RFC 6455 §8.1: of text that is none a client closes the connection; RFC 7118 §4.2 lets it be binary
+			kind = websocket.MessageBinary
+		}
+		return ws.Write(ctx, kind, b)
 	}
 	s.read = func() {
 		defer s.end()
@@ -99,7 +104,7 @@ func (e *Endpoint) overWS(ws *websocket.Conn, network string, conn net.Conn) *li
 			}
 			switch {
 			case len(data) == 0:
-			case string(data) == "\r\n\r\n": // RFC 7118 §6 (unverified), RFC 5626 §3.5.1
+			case string(data) == "\r\n\r\n": // RFC 7118 §6, RFC 5626 §3.5.1
 				if s.put([]byte("\r\n")) != nil {
 					return
 				}

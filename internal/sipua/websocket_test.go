@@ -100,6 +100,20 @@ func TestWebSocketClient(t *testing.T) {
 			if res, err := e.Do(bounded(t), again); err != nil || res.StatusCode != 200 {
 				t.Errorf("Do = %v, %v", res, err)
 			}
+			// §4.2: what is not UTF-8 goes in a binary message, and all else is text for a browser.
+			for kind, body := range map[websocket.MessageType]string{websocket.MessageText: "gr\u00fc\u00df", websocket.MessageBinary: "gr\xfc\xdf"} {
+				got := make(chan websocket.MessageType, 1)
+				go func() {
+					kind, b, _ := ws.Read(bounded(t))
+					got <- kind
+					_ = ws.Write(bounded(t), kind, []byte(answer(string(b), "200 OK")))
+				}()
+				req, _ := NewRequest(sip.MESSAGE, "sip:a@df7jal23ls0d.invalid;transport=ws", "sip:b@guest.example", "sip:a@cc.com")
+				req.SetBody([]byte(body))
+				if res, err := e.Do(bounded(t), req); err != nil || res.StatusCode != 200 || <-got != kind {
+					t.Errorf("%q: Do = %v, %v, or it did not come as %v", body, res, err, kind)
+				}
+			}
 			var hop sip.Uri
 			_ = sip.ParseUri("sip:a@df7jal23ls0d.invalid;transport="+network, &hop)
 			if c := e.Contact("b", hop); c.String() != "sip:b@"+e.at(network)+";transport=ws" {

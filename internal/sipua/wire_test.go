@@ -22,7 +22,7 @@ const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	// Repeats come soon, but a slow machine is no silent peer: timer F is 6.4 s.
-	sip.SetTimers(100*time.Millisecond, 400*time.Millisecond, 500*time.Millisecond)
+	SetTimers(100*time.Millisecond, 400*time.Millisecond, 500*time.Millisecond)
 	flag.Parse()
 	_ = flag.Set("test.parallel", "16") // most of the time the tests wait for timers
 	code := m.Run()

@@ -78,9 +78,9 @@ func (c *Channel) compose(n latchkey.Notice, optOut string) (letter, error) {
 	m.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834 §5: no out-of-office answers
 	m.SetGenHeader("Content-Language", c.opt.Wording.Language(n.Language))
 	if optOut != "" {
-		m.SetGenHeader("List-Unsubscribe", "<"+optOut+">") // RFC 2369 §3.2 (unverified)
+		m.SetGenHeader("List-Unsubscribe", "<"+optOut+">") // RFC 2369 §3.2
 		if strings.HasPrefix(optOut, "https://") {
-			m.SetGenHeader("List-Unsubscribe-Post", "List-Unsubscribe=One-Click") // RFC 8058 §3.1 (unverified): with an HTTPS URI only
+			m.SetGenHeader("List-Unsubscribe-Post", "List-Unsubscribe=One-Click") // RFC 8058 §3.1: with an HTTPS URI only
 		}
 	}
 	m.SetBodyString(gomail.TypeTextPlain, body.Text)

@@ -13,7 +13,7 @@ import (
 	"github.com/emersion/go-message"
 )
 
-// DeliveryStatus is what a server reports about one recipient of a mail (RFC 3464 §2.3 (unverified)).
+// DeliveryStatus is what a server reports about one recipient of a mail (RFC 3464 §2.3).
 type DeliveryStatus struct {
 	Action string // failed, delayed, delivered, relayed or expanded
 	Status string // RFC 3463: 5.1.1; "" if it makes no sense
@@ -105,7 +105,7 @@ func readStatus(body []byte) (best DeliveryStatus, err error) {
 		if err != nil && len(fields) == 0 {
 			continue
 		}
-		// RFC 3464 §2.3.3 (unverified): case doesn't matter; some servers add a comment.
+		// RFC 3464 §2.3.3: case doesn't matter; some servers add a comment.
 		action, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(fields.Get("Action"))), " ")
 		if actions[action] > actions[best.Action] {
 			best = DeliveryStatus{Action: action, Status: statusForm.FindString(fields.Get("Status"))}

@@ -39,7 +39,7 @@ func refused(verb string, err error) error {
 	return f
 }
 
-// mailboxReason words what subject and detail of an enhanced status code say about a mailbox (RFC 3463 §3.2, §3.3 (unverified)).
+// mailboxReason words what subject and detail of an enhanced status code say about a mailbox (RFC 3463 §3.2, §3.3).
 func mailboxReason(status string) (reason string, known bool) {
 	switch status {
 	case "1.1", "1.2", "1.3", "1.6", "1.10":

@@ -19,7 +19,7 @@ type Signer struct {
 	Key              crypto.Signer
 }
 
-// signed are the fields under a signature. RFC 8058 §4 (unverified): those of List-Unsubscribe must be.
+// signed are the fields under a signature. RFC 8058 §4: those of List-Unsubscribe must be.
 var signed = []string{"From", "To", "Subject", "Date", "Message-ID", "MIME-Version", "Content-Type", "Auto-Submitted", "List-Unsubscribe", "List-Unsubscribe-Post"}
 
 // NewSigner reads the key, RSA or Ed25519 (RFC 8463), from PEM.

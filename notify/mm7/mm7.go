@@ -1,7 +1,7 @@
 // Package mm7 speaks MM7 to a multimedia message centre (an MMS relay/server): 3GPP TS 23.140 §8.7, SOAP with attachments, schema
 // REL-6-MM7-1-4. It owns SubmitReq and its answer, and the reports that the centre sends back. It keeps nothing, decides
 // nothing about who gets a message, and knows nothing of Latchkey: others can import it. It imports the standard
-// library alone. Clauses are from memory (unverified). Start with Client.Submit and Handler.
+// library alone. Clauses of TS 23.140 (unverified) are from memory. Start with Client.Submit and Handler.
 package mm7
 
 import (

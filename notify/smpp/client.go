@@ -22,7 +22,7 @@ type Server struct {
 
 // Options of a Client. Zero values take the defaults.
 type Options struct {
-	// Pair binds a transmitter and a receiver instead of one transceiver (SMPP 3.4 §2.2.1), for old centres.
+	// Pair binds a transmitter and a receiver instead of one transceiver (SMPP 3.4 §2.2), for old centres.
 	Pair         bool
 	SystemType   string
 	AddressRange string // of numbers whose messages are wanted; "" lets the centre decide
@@ -272,7 +272,7 @@ func (c *Client) try(ctx context.Context, what Command, body Body) (PDU, error) 
 		return PDU{}, err
 	}
 	p, err := l.ask(ctx, what, body)
-	// SMPP 5.0 §4.8.4.18: from 90 on the centre is nearing congestion.
+	// SMPP 5.0 §4.8.4.18 (unverified): from 90 on the centre is nearing congestion.
 	if id, ok := p.Body.(*ID); ok && err == nil {
 		if v, ok := Lookup(id.TLVs, TagCongestionState); ok && len(v) == 1 && v[0] >= 90 {
 			c.pace.hold(time.Second)

@@ -91,7 +91,7 @@ func (l *link) ask(ctx context.Context, c Command, body Body) (PDU, error) {
 		l.mu.Unlock()
 		return PDU{}, errors.Join(errNotSent, l.err)
 	}
-	// SMPP 3.4 §3.2: from 1 to 0x7fffffff.
+	// SMPP 3.4 §3.2.1: from 1 to 0x7fffffff.
 	if l.sequence++; l.sequence > 0x7fffffff {
 		l.sequence = 1
 	}

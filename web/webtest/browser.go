@@ -293,7 +293,7 @@ func eval[T any](ctx context.Context, expression string) (T, error) {
 	return chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 }
 
-// Read gives the value of an expression that changes nothing. A page that gives way to the next one while it is
+// Read gives the value of an expression that may be asked twice. A page that gives way to the next one while it is
 // being looked at is looked at again.
 func Read[T any](tab *Tab, expression string) T {
 	tab.t.Helper()
@@ -363,19 +363,29 @@ func (tab *Tab) Until(condition func() (ok bool, is string)) {
 	}
 }
 
-// Click waits for an element and clicks it.
+// Click waits for an element and clicks its middle.
 func (tab *Tab) Click(selector string) {
 	tab.t.Helper()
-	s := chromedp.CSS(selector)
-	tab.Do(chromedp.WaitVisible(s), chromedp.WaitEnabled(s), chromedp.Click(s))
+	var at []float64
+	tab.Until(func() (bool, string) {
+		at = Read[[]float64](tab, ready(selector, `(e.scrollIntoViewIfNeeded(), [e.getClientRects()[0]].flatMap((r) => [r.x + r.width / 2, r.y + r.height / 2]))`))
+		return len(at) == 2, selector + " can't be clicked"
+	})
+	tab.Do(chromedp.MouseClickXY(at[0], at[1]))
 }
 
 // Type types into an element, as with a keyboard; "\n" is Enter.
 func (tab *Tab) Type(selector, text string) {
 	tab.t.Helper()
-	s := chromedp.CSS(selector)
-	tab.Do(chromedp.WaitVisible(s), chromedp.WaitEnabled(s), chromedp.Focus(s))
+	tab.Until(func() (bool, string) {
+		return Read[bool](tab, ready(selector, `(e.focus(), true)`)), selector + " takes no text"
+	})
 	tab.Press(text)
+}
+
+// ready is an expression's value for the first element of a selector, or null while it isn't on the screen or is disabled.
+func ready(selector, expression string) string {
+	return fmt.Sprintf(`((e) => e?.checkVisibility() && !e.disabled && e.getClientRects().length ? %s : null)(document.querySelector(%q))`, expression, selector)
 }
 
 // Press presses keys, wherever the focus is; "\n" is Enter, "\t" Tab, "\b" Backspace.
