@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -33,6 +35,9 @@ func (through) Passes(*sip.Request) bool { return true }
 func (w *worker) bridge(o order) (report, error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gateway.GCPercent) // as latchkey serve does
+	}
+	if o.Count > 0 {
+		runtime.GOMAXPROCS(o.Count)
 	}
 	e, err := sipua.Listen(sipua.Options{Listen: []string{o.Network + ":127.0.0.1:0"}})
 	if err != nil {
@@ -277,6 +282,56 @@ func BenchmarkBridgeFull(b *testing.B) {
 	b.Logf("%v", each)
 	b.Logf("%v", rate)
 	b.ReportMetric(1e6/each.at(0.5), "calls/CPU-second")
+}
+
+// BenchmarkBridgeSustained is a minute of 1,000 calls a second by UDP on one processor, SIPp on both ends: what failed, what had to be sent again,
+// and the bridge's CPU time. LATCHKEY_BENCH_PACE makes it another rate.
+func BenchmarkBridgeSustained(b *testing.B) {
+	if _, err := exec.LookPath("sipp"); err != nil {
+		b.Skip("sipp is missing: apt-get install sip-tester")
+	}
+	rounds(b)
+	rate := 1000
+	if os.Getenv("LATCHKEY_BENCH_PACE") != "" {
+		rate = pace()
+	}
+	count := int(scale(b, int64(60*rate)))
+	bridge := hire(b, "bridge")
+	addr := bridge.do(order{Do: "bridge", Network: "udp", Addrs: []string{callee(b, "udp")}, Count: 1}).Addrs[0]
+	stats := filepath.Join(b.TempDir(), "stats")
+	was, begun := bridge.usage(), time.Now()
+	cmd := exec.Command("sipp", addr, "-sf", "testdata/uac.xml", "-i", "127.0.0.1", "-p", strconv.Itoa(free(b)), "-m", strconv.Itoa(count), "-r", strconv.Itoa(rate),
+		"-l", "15000", "-d", "50", "-nostdin", "-timeout", "300s", "-buff_size", "4194304", "-trace_stat", "-stf", stats, "-fd", "1", "-trace_err", "-error_file", stats+".err")
+	out, err := cmd.CombinedOutput()
+	took, spent := time.Since(begun).Seconds(), bridge.usage()-was
+	if err != nil {
+		errs, _ := os.ReadFile(stats + ".err")
+		why := map[string]int{}
+		for _, m := range regexp.MustCompile(`(Aborting call [a-z ]*|Dead call|watchdog timer|Maximum [a-zA-Z ]*)[^\n]*?(received 'SIP/2.0 \d+|\n|$)`).FindAllSubmatch(errs, -1) {
+			why[string(m[1])+" "+string(m[2])]++
+		}
+		b.Logf("sipp: %v; %v\n%.600s", err, why, out[max(0, len(out)-600):])
+	}
+	of := lastOf(b, stats)
+	b.Logf("%d calls at %.0f/s: %s failed, %s messages sent again by the caller; bridge %.0f us of CPU a call, %.0f %% of a processor, %d MiB at most", count, float64(count)/took,
+		of["FailedCall(C)"], of["Retransmissions(C)"], spent*1e6/float64(count), 100*spent/took, bridge.do(order{Do: "memory"}).Peak/mib)
+	b.ReportMetric(spent*1e6/float64(count), "us/call")
+}
+
+// lastOf reads the last line of SIPp's statistics.
+func lastOf(b *testing.B, path string) map[string]string {
+	b.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	names, values := strings.Split(lines[0], ";"), strings.Split(lines[len(lines)-1], ";")
+	all := map[string]string{}
+	for i, name := range names[:min(len(names), len(values))] {
+		all[name] = values[i]
+	}
+	return all
 }
 
 // BenchmarkBridgeMany is the memory of 100,000 calls that stand, and whether all of them can be hung up.

@@ -118,7 +118,7 @@ func (f *front) warn(g *Gateway) {
 // operators serves health and metrics. The listener is never public.
 func (f *front) operators(g *Gateway) http.Handler {
 	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(notify.Metrics(g.courier, g.teller.Load()), g.ledger.reports, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	metrics.MustRegister(overload{g.sip}, notify.Metrics(g.courier, g.teller.Load()), g.ledger.reports, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "latchkey_b2bua_dialogs", Help: "Standing SIP dialogs."}, func() float64 { return float64(g.engine.Legs()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "latchkey_gateway_ready", Help: "1 while new work is taken."}, func() float64 {
 			if f.ready.Load() {

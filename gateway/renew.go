@@ -86,6 +86,8 @@ func (ch *channel) at(port *msrpPort, next *msrp.Session) msrpsdp.Local {
 // move makes next the channel's session, which is brought up beside; the one before is over. ch.mu is held.
 func (ch *channel) move(port *msrpPort, next *msrp.Session, role msrpsdp.Role) {
 	old, from := ch.session, ch.port
+	next.Trust(role.Peer.Fingerprints...)
+	next.SetRemote(role.Remote) // before anybody sends by it
 	ch.session, ch.port, ch.media = next, port, role.Peer
 	close(ch.moved)
 	ch.moved = make(chan struct{})
@@ -95,8 +97,6 @@ func (ch *channel) move(port *msrpPort, next *msrp.Session, role msrpsdp.Role) {
 	go func() { // ends within bindTimeout, or with the session
 		from.Forget(old)
 		_ = old.Close()
-		next.Trust(role.Peer.Fingerprints...)
-		next.SetRemote(role.Remote)
 		if !role.Active {
 			return // who does not come in time ends the session
 		}

@@ -101,3 +101,19 @@ func TestKamailioHasTheGatewayInItsPath(t *testing.T) {
 		{"msrp.method", "SEND", 8}, {"msrp.status.code", "200", 8},
 	})
 }
+
+// X1, X2: a phone that SIPp plays over TCP is called through Kamailio and the gateway, over a connection that Kamailio opens to where the phone
+// has registered. Once 408: its Contact didn't say TCP, so nobody was there.
+func TestCalleeOnTCPIsReached(t *testing.T) {
+	port := freePort(t)
+	w := newWorld(t, "none", fmt.Sprintf(`AS_URI="sip:127.0.0.1:%d"`, port))
+	w.move(port)
+	a, c := newPhone(t, w.core, "a"), newPhone(t, w.core, "c")
+	c.transport = "t1"
+	a.register()
+	c.register()
+	called := c.start("isc-uas.xml", nowhere("active")...)
+	a.start("invite-uac.xml", append(nowhere("actpass"), "called", "c@cc.com")...).wait()
+	called.wait()
+	w.close()
+}

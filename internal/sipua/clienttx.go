@@ -41,6 +41,10 @@ func newClientTx(b *table, key string, req *sip.Request, out outlet) *clientTx {
 	}
 }
 
+// Responses gives the responses; Done is closed when the transaction is over.
+func (tx *clientTx) Responses() <-chan *sip.Response { return tx.responses }
+func (tx *clientTx) Done() <-chan struct{}           { return tx.done }
+
 // begin sends the request.
 func (tx *clientTx) begin() error {
 	text, patience := render(tx.req), sip.Timer_F
@@ -73,7 +77,11 @@ func (tx *clientTx) tick() {
 		return
 	}
 	if !now.Before(tx.until) {
+		silent := tx.phase == trying
 		tx.mu.Unlock()
+		if silent && tx.table.silent != nil {
+			tx.table.silent(markOf(tx.key))
+		}
 		tx.end(fmt.Errorf("%w: timer B or F", ErrTimeout))
 		return
 	}
@@ -192,8 +200,8 @@ func (tx *clientTx) ignore() {
 	tx.unread = true
 }
 
-// whenRepeated has f called with each 2xx after the first, on a goroutine of its own. false: the transaction is over.
-func (tx *clientTx) whenRepeated(f func(*sip.Response)) bool {
+// OnRetransmission has f called with each 2xx after the first, on a goroutine of its own. false: the transaction is over.
+func (tx *clientTx) OnRetransmission(f func(*sip.Response)) bool {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
 	tx.repeated = f
@@ -209,11 +217,11 @@ func (tx *clientTx) rested() {
 		tx.table.rest(sip.Timer_K, tx)
 		return
 	}
-	tx.terminate()
+	tx.Terminate()
 }
 
-// terminate ends the transaction without waiting for more.
-func (tx *clientTx) terminate() { tx.end(errTerminated) }
+// Terminate ends the transaction without waiting for more.
+func (tx *clientTx) Terminate() { tx.end(errTerminated) }
 
 func (tx *clientTx) end(err error) {
 	tx.mu.Lock()
@@ -229,8 +237,8 @@ func (tx *clientTx) end(err error) {
 	close(tx.done)
 }
 
-// why says why it is over.
-func (tx *clientTx) why() error {
+// Err says why it is over.
+func (tx *clientTx) Err() error {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
 	return tx.err

@@ -54,18 +54,31 @@ type portRead struct {
 	head  syscall.Msghdr
 	n     uintptr
 	errno syscall.Errno
+	row   int // datagrams read without a pause
 	try   func(fd uintptr) bool
 }
+
+// wakeEvery is after how many datagrams in a row the monitor is woken after all: who is that busy must be watched.
+const wakeEvery = 16
 
 func newPortRead() *portRead {
 	r := &portRead{}
 	r.try = func(fd uintptr) bool {
 		for {
 			r.head = syscall.Msghdr{Name: (*byte)(unsafe.Pointer(&r.name)), Namelen: syscall.SizeofSockaddrInet6, Iov: &r.part, Iovlen: 1, Control: r.head.Control, Controllen: stampSize}
-			r.n, _, r.errno = syscall.RawSyscall(syscall.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&r.head)), 0)
-			if r.errno != syscall.EINTR {
-				return r.errno != syscall.EAGAIN
+			if r.row++; r.row%wakeEvery == 0 {
+				r.n, _, r.errno = syscall.Syscall(syscall.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&r.head)), 0)
+			} else {
+				r.n, _, r.errno = syscall.RawSyscall(syscall.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&r.head)), 0)
 			}
+			switch r.errno {
+			case syscall.EINTR:
+				continue
+			case syscall.EAGAIN:
+				r.row = 0
+				return false
+			}
+			return true
 		}
 	}
 	return r

@@ -83,6 +83,8 @@ type Endpoint struct {
 	places     places
 	load       load
 	neighbours neighbours
+	silences   silences
+	counts     counts
 
 	mu      sync.Mutex // guards what follows; running grows under it and not after closed
 	names   map[string][]net.IP
@@ -115,6 +117,7 @@ func Listen(opt Options) (*Endpoint, error) {
 	}
 	e.resolver.server = opt.DNS
 	e.table.open()
+	e.table.silent = func(mark string) { e.silences.unanswered(mark, time.Now()) }
 	e.standIns = opt.StandIns
 	e.stopped, e.stop = context.WithCancel(context.Background())
 	for _, l := range opt.Listen {

@@ -1,6 +1,7 @@
 package sipua
 
 import (
+	"encoding/hex"
 	"fmt"
 	"hash/maphash"
 	"strconv"
@@ -9,9 +10,11 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+
+	"latchkey/internal/dialog"
 )
 
-// ErrOverload is of a request that was not sent, since its next hop asks for less (RFC 7339 §5.5).
+// ErrOverload is of a request that was not sent, since its next hop asks for less (RFC 7339 §5.5), or has been silent for long (§5.9).
 var ErrOverload = fmt.Errorf("%w: the next hop is overloaded", ErrTransport)
 
 // neighbours are the next hops that asked for less, by what the branches of requests to them begin with. Its zero value is ready.
@@ -29,7 +32,21 @@ type neighbour struct {
 
 // mark is what branches of requests to a destination begin with. Nobody else can make one up.
 func (n *neighbours) mark(destination string) string {
-	return fmt.Sprintf("z9hG4bK%08x", uint32(maphash.String(loadSeed, destination)))
+	const cookie = "z9hG4bK"
+	var b [len(cookie) + 8]byte
+	copy(b[:], cookie)
+	sum := uint32(maphash.String(loadSeed, destination))
+	hex.Encode(b[len(cookie):], []byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
+	return string(b[:])
+}
+
+// worthOf sorts a request of ours.
+func worthOf(req *sip.Request) class {
+	within := false
+	if to := req.To(); to != nil {
+		_, within = to.Params.Get("tag")
+	}
+	return worth(string(req.Method), within, dialog.First(req, "Resource-Priority") != nil, req.Recipient.String())
 }
 
 func markOf(branch string) string { return branch[:min(len(branch), len("z9hG4bK")+8)] }
@@ -40,25 +57,25 @@ func ask(params *sip.HeaderParams) {
 	params.Add("oc-algo", `"loss"`)
 }
 
-// hear takes what a response's topmost Via asks for (RFC 7339 §5.4).
-func (n *neighbours) hear(res *sip.Response, now time.Time) {
+// hear takes what a response's topmost Via asks for (RFC 7339 §5.4), and reports whether that is less than all.
+func (n *neighbours) hear(res *sip.Response, now time.Time) bool {
 	top := res.Via()
 	if top == nil {
-		return
+		return false
 	}
 	oc, _ := top.Params.Get("oc")
 	percent, err := strconv.ParseUint(oc, 10, 8)
 	if err != nil || percent > 100 {
-		return
+		return false
 	}
 	if algo, has := top.Params.Get("oc-algo"); has && !strings.EqualFold(strings.Trim(algo, `"`), "loss") {
-		return
+		return false
 	}
 	validity := ocValidity
 	if v, has := top.Params.Get("oc-validity"); has {
 		ms, err := strconv.ParseUint(v, 10, 31)
 		if err != nil {
-			return
+			return false
 		}
 		validity = min(time.Duration(ms)*time.Millisecond, time.Hour)
 	}
@@ -71,7 +88,7 @@ func (n *neighbours) hear(res *sip.Response, now time.Time) {
 	at := n.known[mark]
 	if at == nil {
 		if percent == 0 || validity == 0 {
-			return
+			return false
 		}
 		for other, o := range n.known { // those that said nothing for long
 			if len(n.known) >= maxNames && now.After(o.until) {
@@ -84,26 +101,26 @@ func (n *neighbours) hear(res *sip.Response, now time.Time) {
 		at = &neighbour{}
 		n.known[mark] = at
 	} else if seq <= at.seq && now.Before(at.until) {
-		return // stale, or the same again
+		return percent > 0 // stale, or the same again
 	}
 	at.loss, at.until, at.seq = float64(percent)/100, now.Add(validity), seq
+	return percent > 0
 }
 
 // allows reports whether a request that is about to go to a destination may go.
 func (n *neighbours) allows(destination string, req *sip.Request, now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if len(n.known) == 0 {
+		return true
+	}
 	at := n.known[n.mark(destination)]
 	if at == nil || !now.Before(at.until) {
 		return true // §5.7
 	}
 	// What must go still counts, so that the others make up for it (§5.3).
 	at.due += at.loss
-	within := false
-	if to := req.To(); to != nil {
-		_, within = to.Params.Get("tag")
-	}
-	if at.due < 1 || worth(string(req.Method), within, req.GetHeader("Resource-Priority") != nil, req.Recipient.String()) == classKept {
+	if at.due < 1 || worthOf(req) == classKept {
 		at.due = min(at.due, 100)
 		return true
 	}

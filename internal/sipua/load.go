@@ -44,7 +44,11 @@ type load struct {
 	in, out  uint32    // how many were let in, and the number of the latest that began, both wrap
 	seq      int64     // of oc-seq
 	serving  int       // requests other than INVITE in the rooms
-	refused  uint64    // since the start
+	refused  map[Shed]uint64
+	told     uint64 // feedbacks that asked for less
+	waits    uint64
+	waitSum  time.Duration
+	waited   [len(waitBounds)]uint64 // up to each bound
 	admitted [2]map[uint64]struct{}
 	turned   time.Time // when admitted was
 }
@@ -127,7 +131,14 @@ func (d *load) admit(l *letter, now time.Time) *verdict {
 		}
 		return nil
 	}
-	d.refused++
+	if d.refused == nil {
+		d.refused = map[Shed]uint64{}
+	}
+	reason := "queue"
+	if d.serving >= maxServing {
+		reason = "full"
+	}
+	d.refused[Shed{methodLabel(string(l.method)), reason}]++
 	if heeds {
 		// It is told by oc, which Retry-After would contradict; it has been told before, and too much came all the same.
 		return &verdict{told: d.feedback()}
@@ -182,6 +193,13 @@ func (d *load) noteWait(number uint32, wait time.Duration, now time.Time) {
 	}
 	d.samples++
 	d.last = now
+	d.waits, d.waitSum = d.waits+1, d.waitSum+wait
+	for i, bound := range waitBounds {
+		if wait <= bound {
+			d.waited[i]++
+			break
+		}
+	}
 	if ahead := number - d.out; ahead <= d.waiting() {
 		d.out = number
 	}
@@ -251,13 +269,19 @@ func heedsOC(top via) bool {
 
 // feedback are the values of the Via parameters that tell a neighbour how much less to send (RFC 7339 §4, §5.2). d.mu is held.
 func (d *load) feedback() [][2]string {
-	percent := int(math.Ceil(d.loss * 100))
+	percent := d.percent()
+	if percent > 0 {
+		d.told++
+	}
 	validity := strconv.FormatInt(ocValidity.Milliseconds(), 10)
 	if percent == 0 {
 		validity = "0" // §5.7: no control at all
 	}
 	return [][2]string{{"oc", strconv.Itoa(percent)}, {"oc-algo", `"loss"`}, {"oc-validity", validity}, {"oc-seq", fmt.Sprintf("%d.%05d", born+d.seq/1e5, d.seq%1e5)}}
 }
+
+// percent is the share to hold back. d.mu is held.
+func (d *load) percent() int { return int(math.Ceil(d.loss * 100)) }
 
 // born makes oc-seq grow over restarts. Behind its point five digits at most may stand (§9), and d.seq is slower than time.
 var born = time.Now().Unix()

@@ -135,7 +135,7 @@ func TestMutatedMessages(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Errorf("Close = %v", err)
 	}
-	t.Logf("%d messages, %d served, %d answers, %d refused for overload", *mutations, served.Load(), m.answers.Load(), e.load.refused)
+	t.Logf("%d messages, %d served, %d answers, %v refused for overload", *mutations, served.Load(), m.answers.Load(), e.load.refused)
 	if s, a := served.Load(), m.answers.Load(); s < int64(*mutations/50) || a < int64(*mutations/10) {
 		t.Errorf("of %d messages %d are served and %d answered", *mutations, s, a)
 	}

@@ -75,7 +75,9 @@ func (o *Outgoing) over(s *link, req *sip.Request) error {
 }
 
 func (o *Outgoing) began(t target, req *sip.Request, conn outlet) error {
-	if !o.endpoint.neighbours.allows(req.Destination(), req, time.Now()) {
+	e, now := o.endpoint, time.Now()
+	if !e.neighbours.allows(req.Destination(), req, now) {
+		e.counts.held(req, "oc")
 		return ErrOverload
 	}
 	tx, err := o.endpoint.table.ask(req, conn)
@@ -86,7 +88,7 @@ func (o *Outgoing) began(t target, req *sip.Request, conn outlet) error {
 	defer o.mu.Unlock()
 	o.at, o.tx, o.sent = t, tx, req
 	if o.repeated != nil {
-		tx.whenRepeated(o.repeated)
+		tx.OnRetransmission(o.repeated)
 	}
 	return nil
 }
@@ -95,6 +97,11 @@ func (o *Outgoing) began(t target, req *sip.Request, conn outlet) error {
 func (o *Outgoing) next(ctx context.Context, unsent func() *sip.Request) (err error) {
 	for len(o.left) > 0 {
 		tried, req := o.left, unsent()
+		if e := o.endpoint; e.silences.some.Load() > 0 && !e.silences.allows(e.neighbours.mark(tried[0].addr.String()), req, time.Now()) {
+			e.counts.held(req, "silence")
+			o.left, err = tried[1:], errors.Join(err, ErrOverload)
+			continue
+		}
 		conn, t, rest, terr := o.endpoint.reach(ctx, o.left, req)
 		if o.left = rest; terr == nil {
 			if terr = o.began(t, req, conn); terr == nil {
@@ -111,6 +118,7 @@ func (o *Outgoing) next(ctx context.Context, unsent func() *sip.Request) (err er
 		}
 		for _, t := range tried[:len(tried)-len(rest)] {
 			o.endpoint.shunned.silent(t)
+			o.endpoint.silences.unanswered(o.endpoint.neighbours.mark(t.addr.String()), time.Now())
 		}
 	}
 	return err
@@ -205,7 +213,7 @@ func (o *Outgoing) wait(tx *clientTx, at target) (again bool) {
 	final := false
 	for {
 		select {
-		case res := <-tx.responses:
+		case res := <-tx.Responses():
 			silent.Stop()
 			if !final && failed(req, res) {
 				if res.StatusCode == 503 {
@@ -230,10 +238,10 @@ func (o *Outgoing) wait(tx *clientTx, at target) (again bool) {
 		case <-silent.C:
 			if more() {
 				e.shunned.silent(at)
-				tx.terminate()
+				tx.Terminate()
 				return true
 			}
-		case <-tx.done:
+		case <-tx.Done():
 			if final {
 				return false
 			}
@@ -254,7 +262,7 @@ func (o *Outgoing) Responses() <-chan *sip.Response {
 	if o.responses != nil {
 		return o.responses
 	}
-	return o.tx.responses
+	return o.tx.Responses()
 }
 
 // Done is closed when the transaction is over.
@@ -262,7 +270,7 @@ func (o *Outgoing) Done() <-chan struct{} {
 	if o.done != nil {
 		return o.done
 	}
-	return o.tx.done
+	return o.tx.Done()
 }
 
 // Err says why it is over.
@@ -273,7 +281,7 @@ func (o *Outgoing) Err() error {
 	if err != nil {
 		return err
 	}
-	return tx.why()
+	return tx.Err()
 }
 
 // OnRetransmission calls f with each repeat of a final response, on a goroutine of its own. It must not wait for the transaction.
@@ -281,7 +289,7 @@ func (o *Outgoing) OnRetransmission(f func(*sip.Response)) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.repeated = f
-	return o.tx.whenRepeated(f)
+	return o.tx.OnRetransmission(f)
 }
 
 // Settle keeps the request with the server that has it: who cancels it wants no other.
@@ -307,7 +315,7 @@ func (o *Outgoing) Terminate() {
 	if o.unwanted != nil {
 		o.leave.Do(func() { close(o.unwanted) })
 	}
-	tx.terminate()
+	tx.Terminate()
 }
 
 // Release leaves the transaction to itself: it repeats the request until there is a response, which nobody reads.

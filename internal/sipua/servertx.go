@@ -221,10 +221,10 @@ func (tx *serverTx) receive(req *sip.Request) bool {
 }
 
 // rested is the end of the time in which a transaction only answers repeats.
-func (tx *serverTx) rested() { tx.terminate() }
+func (tx *serverTx) rested() { tx.Terminate() }
 
-// terminate ends the transaction.
-func (tx *serverTx) terminate() {
+// Terminate ends the transaction.
+func (tx *serverTx) Terminate() {
 	tx.mu.Lock()
 	defer tx.unlock()
 	tx.end(errTerminated)

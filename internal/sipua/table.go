@@ -13,6 +13,7 @@ import (
 // table holds the transactions.
 type table struct {
 	resting resting
+	silent  func(mark string) // told of each request that had no response at all
 
 	mu      sync.Mutex
 	closed  bool
@@ -111,7 +112,7 @@ func (b *table) cancelled(cancel *sip.Request) *serverTx {
 // lost ends all transactions of a connection.
 func (b *table) lost(out outlet) {
 	for _, tx := range b.all(func(of outlet) bool { return of == out }) {
-		tx.terminate()
+		tx.Terminate()
 	}
 }
 
@@ -122,12 +123,12 @@ func (b *table) close() {
 	b.mu.Unlock()
 	b.resting.close()
 	for _, tx := range b.all(func(outlet) bool { return true }) {
-		tx.terminate()
+		tx.Terminate()
 	}
 }
 
 // all lists the transactions that write where they should.
-func (b *table) all(of func(outlet) bool) (found []interface{ terminate() }) {
+func (b *table) all(of func(outlet) bool) (found []interface{ Terminate() }) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, tx := range b.clients {

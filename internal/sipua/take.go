@@ -48,7 +48,7 @@ func (e *Endpoint) take(data []byte, network string, from netip.AddrPort, back o
 	case *sip.Request:
 		e.takeRequest(m, from, back, came, l.number)
 	case *sip.Response:
-		e.neighbours.hear(m, came)
+		e.hear(m, came)
 		if tx := e.table.client(m); tx != nil {
 			tx.receive(m)
 		}

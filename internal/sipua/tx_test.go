@@ -65,7 +65,9 @@ func TestFinalResponseWaitsForItsReader(t *testing.T) {
 		a.reply(answer(a.text, "183 Soon", fmt.Sprint("X-N: ", n)))
 	}
 	a.reply(answer(a.text, "480 Away"))
-	for p.next(); ; { // the ACK: by now it has been taken
+	for a.text = ""; !strings.HasPrefix(a.text, "ACK "); a = p.next() { // by then all have been taken
+	}
+	for {
 		res := <-tx.Responses()
 		if res.StatusCode == 480 {
 			return

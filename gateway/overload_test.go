@@ -1,0 +1,82 @@
+package gateway_test
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+
+	"latchkey/gateway/gatewaytest"
+)
+
+// F64: operators see the load, and what is alerted on is there: each metric that deploy/alerts.yml names, and that docs/howto/overload.md explains.
+func TestOperatorsSeeTheLoad(t *testing.T) {
+	t.Parallel()
+	w := gatewaytest.New(t, gatewaytest.Plan{})
+	l := newTrunk(t, w)
+	l.say(l.request("OPTIONS", "sip:"+w.SIP, "load", 1, "To: <sip:"+w.SIP+">"))
+	l.hear("SIP/2.0 200 ", "Call-ID: load")
+	res, err := http.Get("http://" + w.Admin() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if waited := regexp.MustCompile(`(?m)^latchkey_sipua_queue_delay_seconds_count [1-9]`); !waited.Match(b) {
+		t.Errorf("the OPTIONS is not counted in\n%s", b)
+	}
+	page, err := os.ReadFile("../docs/howto/overload.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../deploy/alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rules struct {
+		Groups []struct {
+			Rules []struct{ Alert, Expr string }
+		}
+	}
+	if err := yaml.Unmarshal(text, &rules); err != nil {
+		t.Fatal(err)
+	}
+	name := regexp.MustCompile(`latchkey_sipua_[a-z_]+`)
+	unseen := map[string]bool{"latchkey_sipua_shed_requests_total": true, "latchkey_sipua_held_requests_total": true} // there from the first one on
+	alerts := 0
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			alerts++
+			for _, n := range name.FindAllString(r.Expr, -1) {
+				if !unseen[n] && !strings.Contains(string(b), "\n"+n) {
+					t.Errorf("%s: there is no %s", r.Alert, n)
+				}
+			}
+			if !strings.Contains(string(page), "`"+r.Alert+"`") {
+				t.Errorf("%s is not in docs/howto/overload.md", r.Alert)
+			}
+		}
+	}
+	if alerts == 0 {
+		t.Error("no alerts")
+	}
+	for _, n := range name.FindAllString(string(page), -1) {
+		if !unseen[n] && !strings.Contains(string(b), "# TYPE "+n+" ") {
+			t.Errorf("docs/howto/overload.md names %s, which is not there", n)
+		}
+	}
+	for _, line := range strings.Split(string(b), "\n") {
+		if n, ok := strings.CutPrefix(line, "# TYPE latchkey_sipua_"); ok {
+			if n, _, _ = strings.Cut(n, " "); !strings.Contains(string(page), "latchkey_sipua_"+n) {
+				t.Errorf("docs/howto/overload.md has no latchkey_sipua_%s", n)
+			}
+		}
+	}
+}
