@@ -128,7 +128,8 @@ func (a *anchor) propose(s *stream, from b2bua.Side, m msrpsdp.Media) (*proposal
 		p.legs = s.legs
 		alive[from] = s.joined.Err() == nil && !msrpsdp.Compare(s.legs[from].theirs, m).Path
 		// The connection on the far side may outlive this one's, for a while.
-		alive[to] = (s.joined.Err() == nil || legOf(s.joined, to).Stands()) && s.legs[to].place.CEMA == !a.plain[to]
+		alive[to] = s.joined.Err() == nil || legOf(s.joined, to).Stands()
+		p.legs[to].place.CEMA = p.legs[to].place.CEMA && !a.plain[to]
 	}
 	p.fresh = [2]bool{!alive[0], !alive[1]}
 	if p.fresh[to] {
@@ -313,7 +314,12 @@ func (a *anchor) settle(x *exchange, fork string) {
 		before := a.streams[i]
 		moved := before != nil && msrpsdp.Compare(before.legs[to].theirs, role.Peer).Path
 		if moved && p.joined == nil { // the answerer has moved by itself
-			p.joined = a.joining(p.legs)
+			if leg := legOf(before.joined, to); !role.Active && !isBound(leg) { // and nobody has come yet: what waits for them waits on
+				leg.Trust(role.Peer.Fingerprints...)
+				leg.SetRemote(role.Remote)
+			} else {
+				p.joined = a.joining(p.legs)
+			}
 		}
 		p.legs[to].theirs = role.Peer
 		if p.joined == nil { // nothing has moved
@@ -329,13 +335,22 @@ func (a *anchor) settle(x *exchange, fork string) {
 		}
 		a.streams[i] = s
 		go a.watch(s) // ends with the anchor, which ends with the call
-		again = again || p.legs[to].place.CEMA && msrpsdp.FallBack(role.Peer, role.Active, false)
+		again = again || before == nil && p.legs[to].place.CEMA && msrpsdp.FallBack(role.Peer, role.Active, false)
 	}
 	if to := x.from.Other(); again {
 		a.plain[to] = true
 		a.fallBack(to)
 	} else {
 		a.sent = [2][]byte{}
+	}
+}
+
+func isBound(leg *msrp.AnchorLeg) bool {
+	select {
+	case <-leg.Bound():
+		return true
+	default:
+		return false
 	}
 }
 

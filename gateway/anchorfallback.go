@@ -10,9 +10,9 @@ import (
 
 var errNothingToOffer = errors.New("nothing was offered to this side")
 
-// fallBack offers the media of one side again, without CEMA and with new paths: something on the way has changed c=/m= of its answer alone, and
-// it connects, so that it would pass that by (RFC 6714 §4.2). The other side, whose leg is one of its own, hears nothing of it. Where that comes
-// to nothing, all stays as it is. a.mu is held.
+// fallBack offers the media of one side again, without CEMA: something on the way has changed c=/m= of its answer alone, and it connects, so that
+// it would pass that by (RFC 6714 §4.2). The paths stay, so that a connection that is there stays, too, and what the other side has sent already
+// waits for the one that comes. That side, whose leg is one of its own, hears nothing of it. Where no answer comes, all stays as it is. a.mu is held.
 func (a *anchor) fallBack(to b2bua.Side) {
 	if a.reoffer == nil {
 		return
