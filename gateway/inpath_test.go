@@ -203,8 +203,8 @@ func TestLostConnectionComesAgain(t *testing.T) {
 // doesn't get in the way of the one that was kept.
 func TestOfSeveralPhonesTheOneThatIsKeptHasTheChat(t *testing.T) {
 	t.Parallel()
-	w, alice, kept := inPath(t, imstest.Manner{}, imstest.Manner{LateMSRP: time.Second})
-	late := w.Phone(gatewaytest.Carol, imstest.Manner{RingFor: 50 * time.Millisecond, Hasty: true})
+	w, alice, kept := inPath(t, imstest.Manner{}, imstest.Manner{LateMSRP: 2 * time.Second})
+	late := w.Phone(gatewaytest.Carol, imstest.Manner{RingFor: 600 * time.Millisecond, Hasty: true}) // time enough for the other one to be the first
 	say(t, w, alice, kept, "to one of you")
 	if got := texts(t, w, kept, 1); got[0] != "to one of you" {
 		t.Errorf("Carol reads %q", got)
