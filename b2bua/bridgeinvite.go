@@ -38,7 +38,9 @@ type crossing struct {
 	other map[string]*sip.Request // ACKs of 2xx that nobody wants, by To tag
 	bye   *sip.Request            // waits for the asker's ACK
 	acked chan struct{}           // closed by settle
-	over  bool                    // it is
+
+	concluded func(res *sip.Response, lost error) // of an INVITE of our own that offers something; nil: it only refreshes
+	over      bool                                // it is
 }
 
 // Bridge carries an INVITE on to another leg, and all that follows within the dialogs that it makes: provisional responses and forks, PRACK

@@ -199,7 +199,11 @@ func (c *crossing) refreshed(res *sip.Response, lost error) {
 		c.ack = p.ends[callee].state.ACK(c.out.CSeq().SeqNo)
 		_ = c.engine.sip.SendACK(c.ack, false)
 	}
-	p.refreshDone(callee, res, lost)
+	if c.concluded != nil {
+		c.concluded(res, lost)
+	} else {
+		p.refreshDone(callee, res, lost)
+	}
 	p.follow(callee)
 	p.follow(c.from)
 }

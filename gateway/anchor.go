@@ -27,6 +27,8 @@ type anchor struct {
 	peers  peerPolicy
 	log    *slog.Logger
 	hangUp func(reason string) // ends the call; does not block
+	// reoffer offers again to one side; it does not block. See b2bua.Engine.Reoffer.
+	reoffer func(to b2bua.Side, offer func() ([]byte, error), answered func(fork string, answer []byte, err error))
 
 	ctx  context.Context // ends with Close
 	stop context.CancelFunc
@@ -35,6 +37,9 @@ type anchor struct {
 	streams map[int]*stream      // by the medium's index
 	offers  map[string]*exchange // the last one of each fork; "": the INVITE's own
 	kept    *string              // the fork whose 2xx was the first
+	sent    [2][]byte            // what each side was told last, until that has come to something
+	plain   [2]bool              // this side is offered no CEMA
+	ahead   [2]uint64            // so many offers of ours has this side had
 }
 
 // stream is one MSRP medium.
@@ -105,7 +110,14 @@ func (a *anchor) Offer(fork string, from b2bua.Side, sdp []byte) ([]byte, error)
 		a.forget(before)
 	}
 	a.offers[fork] = x
-	return msrpsdp.Relocate(sdp, places, a.ports.offering(true).host)
+	return a.relocate(from.Other(), sdp, places)
+}
+
+// relocate writes a description for one side. a.mu is held.
+func (a *anchor) relocate(to b2bua.Side, sdp []byte, places map[int]msrpsdp.Place) ([]byte, error) {
+	sdp, err := msrpsdp.Relocate(sdp, places, a.ports.offering(true).host)
+	a.sent[to] = msrpsdp.Later(sdp, a.ahead[to])
+	return a.sent[to], err
 }
 
 // propose says where the legs of a stream are after an offer: where they were, unless the offerer has moved, or the connection is lost.
@@ -117,11 +129,12 @@ func (a *anchor) propose(s *stream, from b2bua.Side, m msrpsdp.Media) (*proposal
 		alive[from] = s.joined.Err() == nil && !msrpsdp.Compare(s.legs[from].theirs, m).Path
 		// The connection on the far side may outlive this one's, for a while.
 		alive[to] = s.joined.Err() == nil || legOf(s.joined, to).Stands()
+		p.legs[to].place.CEMA = p.legs[to].place.CEMA && !a.plain[to]
 	}
 	p.fresh = [2]bool{!alive[0], !alive[1]}
 	if p.fresh[to] {
 		p.legs[to] = a.at(a.ports.like(m.TLS, m.Addr))
-		p.legs[to].place.Setup, p.legs[to].place.CEMA = msrpsdp.ActPass, true // TS 24.247 §8.3.1; c=/m= are the path's, so it harms nobody
+		p.legs[to].place.Setup, p.legs[to].place.CEMA = msrpsdp.ActPass, !a.plain[to] // TS 24.247 §8.3.1; c=/m= are the path's, so it harms nobody
 	}
 	own := p.legs[from]
 	if p.fresh[from] {
@@ -208,10 +221,11 @@ func (a *anchor) Answer(fork string, from b2bua.Side, sdp []byte) ([]byte, error
 		places[m.Index] = p.legs[x.from].place
 	}
 	x.forks[fork] = roles
+	sdp, err = a.relocate(x.from, sdp, places)
 	if a.kept != nil && *a.kept == fork {
 		a.settle(x, fork)
 	}
-	return msrpsdp.Relocate(sdp, places, a.ports.offering(true).host)
+	return sdp, err
 }
 
 // Kept joins what the fork that has won has answered, if the answer is there already: with a late offer it comes in the ACK.
@@ -286,6 +300,7 @@ func (a *anchor) settle(x *exchange, fork string) {
 		return
 	}
 	x.done = true
+	again := false
 	for i, p := range x.next {
 		role, on := x.forks[fork][i]
 		if p == nil || !on {
@@ -299,7 +314,12 @@ func (a *anchor) settle(x *exchange, fork string) {
 		before := a.streams[i]
 		moved := before != nil && msrpsdp.Compare(before.legs[to].theirs, role.Peer).Path
 		if moved && p.joined == nil { // the answerer has moved by itself
-			p.joined = a.joining(p.legs)
+			if leg := legOf(before.joined, to); !role.Active && !isBound(leg) { // and nobody has come yet: what waits for them waits on
+				leg.Trust(role.Peer.Fingerprints...)
+				leg.SetRemote(role.Remote)
+			} else {
+				p.joined = a.joining(p.legs)
+			}
 		}
 		p.legs[to].theirs = role.Peer
 		if p.joined == nil { // nothing has moved
@@ -315,6 +335,22 @@ func (a *anchor) settle(x *exchange, fork string) {
 		}
 		a.streams[i] = s
 		go a.watch(s) // ends with the anchor, which ends with the call
+		again = again || before == nil && p.legs[to].place.CEMA && msrpsdp.FallBack(role.Peer, role.Active, false)
+	}
+	if to := x.from.Other(); again {
+		a.plain[to] = true
+		a.fallBack(to)
+	} else {
+		a.sent = [2][]byte{}
+	}
+}
+
+func isBound(leg *msrp.AnchorLeg) bool {
+	select {
+	case <-leg.Bound():
+		return true
+	default:
+		return false
 	}
 }
 

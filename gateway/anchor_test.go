@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -57,6 +58,56 @@ func chat(t *testing.T, sdp []byte, err error) msrpsdp.Medium {
 		t.Errorf("the voice has changed: %s", sdp)
 	}
 	return all[0]
+}
+
+// F49, RFC 6714 §4.2, §6.2: whoever has changed c=/m= may answer the offer without CEMA in the peer's place. The leg waits for that one then, and what
+// came for it meanwhile waits on; a refusal leaves all as it was.
+func TestFallBackIsAnsweredBySomebodyBetween(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		a, _ := testAnchor(t)
+		type ask struct {
+			to       b2bua.Side
+			offer    func() ([]byte, error)
+			answered func(string, []byte, error)
+		}
+		asked := make(chan ask, 1)
+		a.reoffer = func(to b2bua.Side, offer func() ([]byte, error), answered func(string, []byte, error)) {
+			asked <- ask{to, offer, answered}
+		}
+		elsewhere := func(sdp []byte) []byte {
+			return []byte(strings.Replace(string(sdp), "c=IN IP4 10.0.0.1", "c=IN IP4 10.9.9.9", 1))
+		}
+		o, err := a.Offer("", b2bua.SideA, description(1, 1, "alice-1", "actpass", "a=msrp-cema"))
+		toB := chat(t, o, err)
+		r, err := a.Answer("b", b2bua.SideB, elsewhere(description(1, 1, "bob-1", "active")))
+		chat(t, r, err)
+		a.Kept("b")
+		first := a.streams[1]
+		q := <-asked
+		o, err = q.offer()
+		again := chat(t, o, err)
+		if q.to != b2bua.SideB || !toB.CEMA || again.CEMA || again.Path.String() != toB.Path.String() || !strings.Contains(string(o), "\r\no=x 1 2 IN ") {
+			t.Errorf("to %v: %s", q.to, o)
+		}
+		want := "msrp://10.0.0.1:7394/between-1;tcp"
+		if refused {
+			want = "msrp://10.0.0.1:7394/bob-1;tcp"
+			q.answered("b", nil, errors.New("488"))
+		} else {
+			q.answered("b", description(2, 1, "between-1", "active"), nil)
+		}
+		if got := a.streams[1].legs[b2bua.SideB].theirs.Path.String(); a.streams[1] != first || first.joined.Err() != nil || got != want {
+			t.Errorf("refused %v: the stream is another one (%v), over (%v), or goes to %s, want %s", refused, a.streams[1] != first, first.joined.Err(), got, want)
+		}
+		// What Alice offers later counts on from there.
+		o, err = a.Offer("b", b2bua.SideA, description(2, 1, "alice-1", "actpass"))
+		if later := chat(t, o, err); later.CEMA || !strings.Contains(string(o), "\r\no=x 1 3 IN ") {
+			t.Errorf("refused %v: later %s", refused, o)
+		}
+		if len(asked) > 0 {
+			t.Errorf("refused %v: it falls back again", refused)
+		}
+	}
 }
 
 // X2, B4.16, B4.19, RFC 3264 §8: what re-offers do to the legs: a refresh and a hold leave them, a new path makes a new one on its own side alone, port 0

@@ -2,6 +2,8 @@ package gateway_test
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -47,6 +49,73 @@ func TestGatewayFallsBackFromCEMAWithinTheCall(t *testing.T) {
 	if n := len(a.Events("call")) + len(a.Events("hangup")); n != 1 {
 		t.Errorf("%d calls and hangups, want one call", n)
 	}
+}
+
+// F49, X2, RFC 6714 §4.2 (1), RFC 3264 §8: with an anchored call the gateway does so on the leg that needs it, whoever that is, and the other phone
+// hears nothing of it; what that one offers later has a version that is higher yet.
+func TestAnchorFallsBackFromCEMAOnOneSide(t *testing.T) {
+	t.Parallel()
+	w, alice, carol := inPath(t, imstest.Manner{}, imstest.Manner{Setup: "active", NoCEMA: true, Path: "192.0.2.9:7777"})
+	say(t, w, alice, carol, "before or after")
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(carol.Invites()) == 2 })
+	say(t, w, alice, carol, "there")
+	say(t, w, carol, alice, "and back")
+	if got := texts(t, w, carol, 2); !slices.Equal(got, []string{"before or after", "there"}) {
+		t.Errorf("Carol reads %q", got)
+	}
+	if got := texts(t, w, alice, 1); got[0] != "and back" {
+		t.Errorf("Alice reads %q", got)
+	}
+	if n := len(alice.Invites()) + len(alice.Events("media")); n != 1 {
+		t.Errorf("Alice's phone has %d re-INVITEs and media, want the first media alone", n)
+	}
+	if err := alice.Break(w.Within(gatewaytest.Patience), carol.URI()); err != nil {
+		t.Fatal(err)
+	}
+	if err := alice.Renew(w.Within(gatewaytest.Patience), carol.URI()); err != nil {
+		t.Fatal(err)
+	}
+	say(t, w, alice, carol, "and again")
+	texts(t, w, carol, 3)
+	invites := carol.Invites()
+	if len(invites) != 3 {
+		t.Fatalf("%d INVITEs at Carol's, want the fall-back and Alice's own", len(invites))
+	}
+	version := func(body string) (v uint64) {
+		if f := strings.Fields(line(body, "o=")); len(f) == 6 {
+			v, _ = strconv.ParseUint(f[2], 10, 64)
+		}
+		return v
+	}
+	var versions []uint64
+	for i, m := range invites {
+		body := string(m.Body)
+		versions = append(versions, version(body))
+		if has := strings.Contains(body, "msrp-cema"); has != (i == 0) {
+			t.Errorf("INVITE %d has CEMA: %v\n%s", i+1, has, body)
+		}
+	}
+	var own []uint64 // Alice's
+	asked := w.Core.Requests("INVITE")
+	for _, s := range asked { // those that come back from the gateway have another Call-ID
+		if v := version(string(s.Request.Body)); s.Request.Get("Call-ID") == asked[0].Request.Get("Call-ID") && !slices.Contains(own, v) {
+			own = append(own, v)
+		}
+	}
+	if len(own) < 2 || versions[1] != versions[0]+1 || !slices.Equal([]uint64{own[0], own[len(own)-1] + 1}, []uint64{versions[0], versions[2]}) {
+		t.Errorf("versions %v at Carol's, of Alice's %v; want one more for the offer of ours, from then on", versions, own)
+	}
+	// RFC 4975 §8.4: with the path, a connection that is there stays, and so no message is lost.
+	if p, q := line(string(invites[0].Body), "a=path:"), line(string(invites[1].Body), "a=path:"); p != q || q == "" {
+		t.Errorf("the path was %q and is %q", p, q)
+	}
+	if n := len(carol.Events("media")); n != 1 {
+		t.Errorf("Carol's MSRP came up %d times, want once", n)
+	}
+	if err := alice.HangUp(w.Within(gatewaytest.Patience), carol.URI()); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, w, alice, carol)
 }
 
 // line is the rest of the first line with a prefix.

@@ -105,7 +105,11 @@ func (p *inPath) ServeInvite(in *b2bua.Incoming) {
 	on := b2bua.Onward{Border: crossing}
 	if p.anchor == AnchorAlways && !emergency && !p.isGuest(crossing.Served.User) { // a guest's session ends here already
 		callID := in.CallID()
-		on.Media = p.wire.newAnchor(func(reason string) { p.engine.HangUp(callID, reason) })
+		media := p.wire.newAnchor(func(reason string) { p.engine.HangUp(callID, reason) })
+		media.reoffer = func(to b2bua.Side, offer func() ([]byte, error), answered func(string, []byte, error)) {
+			p.engine.Reoffer(callID, to, offer, answered)
+		}
+		on.Media = media
 	}
 	p.log.Debug("call goes through", latchkey.LogCallID, in.CallID(), latchkey.LogICID, crossing.ICID(), "originating", crossing.Served.Originating)
 	if err := p.engine.Bridge(in, on); err != nil && !errors.Is(err, context.Canceled) {

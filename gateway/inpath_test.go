@@ -125,6 +125,9 @@ func TestAnchorFitsEveryPairOfPhones(t *testing.T) {
 		{"a path that leads nowhere", imstest.Manner{Path: "notresolvable.invalid:9"}, imstest.Manner{Path: "notresolvable.invalid:9", Setup: "passive"}, nil}, // F49a
 		{"tls", imstest.Manner{Transport: "tls"}, imstest.Manner{}, []string{"--msrp-listen=tcp:127.0.0.1:0,tls:127.0.0.1:0"}},
 		{"tcp here and tls there", imstest.Manner{}, imstest.Manner{Transport: "tls"}, []string{"--msrp-listen=tls:127.0.0.1:0"}},
+		// F49, F49a over TLS on one leg and TCP on the other, with CEMA on either side or none.
+		{"tls here and no cema there", imstest.Manner{Transport: "tls", Path: "notresolvable.invalid:9"}, imstest.Manner{Transport: "tls", NoCEMA: true}, []string{"--msrp-listen=tcp:127.0.0.1:0,tls:127.0.0.1:0"}},
+		{"no cema here and tls there", imstest.Manner{NoCEMA: true}, imstest.Manner{Transport: "tls", Path: "notresolvable.invalid:9", Setup: "passive"}, []string{"--msrp-listen=tls:127.0.0.1:0"}},
 		{"connected late", imstest.Manner{}, imstest.Manner{LateMSRP: 300_000_000}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -145,6 +148,18 @@ func TestAnchorFitsEveryPairOfPhones(t *testing.T) {
 			}
 			ended(t, w, alice, carol)
 		})
+	}
+}
+
+// F49, B4.17, RFC 6714 §4.3: an offer without CEMA whose c=/m= are not its path's is refused, anchored or not; nobody is called.
+func TestAnchorRefusesARewrittenOfferWithoutCEMA(t *testing.T) {
+	t.Parallel()
+	w, alice, carol := inPath(t, imstest.Manner{NoCEMA: true, Path: "192.0.2.9:7777"}, imstest.Manner{})
+	if _, err := alice.Send(w.Within(gatewaytest.Patience), carol.URI(), "into the void"); err == nil || !strings.Contains(err.Error(), "488") {
+		t.Errorf("Alice's call: %v, want 488", err)
+	}
+	if n := len(carol.Invites()); n != 0 {
+		t.Errorf("%d INVITEs at Carol's", n)
 	}
 }
 
@@ -188,8 +203,8 @@ func TestLostConnectionComesAgain(t *testing.T) {
 // doesn't get in the way of the one that was kept.
 func TestOfSeveralPhonesTheOneThatIsKeptHasTheChat(t *testing.T) {
 	t.Parallel()
-	w, alice, kept := inPath(t, imstest.Manner{}, imstest.Manner{LateMSRP: time.Second})
-	late := w.Phone(gatewaytest.Carol, imstest.Manner{RingFor: 50 * time.Millisecond, Hasty: true})
+	w, alice, kept := inPath(t, imstest.Manner{}, imstest.Manner{LateMSRP: 2 * time.Second})
+	late := w.Phone(gatewaytest.Carol, imstest.Manner{RingFor: 600 * time.Millisecond, Hasty: true}) // time enough for the other one to be the first
 	say(t, w, alice, kept, "to one of you")
 	if got := texts(t, w, kept, 1); got[0] != "to one of you" {
 		t.Errorf("Carol reads %q", got)

@@ -23,8 +23,8 @@ var (
 func (p *Phone) sdp(ep *endpoint, setup string) []byte {
 	manner := p.mannered()
 	host, port, _ := net.SplitHostPort(ep.ln.Addr().String())
-	if manner.Path != "" {
-		ep.local = ep.scheme() + manner.Path + "/" + ep.id + ";tcp"
+	if local := ep.scheme() + manner.Path + "/" + ep.id + ";tcp"; manner.Path != "" && ep.local != local { // later it is read while messages come
+		ep.local = local
 	}
 	if manner.DiscardPort && setup == "active" {
 		port = "9"

@@ -154,6 +154,25 @@ func Relocate(body []byte, places map[int]Place, host string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// Later counts the version of a description n on, as a description must that changes something which its writer knows nothing of (RFC 3264 §8).
+func Later(body []byte, n uint64) []byte {
+	if n == 0 {
+		return body
+	}
+	var out bytes.Buffer
+	for raw := range bytes.Lines(body) {
+		l := string(raw)
+		if f := strings.Fields(l); strings.HasPrefix(l, "o=") && len(f) == 6 {
+			if v, err := strconv.ParseUint(f[2], 10, 63); err == nil {
+				f[2] = strconv.FormatUint(v+n, 10)
+				l = strings.Join(f, " ") + "\r\n"
+			}
+		}
+		out.WriteString(l)
+	}
+	return out.Bytes()
+}
+
 // placed reports whether an attribute is about where its medium is.
 func placed(line string) bool {
 	name, ok := strings.CutPrefix(line, "a=")
