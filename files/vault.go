@@ -212,7 +212,7 @@ func (v *Vault) Offset(f latchkey.StoredFile) (int64, error) {
 	v.mu.Lock()
 	w := v.writers[f.ID]
 	v.mu.Unlock()
-	if w != nil {
+	if w != nil && w.Offset() > 0 { // else it may still be reading what is there
 		return w.Offset(), nil
 	}
 	info, err := os.Stat(v.path(f.ID))
