@@ -33,7 +33,8 @@ type snapshot struct {
 // entry is a user of the file.
 type entry struct {
 	latchkey.Subscriber
-	hash hash // nil: has no password, and can't log in
+	hash    hash    // nil: has no password, and can't log in
+	digests digests // nil: can't log in by Digest
 }
 
 // OpenFile reads the directory file. An error names the line and the field.

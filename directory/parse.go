@@ -116,7 +116,7 @@ type reader struct {
 	stood map[string]*yaml.Node
 }
 
-var userFields = []string{"uri", "uid", "tel", "email", "name", "password", "level", "state", "language"}
+var userFields = []string{"uri", "uid", "tel", "email", "name", "password", "digest", "level", "state", "language"}
 
 func (r *reader) user(n *yaml.Node) error {
 	e := entry{Subscriber: latchkey.Subscriber{State: latchkey.Active}}
@@ -207,6 +207,8 @@ func (e *entry) set(name, value string) (err error) {
 		e.Email = id.Value
 	case "password":
 		e.hash, err = parseHash(value)
+	case "digest":
+		e.digests, err = parseDigests(value)
 	case "level":
 		e.Level, err = strconv.Atoi(value)
 		if err != nil || e.Level < 0 {

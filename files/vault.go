@@ -193,7 +193,7 @@ func (v *Vault) Offset(ctx context.Context, f latchkey.StoredFile) (int64, error
 	v.mu.Lock()
 	w := v.writers[f.ID]
 	v.mu.Unlock()
-	if w != nil {
+	if w != nil && w.Offset() > 0 { // else it may still be reading what is there
 		return w.Offset(), nil
 	}
 	return v.place.size(ctx, f.ID)

@@ -612,3 +612,39 @@ func TestGuestsPictureGetsASmallOne(t *testing.T) {
 		}
 	}
 }
+
+// F53: whoever asks how far an upload has come while another request takes it up is told what is there, not nothing.
+func TestOffsetIsKnownWhileAFileIsTakenUp(t *testing.T) {
+	c := open(t, files.Options{})
+	w := c.begin(c.file(latchkey.ToInviter, 40<<20))
+	f := w.File()
+	part := noise(1 << 20)
+	for range 32 {
+		if _, err := w.Write(part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Pause(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { // ends with Resume
+		defer close(done)
+		w, err := c.Resume(t.Context(), f.ID)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = w.Pause(t.Context())
+	}()
+	for asking := true; asking; {
+		select {
+		case <-done:
+			asking = false
+		default:
+		}
+		if n, err := c.Offset(f); n != 32<<20 || err != nil {
+			t.Fatalf("Offset = %d, %v", n, err)
+		}
+	}
+}

@@ -18,15 +18,16 @@ import (
 // UploadMode is how inviters' phones may put files on the content server (PROTOCOLS B3.13).
 type UploadMode string
 
-// The modes: by the directory's credentials or a trusted proxy's word, by the latter alone, or not at all.
+// The modes: by the directory's credentials, in either form, or a trusted proxy's word, by the latter alone, or not at all.
 const (
 	BasicUploads    UploadMode = "basic"
+	DigestUploads   UploadMode = "digest"
 	AssertedUploads UploadMode = "asserted"
 	NoUploads       UploadMode = "none"
 )
 
 func setFileUpload(c *Config, v string) error {
-	return oneOf(v, &c.FileUpload, BasicUploads, AssertedUploads, NoUploads)
+	return oneOf(v, &c.FileUpload, BasicUploads, DigestUploads, AssertedUploads, NoUploads)
 }
 
 func setFileUploadURL(c *Config, v string) error {

@@ -154,6 +154,43 @@ func TestUploadGoesOnAfterACut(t *testing.T) {
 	}
 }
 
+// B3.13: phones prove themselves by Digest, each by the algorithm that it knows, in each request of an upload; passwords in the clear are none then.
+func TestUploadsByDigest(t *testing.T) {
+	t.Parallel()
+	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--file-upload=digest", "--http-trusted=127.0.0.0/8"}})
+	ctx := w.Within(2 * gatewaytest.Patience)
+	for i, rust := range []bool{false, true} {
+		u := uploader(w, rust)
+		file := imstest.UploadFile{TID: "t" + strings.Repeat("x", i), Name: "a.bin", Type: "application/x-thing", Body: noise(400_000), CutAt: 200_000}
+		if _, err := u.Upload(ctx, file); err == nil {
+			t.Fatal("an upload that was cut off ended well")
+		}
+		imstest.Eventually(t, gatewaytest.Patience, func() bool {
+			return w.Count("SELECT count(*) FROM deposit WHERE state = 'receiving' AND touched > time") == 1
+		})
+		file.CutAt = 0
+		document, from, err := u.Resume(ctx, file)
+		if err != nil || from == 0 {
+			t.Fatalf("it went on at %d, %v", from, err)
+		}
+		if status, got := fetch(t, link(t, document, "file")); status != 200 || !bytes.Equal(got, file.Body) {
+			t.Errorf("%d, %d octets", status, len(got))
+		}
+		wrong := *u
+		wrong.Password = "x"
+		_, err = wrong.Upload(ctx, file)
+		refused(t, err, 401)
+		wrong.User, wrong.Password = "sip:nobody@cc.com", gatewaytest.Password
+		_, err = wrong.Upload(ctx, file)
+		refused(t, err, 401)
+	}
+	w.Do("POST", "/rcsgw/ft", gatewaytest.Alice, gatewaytest.Password, "").Wants(401)
+	asserted := imstest.Uploader{URL: w.URL() + "/rcsgw/ft", Fields: []string{"X-3GPP-Asserted-Identity: " + gatewaytest.Alice}}
+	if _, err := asserted.Upload(ctx, imstest.UploadFile{TID: "y", Name: "a", Type: "text/plain", Body: []byte("x")}); err != nil {
+		t.Error(err)
+	}
+}
+
 func refused(t *testing.T, err error, status int) {
 	t.Helper()
 	if got, ok := errors.AsType[*imstest.UploadRefused](err); !ok || got.Status != status {

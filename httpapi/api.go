@@ -24,6 +24,7 @@ type API struct {
 	goodbyes   *goodbyes
 	uploads    *uploading
 	tally      *tally
+	nonces     *nonces       // of Digest, for uploads
 	places     *limit.Rate   // requests of client addresses
 	people     *limit.Rate   // requests of inviters and guests
 	held       *limit.Window // addresses of which the log has heard lately that they are held back
@@ -35,7 +36,7 @@ type API struct {
 // New makes the facade. Options must have passed Validate.
 func New(ports Ports, opt Options) *API {
 	opt = opt.withDefaults()
-	a := &API{ports: ports, opt: opt, attendance: newAttendance(ports, opt), goodbyes: newGoodbyes(), uploads: &uploading{most: opt.MaxUploads, now: map[latchkey.AccountID]int{}}}
+	a := &API{ports: ports, opt: opt, attendance: newAttendance(ports, opt), goodbyes: newGoodbyes(), nonces: newNonces(), uploads: &uploading{most: opt.MaxUploads, now: map[latchkey.AccountID]int{}}}
 	a.places, a.people, a.held = limit.NewRate(opt.Rate, maxHeld), limit.NewRate(opt.Rate, maxHeld), limit.NewWindow(1, time.Minute, maxHeld)
 	a.open, a.drain = context.WithCancel(context.Background())
 	a.streams, a.tally = newStreams(a), newTally(a.attendance)

@@ -63,7 +63,11 @@ func (a *API) depositor(r *http.Request) (latchkey.Subscriber, error) {
 		}
 		r.Header.Del("Authorization")
 	}
-	who, err := a.inviter(r)
+	prove := a.inviter
+	if a.opt.DigestUploads && (r.Header.Get("Authorization") != "" || r.Header.Get(assertedHeader) == "" || !a.trusts(peerOf(r))) {
+		prove = a.digested
+	}
+	who, err := prove(r)
 	if err != nil {
 		return who, err
 	}

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
 	"fmt"
 	"io"
 	"mime/multipart"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"latchkey"
 	"latchkey/files"
@@ -234,6 +236,92 @@ func FuzzDepositForm(f *testing.F) {
 			n, _ := io.Copy(io.Discard, in.file)
 			if _ = in.readTo(false); n > int64(len(s)) {
 				t.Fatalf("%d octets of %d", n, len(s))
+			}
+		}
+	})
+}
+
+// RFC 7616 §3.9.1 gives the answers for both algorithms.
+func TestDigestIsAsTheSpecificationCounts(t *testing.T) {
+	p := digestParams(`Digest username="Mufasa", realm="http-auth@example.org", uri="/dir/index.html", algorithm=MD5, nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", ` +
+		`nc=00000001, cnonce="f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ", qop=auth, response="8ca523f5e9506fed4657c9700eebdbec", opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"`)
+	for i, want := range []string{"753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1", "8ca523f5e9506fed4657c9700eebdbec"} {
+		alg := algorithms[i]
+		d := alg.new()
+		d.Write([]byte("Mufasa:http-auth@example.org:Circle of Life"))
+		if got := digestResponse(alg.new, fmt.Sprintf("%x", d.Sum(nil)), "GET", p); got != want {
+			t.Errorf("%s: %s, want %s", alg.name, got, want)
+		}
+	}
+}
+
+// digesting is a directory that can check Digest.
+type digesting struct{ Directory }
+
+func (digesting) Digest(_ context.Context, user, algorithm string) (latchkey.Subscriber, string, error) {
+	if user != aliceURI || algorithm != "MD5" {
+		return latchkey.Subscriber{}, "", latchkey.Errorf(latchkey.KindUnauthorized, "")
+	}
+	return latchkey.Subscriber{URI: latchkey.MustAddress(aliceURI)}, fmt.Sprintf("%x", md5.Sum([]byte(aliceURI+":latchkey:"+alicePwd))), nil
+}
+
+// RFC 7616 §3.3, §3.4: an answer counts for one of our challenges, for a while, for the request that it names, and not in other words; one that came late is told
+// so, and only one that was right.
+func TestDigestAnswersForItsRequestAndItsTime(t *testing.T) {
+	w := contentWorld(t, files.Options{})
+	w.api.opt.DigestUploads, w.api.ports.Directory = true, digesting{w.dir}
+	fresh, old, foreign := w.api.nonces.make(time.Now()), w.api.nonces.make(time.Now().Add(-time.Hour)), newNonces().make(time.Now())
+	type edit func(p map[string]string)
+	for name, c := range map[string]struct {
+		edit   edit
+		status int
+		stale  bool
+	}{
+		"as it should be":          {func(map[string]string) {}, 204, false},
+		"as the phone knows it":    {func(p map[string]string) { p["uri"] = "/up" }, 204, false},
+		"without qop":              {func(p map[string]string) { p["qop"] = "" }, 204, false},
+		"another path":             {func(p map[string]string) { p["uri"] = "/rcsgw/other" }, 401, false},
+		"another query":            {func(p map[string]string) { p["uri"] = contentPath + "?tid=x" }, 401, false},
+		"late":                     {func(p map[string]string) { p["nonce"] = old }, 401, true},
+		"late and wrong":           {func(p map[string]string) { p["nonce"], p["password"] = old, "x" }, 401, false},
+		"another server's":         {func(p map[string]string) { p["nonce"] = foreign }, 401, false},
+		"no nonce":                 {func(p map[string]string) { p["nonce"] = "AAAA" }, 401, false},
+		"another realm":            {func(p map[string]string) { p["realm"] = "x" }, 401, false},
+		"another method":           {func(p map[string]string) { p["method"] = "GET" }, 401, false},
+		"a wrong password":         {func(p map[string]string) { p["password"] = "x" }, 401, false},
+		"nobody":                   {func(p map[string]string) { p["username"] = "sip:x@cc.com" }, 401, false},
+		"an algorithm without sum": {func(p map[string]string) { p["algorithm"] = "SHA-256" }, 401, false},
+		"qop auth-int":             {func(p map[string]string) { p["qop"] = "auth-int" }, 401, false},
+	} {
+		p := map[string]string{"username": aliceURI, "realm": "latchkey", "nonce": fresh, "uri": contentPath, "qop": "auth", "method": "POST", "password": alicePwd, "algorithm": "MD5"}
+		c.edit(p)
+		h := func(s string) string { return fmt.Sprintf("%x", md5.Sum([]byte(s))) }
+		a1, a2 := h(p["username"]+":"+p["realm"]+":"+p["password"]), h(p["method"]+":"+p["uri"])
+		answer, more := h(a1+":"+p["nonce"]+":"+a2), ""
+		if p["qop"] != "" {
+			answer, more = h(a1+":"+p["nonce"]+":00000001:c:"+p["qop"]+":"+a2), ", nc=00000001, cnonce=c, qop="+p["qop"]
+		}
+		res := w.phone("POST", contentPath, nil, "Authorization", fmt.Sprintf(`Digest username="%s", realm="%s", nonce="%s", uri="%s", algorithm=%s, response="%s"%s`,
+			p["username"], p["realm"], p["nonce"], p["uri"], p["algorithm"], answer, more))
+		all := res.header.Values("WWW-Authenticate")
+		if res.status != c.status || c.status == 401 && (len(all) != 2 || !strings.Contains(all[0], "SHA-256") || !strings.Contains(all[1], "MD5") || strings.Contains(all[1], "stale=true") != c.stale) {
+			t.Errorf("%s: %d, challenges %q", name, res.status, all)
+		}
+	}
+	if res := w.phone("POST", contentPath, nil); res.status != 401 {
+		t.Errorf("Basic: %d", res.status)
+	}
+}
+
+// FuzzDigestParams: what is read has each name once, or is nothing.
+func FuzzDigestParams(f *testing.F) {
+	for _, s := range []string{`Digest username="a\"b", realm=x`, `digest a="1",b=2`, `Digest a=1,a=2`, `Digest ,`, `Basic x`, `Digest a="x, y", uri="/?b=c"`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		for name := range digestParams(s) {
+			if name != strings.ToLower(strings.TrimSpace(name)) {
+				t.Errorf("%q has a field %q", s, name)
 			}
 		}
 	})

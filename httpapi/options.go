@@ -22,6 +22,8 @@ type Options struct {
 	ContentURL string
 	// AssertedUploads has phones upload by way of trusted proxies only, in whose words they are known.
 	AssertedUploads bool
+	// DigestUploads has phones that no trusted proxy names prove themselves by Digest instead of Basic. The Directory must be Digests.
+	DigestUploads bool
 	// Trusted are networks of proxies whose X-3GPP-Asserted-Identity, Forwarded and X-Forwarded-For are believed. Default: none.
 	Trusted []netip.Prefix
 	// Guard slows down guessing of inviters' passwords (S4). Default: a Guard of its own.

@@ -53,6 +53,9 @@ func (a *API) problem(w *recorder, r *http.Request, err error) {
 	}
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", challenge(r))
+		if a.opt.DigestUploads && strings.HasPrefix(r.URL.Path, contentPath) {
+			a.challengeDigest(h, errors.Is(err, errStale))
+		}
 	}
 	if p.Status == http.StatusRequestEntityTooLarge {
 		h.Set("Connection", "close") // the rest of the body is not worth reading

@@ -59,7 +59,7 @@ func (u *Uploader) Upload(ctx context.Context, f UploadFile) (document string, e
 		switch res.status {
 		case 204:
 		case 401:
-			if authorization = u.answer(res.header.Get("WWW-Authenticate")); authorization == "" {
+			if authorization = u.answer(res.header, "POST", u.URL); authorization == "" {
 				return "", &UploadRefused{res.status, "challenge " + res.header.Get("WWW-Authenticate")}
 			}
 		case 503:
@@ -75,12 +75,32 @@ func (u *Uploader) Upload(ctx context.Context, f UploadFile) (document string, e
 	return "", &UploadRefused{503, "again and again"}
 }
 
-// answer makes the credentials for a challenge; "": it is not known.
-func (u *Uploader) answer(challenge string) string {
-	if strings.HasPrefix(challenge, "Basic ") && u.User != "" {
-		return "Basic " + base64.StdEncoding.EncodeToString([]byte(u.User+":"+u.Password))
+// answer makes the credentials for a challenge; "": it is not known. With Rust it is the first one's, and its algorithm; rcsjta takes the last one, and MD5 for
+// any, names neither the algorithm nor the query, and quotes qop.
+func (u *Uploader) answer(h http.Header, method, address string) string {
+	all := h.Values("WWW-Authenticate")
+	if len(all) == 0 || u.User == "" {
+		return ""
 	}
-	return ""
+	challenge := all[len(all)-1]
+	if u.Rust {
+		challenge = all[0]
+	}
+	at, err := url.Parse(address)
+	switch {
+	case err != nil:
+		return ""
+	case strings.HasPrefix(challenge, "Basic "):
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(u.User+":"+u.Password))
+	case !strings.HasPrefix(challenge, "Digest "):
+		return ""
+	case u.Rust:
+		return authorization(challenge, method, at.RequestURI(), u.User, u.Password)
+	}
+	p := digestParams(challenge)
+	p["algorithm"], p["username"], p["uri"], p["qop"], p["nc"], p["cnonce"] = "MD5", u.User, at.Path, "auth", "00000001", token()
+	return fmt.Sprintf(`Digest username="%s",realm="%s",nonce="%s",uri="%s",nc=00000001,cnonce="%s",qop="auth",response="%s"`,
+		u.User, p["realm"], p["nonce"], at.Path, p["cnonce"], digestResponse(p, method, u.Password))
 }
 
 func (u *Uploader) wait(ctx context.Context, h http.Header) error {
@@ -172,7 +192,7 @@ var (
 
 // Resume goes on with an upload that was cut off, or begins it anew where the server knows nothing of it. from is where it went on.
 func (u *Uploader) Resume(ctx context.Context, f UploadFile) (document string, from int, err error) {
-	info, authorization, err := u.info(ctx, f.TID, "get_upload_info", "")
+	info, challenge, err := u.info(ctx, f.TID, "get_upload_info", nil)
 	if err != nil {
 		return "", 0, err
 	}
@@ -197,10 +217,11 @@ func (u *Uploader) Resume(ctx context.Context, f UploadFile) (document string, f
 			from, unit = end, ""
 		}
 		fields := fmt.Sprintf("Content-Type: %s\r\nContent-Range: %s%d-%d/%d\r\n", f.Type, unit, from, len(f.Body)-1, len(f.Body))
-		if authorization != "" {
+		address := strings.ReplaceAll(m[3], "&amp;", "&")
+		if authorization := u.answer(challenge, "PUT", address); authorization != "" {
 			fields += "Authorization: " + authorization + "\r\n"
 		}
-		res, err := u.exchange(ctx, "PUT", strings.ReplaceAll(m[3], "&amp;", "&"), fields, len(f.Body)-from, func(w io.Writer) error {
+		res, err := u.exchange(ctx, "PUT", address, fields, len(f.Body)-from, func(w io.Writer) error {
 			if f.CutAt > from {
 				_, err := w.Write(f.Body[from:f.CutAt])
 				return errors.Join(err, errUploadCut)
@@ -217,27 +238,26 @@ func (u *Uploader) Resume(ctx context.Context, f UploadFile) (document string, f
 	} else {
 		from = len(f.Body)
 	}
-	info, _, err = u.info(ctx, f.TID, "get_download_info", authorization)
+	info, _, err = u.info(ctx, f.TID, "get_download_info", challenge)
 	if err == nil && info.status != 200 {
 		err = &UploadRefused{info.status, info.body}
 	}
 	return info.body, from, err
 }
 
-// info asks how a transfer stands; the challenge to a first request is answered by a second one.
-func (u *Uploader) info(ctx context.Context, tid, what, authorization string) (res uploadAnswer, used string, err error) {
+// info asks how a transfer stands; the challenge to a first request is answered by a second one, and kept for those that follow.
+func (u *Uploader) info(ctx context.Context, tid, what string, challenge http.Header) (res uploadAnswer, used http.Header, err error) {
+	address := u.URL + "?tid=" + tid + "&" + what
 	for {
-		fields := ""
-		if authorization != "" {
-			fields = "Authorization: " + authorization + "\r\n"
+		fields, known := "", challenge != nil
+		if known {
+			fields = "Authorization: " + u.answer(challenge, "GET", address) + "\r\n"
 		}
-		res, err = u.exchange(ctx, "GET", u.URL+"?tid="+tid+"&"+what, fields, 0, nil)
-		if err != nil || res.status != 401 || authorization != "" {
-			return res, authorization, err
+		res, err = u.exchange(ctx, "GET", address, fields, 0, nil)
+		if err != nil || res.status != 401 || known || u.answer(res.header, "GET", address) == "" {
+			return res, challenge, err
 		}
-		if authorization = u.answer(res.header.Get("WWW-Authenticate")); authorization == "" {
-			return res, "", nil
-		}
+		challenge = res.header
 	}
 }
 

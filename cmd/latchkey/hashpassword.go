@@ -15,13 +15,16 @@ import (
 	"latchkey/directory"
 )
 
-const hashPasswordUsage = `Usage: latchkey hash-password
+const hashPasswordUsage = `Usage: latchkey hash-password [--digest NAME]
 
 Reads a password from the terminal, without showing it, or one line from standard input, and
-prints a hash for the password field of the directory file.`
+prints a hash for the password field of the directory file. With --digest it is for the digest
+field, by which phones prove themselves that upload files under file-upload: digest; NAME is what
+the phone is provisioned with as its user, such as sip:a@cc.com.`
 
 func runHashPassword(_ context.Context, args []string) error {
 	flags := pflag.NewFlagSet("hash-password", pflag.ContinueOnError)
+	name := flags.String("digest", "", "make the value of the digest field, for this user")
 	if err := parse(flags, hashPasswordUsage, args); err != nil {
 		return err
 	}
@@ -31,6 +34,10 @@ func runHashPassword(_ context.Context, args []string) error {
 	password, err := readPassword(os.Stdin)
 	if err != nil {
 		return err
+	}
+	if *name != "" {
+		fmt.Println(directory.DigestPassword(*name, password))
+		return nil
 	}
 	hash, err := directory.HashPassword(password)
 	if err != nil {

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -106,8 +108,9 @@ func TestHashPasswordMakesWhatTheDirectoryTakes(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit %d: %s", code, stderr)
 	}
+	_, digest, _ := runLatchkey(t, "correct horse\n", "hash-password", "--digest", "sip:a@cc.com")
 	path := filepath.Join(t.TempDir(), "users.yaml")
-	if err := os.WriteFile(path, []byte("users:\n  - {uri: \"sip:a@cc.com\", uid: \"1\", name: A, level: 1, state: active, password: '"+strings.TrimSpace(stdout)+"'}\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("users:\n  - {uri: \"sip:a@cc.com\", uid: \"1\", name: A, level: 1, state: active, password: '"+strings.TrimSpace(stdout)+"', digest: '"+strings.TrimSpace(digest)+"'}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	d, err := directory.OpenFile(path)
@@ -116,6 +119,9 @@ func TestHashPasswordMakesWhatTheDirectoryTakes(t *testing.T) {
 	}
 	if _, err := d.Authenticate(t.Context(), "sip:a@cc.com", "correct horse"); err != nil {
 		t.Errorf("Authenticate = %v", err)
+	}
+	if _, a1, err := d.Digest(t.Context(), "sip:a@cc.com", "MD5"); err != nil || a1 != fmt.Sprintf("%x", md5.Sum([]byte("sip:a@cc.com:latchkey:correct horse"))) {
+		t.Errorf("Digest = %q, %v", a1, err)
 	}
 }
 

@@ -1,7 +1,10 @@
 package gatewaytest
 
 import (
+	"crypto/md5"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,7 +55,11 @@ func usersFile(t testing.TB, dir string) string {
 	var b strings.Builder
 	b.WriteString("users:\n")
 	for _, p := range people(t) {
-		line, err := json.Marshal(p) // which is YAML, too
+		a1 := []byte(p.URI + ":latchkey:" + Password)
+		line, err := json.Marshal(struct { // which is YAML, too
+			person
+			Digest string `json:"digest"`
+		}{p, fmt.Sprintf("MD5:%x SHA-256:%x", md5.Sum(a1), sha256.Sum256(a1))})
 		if err != nil {
 			t.Fatal(err)
 		}
