@@ -11,8 +11,8 @@ import (
 // Outcome is what became of a file's bytes, or of a look at them.
 type Outcome int
 
-// Outcomes of files: Stored; Refused, since it was not what was promised, or too much; GivenUp by its sender; Lost by a failure of ours,
-// or of what we need. Of scans: Clean, Harmful, Unscanned. Of attempts to fetch: Fetched, Forbidden by Peers, Failed.
+// Outcomes of files: Stored; Refused, since it was not what was promised, too much, or not to be fetched; GivenUp by its sender, or at its end before
+// it was whole; Lost by a failure of ours, or of what we need. Of scans: Clean, Harmful, Unscanned. Of attempts to fetch: Fetched, Forbidden by Peers, Failed.
 const (
 	Stored Outcome = iota
 	Refused

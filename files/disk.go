@@ -137,6 +137,8 @@ func (d *Disk) each(ctx context.Context, look func(latchkey.FileID)) error {
 	return failed
 }
 
+func (d *Disk) close() {}
+
 // ahead is after how many bytes the disk is told to begin with them, so that Commit has the last ones only to wait for.
 const ahead = 8 << 20
 

@@ -74,8 +74,12 @@ func (v *Vault) fetch(f latchkey.StoredFile, preview string) {
 		// The address is the key to the file: it is not logged.
 		v.log.Info("file not fetched", latchkey.LogFile, f.ID, latchkey.LogRelation, f.Relation, latchkey.LogError, withoutURL(err))
 		reason := "It could not be fetched."
-		if f, ok := errors.AsType[*final](err); ok {
-			reason = f.reason
+		switch end, ok := errors.AsType[*final](err); {
+		case ok:
+			reason = end.reason
+			v.counts.ended(f.Direction, Refused)
+		case latchkey.Is(err, latchkey.KindUnavailable), latchkey.Is(err, latchkey.KindInternal):
+			v.counts.ended(f.Direction, Lost)
 		}
 		if err := v.Fail(v.ctx, f, reason); err != nil {
 			v.log.Error("file not given up", latchkey.LogFile, f.ID, latchkey.LogError, err)

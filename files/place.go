@@ -19,6 +19,7 @@ type Place interface {
 	open(ctx context.Context, id latchkey.FileID) (io.ReadSeekCloser, error)
 	// erase leaves nothing of a file. That there was nothing is no error.
 	erase(ctx context.Context, id latchkey.FileID) error
+	close() // when all that was opened is closed
 	// each calls look with the id of everything that lies here.
 	each(ctx context.Context, look func(latchkey.FileID)) error
 }

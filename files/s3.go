@@ -37,8 +37,9 @@ type S3Options struct {
 // S3 keeps files in a bucket of an S3-compatible store, as objects under their ids. A file comes as a multipart upload; beside one that has not
 // come to its end lies an object with what is too little for a part, and with all that a resume needs to know, on whichever node.
 type S3 struct {
-	core *minio.Core
-	opt  S3Options
+	core      *minio.Core
+	opt       S3Options
+	transport *http.Transport
 }
 
 // NewS3 makes a place of a bucket. Nothing is asked of it yet.
@@ -55,8 +56,10 @@ func NewS3(opt S3Options) (*S3, error) {
 		return nil, err
 	}
 	core.SetAppInfo("Latchkey", "1")
-	return &S3{core, opt}, nil
+	return &S3{core, opt, transport}, nil
 }
+
+func (s *S3) close() { s.transport.CloseIdleConnections() }
 
 func (s *S3) key(id latchkey.FileID) string { return s.opt.Prefix + string(id) }
 

@@ -46,6 +46,7 @@ func (v *Vault) Run(ctx context.Context) error {
 func (v *Vault) Close() error {
 	v.stop()
 	v.fetching.Wait()
+	v.place.close()
 	return nil
 }
 

@@ -282,6 +282,9 @@ func (v *Vault) Open(ctx context.Context, f latchkey.StoredFile) (io.ReadSeekClo
 // forgotten. The bytes are gone when it returns (F55).
 func (v *Vault) Cancel(ctx context.Context, f latchkey.StoredFile) error {
 	var err error
+	if f.State == latchkey.FileReceiving {
+		v.counts.ended(f.Direction, GivenUp)
+	}
 	switch f.State {
 	case latchkey.FileFailed:
 	case latchkey.FileReceiving, latchkey.FileAccepted:
@@ -335,7 +338,9 @@ func (v *Vault) forget(ctx context.Context, all []latchkey.StoredFile) error {
 			failed = errors.Join(failed, err)
 			continue
 		}
-		gone = append(gone, f.ID)
+		if gone = append(gone, f.ID); f.State == latchkey.FileReceiving {
+			v.counts.ended(f.Direction, GivenUp)
+		}
 	}
 	if len(gone) == 0 {
 		return failed

@@ -643,7 +643,7 @@ func TestOffsetIsKnownWhileAFileIsTakenUp(t *testing.T) {
 			asking = false
 		default:
 		}
-		if n, err := c.Offset(f); n != 32<<20 || err != nil {
+		if n, err := c.Offset(t.Context(), f); n != 32<<20 || err != nil {
 			t.Fatalf("Offset = %d, %v", n, err)
 		}
 	}

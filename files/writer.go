@@ -170,14 +170,14 @@ func (w *Writer) scan(ctx context.Context, f latchkey.StoredFile) error {
 
 // refuse ends a file that can't count.
 func (w *Writer) refuse(ctx context.Context, why error) error {
+	kind := latchkey.KindOf(why)
+	if kind == latchkey.KindUnavailable && w.file.Source != "" {
+		return why // the bytes stay for the next attempt
+	}
 	w.vault.counts.ended(w.file.Direction, outcomeOf(why))
-	switch latchkey.KindOf(why) {
+	switch kind {
 	case latchkey.KindNotFound: // it was cancelled meanwhile
 		return joinKind(why, w.vault.erase(ctx, w.file.ID))
-	case latchkey.KindUnavailable:
-		if w.file.Source != "" {
-			return why // the bytes stay for the next attempt
-		}
 	case latchkey.KindNotAllowed:
 		return joinKind(why, w.vault.Fail(ctx, w.file, "It was found to be harmful."))
 	case latchkey.KindBadRequest:

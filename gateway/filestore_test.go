@@ -153,3 +153,47 @@ func TestGatewayDoesNotStartWithAWrongBucket(t *testing.T) {
 		t.Errorf("New = %v", err)
 	}
 }
+
+// R33: alerts on files name metrics that a gateway has from its start, with outcomes that there are; the page for operators explains each.
+func TestAlertsOnFilesAreOfWhatThereIs(t *testing.T) {
+	t.Parallel()
+	w := gatewaytest.New(t, gatewaytest.Plan{})
+	rules, err := os.ReadFile("../deploy/alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../docs/howto/file-store.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.Get("http://" + w.Admin() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	there, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, group, ok := strings.Cut(string(rules), "name: latchkey-files\n")
+	group, _, _ = strings.Cut(group, "\n  - name: ")
+	alerts := regexp.MustCompile(`alert: (\S+)`).FindAllStringSubmatch(group, -1)
+	if !ok || len(alerts) == 0 {
+		t.Fatal("there is no alert on files")
+	}
+	for _, a := range alerts {
+		if !strings.Contains(string(page), "`"+a[1]+"`") {
+			t.Errorf("%s is not on the page", a[1])
+		}
+	}
+	for _, m := range regexp.MustCompile(`(latchkey_files_\w+)\{(outcome="\w+")\}`).FindAllStringSubmatch(group, -1) {
+		if !regexp.MustCompile(`(?m)^` + m[1] + `\{.*` + m[2] + `\} `).Match(there) {
+			t.Errorf("there is no %s with %s", m[1], m[2])
+		}
+	}
+	for _, name := range regexp.MustCompile(`latchkey_files_\w+`).FindAllString(string(page), -1) {
+		if name = strings.TrimSuffix(name, "_"); !strings.Contains(string(there), "\n"+name) {
+			t.Errorf("the page names %s, which is not there", name)
+		}
+	}
+}

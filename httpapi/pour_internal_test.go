@@ -18,15 +18,29 @@ func TestBodyIsPouredUpToWhereItEnds(t *testing.T) {
 			if end != nil {
 				from = io.MultiReader(from, iotest.ErrReader(end))
 			}
-			var to bytes.Buffer
-			if n, err := pour(&to, from); n != int64(size) || err != end || !bytes.Equal(to.Bytes(), content) {
+			var to pieces
+			if n, err := pour(&to, iotest.HalfReader(from)); n != int64(size) || err != end || !bytes.Equal(to.Bytes(), content) {
 				t.Errorf("pour of %d bytes with end %v = %d, %v", size, end, n, err)
+			}
+			if long := size > longBody+longPieces; long != (to.most == longPieces) {
+				t.Errorf("the longest piece of %d bytes has %d", size, to.most)
 			}
 		}
 	}
 	if n, err := pour(&brimful{room: longBody + 5}, bytes.NewReader(make([]byte, 3*longBody))); n != longBody+5 || err != io.ErrShortWrite {
 		t.Errorf("pour to what is full = %d, %v", n, err)
 	}
+}
+
+// pieces remembers the longest one.
+type pieces struct {
+	bytes.Buffer
+	most int
+}
+
+func (p *pieces) Write(b []byte) (int, error) {
+	p.most = max(p.most, len(b))
+	return p.Buffer.Write(b)
 }
 
 // brimful takes so many bytes.
