@@ -16,10 +16,14 @@ func TestInterfaceIsTriedInABrowser(t *testing.T) {
 	t.Cleanup(chromium.Close)
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
+	operations := strings.Count(string(w.Do("GET", "/openapi.json", "", "", "").Wants(200).Body), `"operationId"`)
+	if operations < 33 {
+		t.Fatalf("the document has %d operations", operations)
+	}
 	for _, opt := range []webtest.Options{{Size: webtest.Phone, Dark: true}, {}} {
 		tab := chromium.Open(t, opt)
 		tab.Go(w.URL() + "/rcsgw/app/try")
-		tab.AwaitCount("nav button[data-operation]", 30)
+		tab.AwaitCount("nav button[data-operation]", operations)
 		tab.Click("[data-operation=explainProblem]")
 		tab.Await("#title", "What a problem's type means")
 		tab.Click("#form .buttons button")
