@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -272,6 +273,34 @@ func TestHalfOpenConnectionsMakeRoom(t *testing.T) {
 	}
 	use(4)
 	imstest.Eventually(t, gatewaytest.Patience, func() bool { return standing(slow) <= 64/4 })
+	m := metricsOf(t, w)
+	if n := m["latchkey_gateway_http_connections"]; n < 2 || n > 64 {
+		t.Errorf("%v connections are told, want those that stand", n)
+	}
+	for name, least := range map[string]float64{`latchkey_httpapi_streams{kind="sse"}`: 1, `latchkey_gateway_http_connections_ousted_total{why="made-room"}`: 300,
+		`latchkey_httpapi_requests_total{method="POST",route="/rcsgw/invitee/message",status="202"}`: 4} {
+		if m[name] < least {
+			t.Errorf("%s = %v, want %v at least", name, m[name], least)
+		}
+	}
+}
+
+// metricsOf are what operators read at admin-listen.
+func metricsOf(t *testing.T, w *gatewaytest.World) map[string]float64 {
+	t.Helper()
+	res, err := http.Get("http://" + w.Admin() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	all := map[string]float64{}
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		if n, err := strconv.ParseFloat(value, 64); err == nil {
+			all[name] = n
+		}
+	}
+	return all
 }
 
 // F66, S4: one address that guesses passwords as fast as it can is told to wait, and guests elsewhere and on the same account's own address notice

@@ -45,6 +45,12 @@ func (o overload) Collect(to chan<- prometheus.Metric) {
 	is(overloadSilent, prometheus.GaugeValue, float64(now.Silent))
 	is(overloadTold, prometheus.CounterValue, float64(now.Told))
 	is(overloadHeard, prometheus.CounterValue, float64(now.Heard))
+	for _, reason := range []string{"queue", "full"} { // so that they are there before it happens
+		now.Shed[sipua.Shed{Method: "INVITE", Reason: reason}] += 0
+	}
+	for _, reason := range []string{"oc", "silence"} {
+		now.Held[sipua.Shed{Method: "INVITE", Reason: reason}] += 0
+	}
 	for s, n := range now.Shed {
 		is(overloadShed, prometheus.CounterValue, float64(n), s.Method, s.Reason)
 	}

@@ -254,3 +254,37 @@ func TestPanicEndsOneStream(t *testing.T) {
 	}
 	eventually(t, func() bool { return w.openRequests() == 0 && strings.Contains(w.log.String(), "event stream panicked") })
 }
+
+// A stream over HTTP/2 outlasts the time that one write may take: there a deadline ends a stream that waits, too.
+func TestIdleStreamsOverHTTP2Last(t *testing.T) {
+	w := newWorld(t, Options{WriteTimeout: time.Second, KeepAlive: time.Hour})
+	s := httptest.NewUnstartedServer(w.handler())
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	t.Cleanup(func() {
+		w.api.Drain()
+		s.Close()
+	})
+	stream := openSSE(t, s.Client(), s.URL+eventsPath)
+	w.hall.say("before")
+	stream.next()
+	ended := make(chan error, 1)
+	go func() { // ends with the message, or the stream
+		for {
+			lines, err := stream.block()
+			if err != nil || strings.Contains(fmt.Sprint(lines), "after") {
+				ended <- err
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-ended:
+		t.Fatalf("the stream ended: %v", err)
+	case <-time.After(2 * time.Second): // Options.WriteTimeout, twice
+	}
+	w.hall.say("after")
+	if err := <-ended; err != nil {
+		t.Errorf("the stream ended: %v", err)
+	}
+}

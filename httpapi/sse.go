@@ -40,6 +40,9 @@ type sseOutlet struct {
 
 func (o *sseOutlet) patience() { _ = o.c.SetWriteDeadline(time.Now().Add(o.timeout)) }
 
+// rest takes the deadline back: HTTP/2 ends a stream when it passes, though nothing is being written.
+func (o *sseOutlet) rest() { _ = o.c.SetWriteDeadline(time.Time{}) }
+
 func (o *sseOutlet) event(e latchkey.Event) (err error) {
 	if o.buf, err = sseBlock(o.buf[:0], e); err != nil {
 		return err
@@ -63,6 +66,7 @@ func sseBlock(b []byte, e latchkey.Event) ([]byte, error) {
 
 func (o *sseOutlet) flush() error {
 	o.patience()
+	defer o.rest()
 	return o.c.Flush()
 }
 
@@ -70,6 +74,7 @@ func (o *sseOutlet) flush() error {
 // went without a word is found out.
 func (o *sseOutlet) idle() error {
 	o.patience()
+	defer o.rest()
 	if _, err := o.w.Write([]byte(":\n\n")); err != nil {
 		return err
 	}
