@@ -3,6 +3,7 @@ package imstest
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -10,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -33,6 +33,7 @@ type PostfixOptions struct {
 type Postfix struct {
 	dir, addr string
 	cmd       *exec.Cmd
+	leash     io.Closer // its standard input
 	over      chan error
 }
 
@@ -57,6 +58,9 @@ anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 `
+
+// postfixWatch runs the master process, which ends its daemons when it ends, until its standard input is closed: at the latest when the test's process is gone.
+const postfixWatch = `exec 3<&0; "$0" -c "$1" -s </dev/null 3<&- & m=$!; { read -r _ <&3; kill $m 2>/dev/null; } & wait $m`
 
 const postfixDaemons = "/usr/lib/postfix/sbin"
 
@@ -190,8 +194,11 @@ func postfixRoutes(routes map[string]string) string {
 
 // run starts the master process and waits until it listens.
 func (p *Postfix) run() error {
-	p.cmd = exec.Command(postfixDaemons+"/master", "-c", p.dir+"/conf", "-s")
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	p.cmd = exec.Command("sh", "-c", postfixWatch, postfixDaemons+"/master", p.dir+"/conf")
+	var err error
+	if p.leash, err = p.cmd.StdinPipe(); err != nil {
+		return err
+	}
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
@@ -224,15 +231,13 @@ func (p *Postfix) Start() error { return p.run() }
 
 // Stop ends it. Its queue stays.
 func (p *Postfix) Stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	_ = p.leash.Close()
 	select {
 	case err := <-p.over:
 		p.over <- err
 	case <-time.After(10 * time.Second):
 		_ = p.cmd.Process.Kill()
 	}
-	// Its daemons are of its process group.
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 }
 
 // Addr is host:port of its SMTP.
