@@ -382,7 +382,7 @@ func TestGuestCancelsAFile(t *testing.T) {
 // it takes no parts. The phone sees to the ids.
 func TestGuestsFileGoesOnAfterACut(t *testing.T) {
 	t.Parallel()
-	for name, files := range map[string]imstest.FileManner{"resumed": {CutAt: 2 << 20}, "whole again": {CutAt: 2 << 20, NoRange: true}} {
+	for name, files := range map[string]imstest.FileManner{"resumed": {CutAt: 3 << 20}, "whole again": {CutAt: 3 << 20, NoRange: true}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := gatewaytest.New(t, gatewaytest.Plan{})
@@ -394,7 +394,8 @@ func TestGuestsFileGoesOnAfterACut(t *testing.T) {
 			if got.Sum != sum(body) {
 				t.Errorf("Alice has %s, want %s", got.Sum, sum(body))
 			}
-			if resumed := got.Start > 1<<20; resumed == files.NoRange {
+			// Answers may be lost in the cut, but no more than a window of them: 2 MiB.
+			if resumed := got.Start > 1<<19; resumed == files.NoRange {
 				t.Errorf("the second transfer begins at %d", got.Start)
 			}
 			b.FileEvent("delivery", state("sent"))
