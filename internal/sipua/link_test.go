@@ -78,7 +78,7 @@ func TestKeepAlives(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer ln.Close()
-		client, err := Listen(Options{Listen: []string{"udp:127.0.0.1:0"}, KeepAlive: 50 * time.Millisecond})
+		client, err := Listen(Options{Listen: []string{"udp:127.0.0.1:0"}, KeepAlive: 400 * time.Millisecond}) // a pong has as long, on a slow machine, too
 		if err != nil {
 			t.Fatal(err)
 		}
