@@ -16,6 +16,7 @@ import (
 var (
 	metricLine = regexp.MustCompile(`(?m)^# (HELP|TYPE) (latchkey_\S+) (.*)$`)
 	labelName  = regexp.MustCompile(`([a-z_]+)="`)
+	alertName  = regexp.MustCompile(`(?m)^ +- alert: (\S+)$`)
 	metricName = regexp.MustCompile(`\blatchkey_[a-z0-9]+_[a-z0-9_]+`)
 )
 
@@ -23,6 +24,12 @@ var (
 func told(t *testing.T) string {
 	t.Helper()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
+	// Requests are counted from the first one on.
+	if res, err := http.Get(w.URL() + "/openapi.yaml"); err != nil {
+		t.Fatal(err)
+	} else {
+		res.Body.Close()
+	}
 	res, err := http.Get("http://" + w.Admin() + "/metrics")
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +42,7 @@ func told(t *testing.T) string {
 	return string(text)
 }
 
-// The page lists what a gateway really tells; alerts and the page for operators name nothing else.
+// The page lists what a gateway really tells; alerts and the pages for operators name nothing else, and the pages say what to do about each alert.
 func TestMetricsPageIsCurrent(t *testing.T) {
 	text := told(t)
 	type metric struct{ kind, help, labels string }
@@ -79,11 +86,20 @@ func TestMetricsPageIsCurrent(t *testing.T) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, all[name].kind, all[name].labels, all[name].help)
 	}
 	compare(t, "metrics.md", b.String())
-	for _, page := range []string{"howto/watch.md", "../deploy/alerts.yml"} {
+	var pages strings.Builder
+	for _, page := range []string{"howto/watch.md", "howto/overload.md", "howto/file-store.md", "../deploy/alerts.yml"} {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
 		}
+		if page == "../deploy/alerts.yml" {
+			for _, alert := range alertName.FindAllStringSubmatch(string(text), -1) {
+				if !strings.Contains(pages.String(), "`"+alert[1]+"`") {
+					t.Errorf("no page says what to do about %s", alert[1])
+				}
+			}
+		}
+		pages.Write(text)
 		for _, name := range metricName.FindAllString(string(text), -1) {
 			base := name
 			for _, suffix := range []string{"_bucket", "_sum", "_count"} {

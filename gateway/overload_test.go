@@ -53,8 +53,12 @@ func TestOperatorsSeeTheLoad(t *testing.T) {
 	alerts := 0
 	for _, g := range rules.Groups {
 		for _, r := range g.Rules {
+			named := name.FindAllString(r.Expr, -1)
+			if len(named) == 0 {
+				continue // another room's
+			}
 			alerts++
-			for _, n := range name.FindAllString(r.Expr, -1) {
+			for _, n := range named {
 				if !unseen[n] && !strings.Contains(string(b), "\n"+n) {
 					t.Errorf("%s: there is no %s", r.Alert, n)
 				}
