@@ -23,7 +23,7 @@ type crossing struct {
 	*bridge
 	asked *Incoming // the asker's transaction; nil: the INVITE is our own (a refresh)
 	from  Side
-	out   *sip.Request // as it goes on; sipgo's once it was sent
+	out   *sip.Request // as it goes on; the transaction's once it was sent
 	inv   *invitation
 
 	pair  *pair // of the re-INVITE, or of the first 2xx
@@ -120,7 +120,7 @@ func (c *crossing) run() error {
 			break
 		}
 		c.again = false
-		again := sipua.Clone(c.out) // what was sent is sipgo's
+		again := sipua.Clone(c.out) // what was sent is the transaction's
 		again.SetDestination("")
 		again.CSeq().SeqNo++
 		askAgain(again, c.brief)
@@ -225,7 +225,7 @@ func (c *crossing) pairOf(res *sip.Response) *pair {
 	if err != nil {
 		return nil
 	}
-	local := c.asked.t.Tag // which sipgo's own 487 has, too
+	local := c.asked.t.Tag // which the transaction's own 487 has, too
 	if len(c.forks) > 0 {
 		local = sipua.NewToken()
 	}

@@ -165,7 +165,7 @@ func canonicalHost(host string) string {
 func (g *Engine) serve(t *sipua.Transaction) {
 	req := t.Request
 	if req.Method == sip.CANCEL {
-		_ = t.Respond(481, "") // RFC 3261 §9.2: sipgo has matched those that match
+		_ = t.Respond(481, "") // RFC 3261 §9.2: those that match never come here
 		return
 	}
 	if unknown := unsupported(req, g.understands(t)); len(unknown) > 0 && req.Method != sip.ACK {
@@ -346,7 +346,7 @@ func (g *Engine) Drain() {
 }
 
 // Shutdown drains, cancels what rings, hangs up what stands and waits until all calls are over or ctx is.
-// What sipgo still repeats then ends with the endpoint.
+// What transactions still repeat then ends with the endpoint.
 func (g *Engine) Shutdown(ctx context.Context) error {
 	g.Drain()
 	g.mu.Lock()

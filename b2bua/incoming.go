@@ -28,7 +28,7 @@ type Incoming struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	// cancelled is set under sipgo's lock, which every response takes; so no lock of ours may be taken there.
+	// cancelled is set under the transaction's lock, which every response takes; so no lock of ours may be taken there.
 	cancelled atomic.Bool
 	why       atomic.Pointer[[]sip.Header] // Reason of the CANCEL
 
@@ -130,15 +130,13 @@ func (in *Incoming) Offer() []byte { return in.BodyPart(sdpType) }
 // searched (RFC 5621 §4.2).
 func (in *Incoming) BodyPart(contentType string) []byte { return bodyPart(in.t.Request, contentType) }
 
-// send sends a response unless the caller has cancelled. sipgo keeps whatever it got last for its repeats, even
-// if that came too late to be sent; then the 487 is put back.
+// send sends a response unless the caller has cancelled; then the 487 that the transaction has sent is the last word.
 func (in *Incoming) send(res *sip.Response) error {
 	var err error
 	if !in.cancelled.Load() {
 		err = in.t.Send(res)
 	}
 	if in.cancelled.Load() {
-		_ = in.t.Respond(487, "")
 		return errCancelled
 	}
 	return err

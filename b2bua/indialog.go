@@ -16,11 +16,11 @@ import (
 	"latchkey/internal/sipua"
 )
 
-// gapWait is how long a request waits for one that was sent before it: sipgo hands over each message
+// gapWait is how long a request waits for one that was sent before it: each request is handed over
 // on a goroutine of its own, so neighbours may overtake each other.
 const gapWait = 50 * time.Millisecond
 
-// inDialog is a request of the peer on its way through the leg's loop. Its sipgo goroutine waits
+// inDialog is a request of the peer on its way through the leg's loop. Its own goroutine waits
 // for done, because the transaction ends when the handler returns.
 type inDialog struct {
 	t    *sipua.Transaction

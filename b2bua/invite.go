@@ -43,7 +43,7 @@ func (v *invitation) send(ctx context.Context) error {
 }
 
 func (v *invitation) read(tx *sipua.Outgoing) {
-	// sipgo hands 2xx after the first to a hook, on a goroutine of its own.
+	// 2xx after the first come to a hook, each on a goroutine of its own.
 	again, left := make(chan *sip.Response), make(chan struct{})
 	defer close(left)
 	tx.OnRetransmission(func(res *sip.Response) {
@@ -51,7 +51,7 @@ func (v *invitation) read(tx *sipua.Outgoing) {
 		case again <- res:
 		case <-left:
 			if v.brief && sipua.Fits(v.req, res) {
-				v.engine.running.Go(func() { v.repeated(res) }) // not under sipgo's lock
+				v.engine.running.Go(func() { v.repeated(res) }) // the transaction waits for nobody
 			}
 		case <-tx.Done():
 		}
@@ -68,7 +68,7 @@ func (v *invitation) read(tx *sipua.Outgoing) {
 	take := func(res *sip.Response) {
 		switch {
 		case !sipua.Fits(v.req, res):
-			// Of a 2xx there will be another, but a refusal has ended sipgo's transaction.
+			// Of a 2xx there will be another, but a refusal has ended the transaction.
 			if res.StatusCode >= 300 && !finished {
 				finished = true
 				if !rang {

@@ -250,7 +250,7 @@ func (e *Endpoint) Close() error {
 	return err
 }
 
-// choose gives an INVITE that opens a dialog its To tag, so that all responses have the same one, sipgo's own
+// choose gives an INVITE that opens a dialog its To tag, so that all responses have the same one, the transaction's own
 // 487 for a CANCEL included (RFC 3261 §8.2.6.2). Once a transaction has the request, nobody may change it.
 // Laddr is for requests that are sent; in this one it tells what was chosen.
 func choose(req *sip.Request) {

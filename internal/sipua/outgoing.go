@@ -38,7 +38,7 @@ type Outgoing struct {
 	leave     sync.Once
 }
 
-// Start sends a request and returns its transaction. The request is sipgo's then.
+// Start sends a request and returns its transaction. The request is the transaction's then.
 func (e *Endpoint) Start(ctx context.Context, req *sip.Request) (*Outgoing, error) {
 	o := &Outgoing{endpoint: e, hop: nextHop(req)}
 	err := e.open(ctx, func(ctx context.Context) (err error) {
@@ -222,13 +222,13 @@ func (o *Outgoing) wait(tx *clientTx, at target) (again bool) {
 					e.shunned.silent(at)
 				}
 				if more() {
-					return true // sipgo has acknowledged it
+					return true // it is acknowledged
 				}
 			} else {
 				e.shunned.back(at)
 			}
 			final = final || !res.IsProvisional()
-			select { // sipgo's transaction may be over by now, but this one not before its response was taken
+			select { // its transaction may be over by now, but this one not before its response was taken
 			case o.responses <- res:
 			case <-o.unwanted:
 				return false
@@ -487,7 +487,7 @@ func (e *Endpoint) DoOnce(ctx context.Context, req *sip.Request) (*sip.Response,
 			case res.IsProvisional():
 			case Fits(req, res):
 				return res, nil
-			default: // sipgo has ended the transaction by it
+			default: // it has ended the transaction
 				return nil, ErrMisfit
 			}
 		case <-tx.Done():
@@ -503,5 +503,5 @@ func EndError(tx *Outgoing) error {
 	if err := tx.Err(); err != nil {
 		return asError(err)
 	}
-	return errClosed // between the two steps in which sipgo terminates
+	return errClosed // unless it is said why
 }

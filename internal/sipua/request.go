@@ -71,7 +71,7 @@ func LooseRoute(uri string) string {
 	return u.String()
 }
 
-// Clone copies a request that is not prepared yet. What was sent belongs to sipgo, which repeats it and
+// Clone copies a request that is not prepared yet. What was sent belongs to its transaction, which repeats it and
 // copies its fields into ACKs, so a changed repeat starts from a copy.
 func Clone(req *sip.Request) *sip.Request {
 	c := sip.NewRequest(req.Method, *req.Recipient.Clone())
