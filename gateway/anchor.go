@@ -133,16 +133,23 @@ func (a *anchor) propose(s *stream, from b2bua.Side, m msrpsdp.Media) (*proposal
 	}
 	p.fresh = [2]bool{!alive[0], !alive[1]}
 	if p.fresh[to] {
-		p.legs[to] = a.at(a.ports.like(m.TLS, m.Addr))
-		p.legs[to].place.Setup, p.legs[to].place.CEMA = msrpsdp.ActPass, !a.plain[to] // TS 24.247 §8.3.1; c=/m= are the path's, so it harms nobody
+		port := a.ports.like(m.TLS, false, m.Addr)
+		if s != nil && s.legs[to].port.web != nil { // a browser stays one
+			port = s.legs[to].port
+		}
+		p.legs[to] = a.at(port)
+		p.legs[to].place.Setup, p.legs[to].place.CEMA = msrpsdp.ActPass, !a.plain[to] && port.web == nil // TS 24.247 §8.3.1; c=/m= are the path's, so it harms nobody
 	}
 	own := p.legs[from]
 	if p.fresh[from] {
-		own = a.at(a.ports.like(m.TLS, m.Addr))
+		own = a.at(a.ports.like(m.TLS, m.WebSocket(), m.Addr))
 	}
 	var err error
-	if own.place, p.offerer, err = own.place.Answering(m, own.port.secure == m.TLS); err != nil {
+	if own.place, p.offerer, err = own.place.Answering(m, own.port.carries(m)); err != nil {
 		return nil, err
+	}
+	if own.place.URI.Transport = "tcp"; m.WebSocket() {
+		own.place.URI.Transport = "ws"
 	}
 	own.place.URI.Secure = m.TLS
 	if m.TLS {
@@ -154,7 +161,7 @@ func (a *anchor) propose(s *stream, from b2bua.Side, m msrpsdp.Media) (*proposal
 		p.joined = a.joining(p.legs)
 		for side, fresh := range p.fresh {
 			leg := p.legs[side]
-			if fresh && leg.port.secure == leg.place.TLS {
+			if fresh && leg.listens() {
 				leg.port.ExpectLeg(legOf(p.joined, b2bua.Side(side)))
 			}
 		}
@@ -180,6 +187,11 @@ func (a *anchor) at(port *msrpPort) legPlace {
 		l.place.Fingerprint = msrp.FingerprintOf(*a.ports.cert())
 	}
 	return l
+}
+
+// listens reports whether the peer may connect: the port is of the leg's transport.
+func (l legPlace) listens() bool {
+	return l.port.secure == l.place.TLS && (l.port.web != nil) == (l.place.URI.Transport == "ws")
 }
 
 func legOf(a *msrp.Anchor, side b2bua.Side) *msrp.AnchorLeg {
@@ -363,7 +375,7 @@ func (a *anchor) connect(s *stream, side b2bua.Side, role msrpsdp.Role, before *
 		return
 	}
 	if !role.Active {
-		if at.port.secure == at.place.TLS {
+		if at.listens() {
 			at.port.ExpectLeg(leg)
 		}
 		return

@@ -16,7 +16,7 @@ import (
 func testAnchor(t *testing.T) (a *anchor, hungUp chan string) {
 	t.Helper()
 	core := netip.MustParseAddr("127.0.0.1")
-	ports, err := openMSRP([]string{"tcp:127.0.0.1:0"}, nil, core, slog.New(slog.DiscardHandler))
+	ports, err := openMSRP([]string{"tcp:127.0.0.1:0"}, nil, nil, core, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

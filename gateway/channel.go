@@ -58,11 +58,13 @@ func (w *wire) Dial(ctx context.Context, rel latchkey.Relation, opt conversation
 // dialAs is Dial for a service of CPM.
 func (w *wire) dialAs(ctx context.Context, service string, rel latchkey.Relation, opt conversation.CallOptions, to conversation.Receiver) (conversation.Channel, error) {
 	header := append(serviceHeader(service), conversationHeader(opt)...)
-	ch, err := w.dial(ctx, service, rel, header, to, w.ports.offering(false), true)
-	if notAcceptable(err) {
-		// RFC 6714 §4.3: a peer without CEMA answers 488 or port 0 when c=/m= and path differ, and one without TLS does when that is
-		// offered; F35: once more, plain.
-		ch, err = w.dial(ctx, service, rel, header, to, w.ports.offering(true), false)
+	var ch *channel
+	var err error
+	for i, way := range w.ports.ways() {
+		if i > 0 && !notAcceptable(err) {
+			break
+		}
+		ch, err = w.dial(ctx, service, rel, header, to, way.port, way.cema)
 	}
 	switch {
 	case err == nil:

@@ -45,13 +45,16 @@ func (p *porter) Carry(ctx context.Context, rel latchkey.Relation, call conversa
 	if _, err := body.Seek(call.From, io.SeekStart); err != nil {
 		return err
 	}
-	ch, err := p.call(ctx, rel, call, f, p.wire.ports.offering(false), true)
-	if refused, ok := errors.AsType[*conversation.CallRefused](err); ok && refused.Code == latchkey.KindUnsupportedMedia.Row().SIP && call.Icon {
-		call.Icon = false // RFC 5547 §8.8: who can't read a body of several parts gets the offer alone
-		ch, err = p.call(ctx, rel, call, f, p.wire.ports.offering(false), true)
-	}
-	if notAcceptable(err) && call.From == 0 { // as a chat does (F35); a part that is refused is tried whole first
-		ch, err = p.call(ctx, rel, call, f, p.wire.ports.offering(true), false)
+	var ch *channel
+	for i, way := range p.wire.ports.ways() {
+		if i > 0 && (!notAcceptable(err) || call.From != 0) { // as a chat does (F35); a part that is refused is tried whole first
+			break
+		}
+		ch, err = p.call(ctx, rel, call, f, way.port, way.cema)
+		if refused, ok := errors.AsType[*conversation.CallRefused](err); ok && refused.Code == latchkey.KindUnsupportedMedia.Row().SIP && call.Icon {
+			call.Icon = false // RFC 5547 §8.8: who can't read a body of several parts gets the offer alone
+			ch, err = p.call(ctx, rel, call, f, way.port, way.cema)
+		}
 	}
 	switch {
 	case err == nil:

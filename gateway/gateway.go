@@ -121,7 +121,7 @@ func (g *Gateway) open() (err error) {
 	if g.sipTLS, err = newSIPTLS(c); err != nil {
 		return err
 	}
-	if g.sip, err = sipua.Listen(sipua.Options{Listen: c.SIPListen, UserAgent: userAgent, TLS: g.sipTLS.options(), StandIns: c.standIns(), Log: g.log}); err != nil {
+	if g.sip, err = sipua.Listen(sipua.Options{Listen: c.SIPListen, UserAgent: userAgent, TLS: g.sipTLS.options(), StandIns: c.standIns(), Origins: c.WSOrigins, Log: g.log}); err != nil {
 		return fmt.Errorf("sip-listen: %w", err)
 	}
 	if g.front, err = newFront(c); err != nil {
@@ -131,7 +131,7 @@ func (g *Gateway) open() (err error) {
 		return fmt.Errorf("push: %w", err)
 	}
 	g.core = g.coreAddr()
-	if g.msrp, err = openMSRP(c.MSRPListen, g.front.certificate(), g.core, g.log); err != nil {
+	if g.msrp, err = openMSRP(c.MSRPListen, c.WSOrigins, g.front.certificate(), g.core, g.log); err != nil {
 		return fmt.Errorf("msrp-listen: %w", err)
 	}
 	return nil
@@ -212,7 +212,7 @@ type Addrs struct {
 	HTTP  string
 	Admin string
 	SIP   []sipua.Addr
-	MSRP  []string // tcp:host:port or tls:host:port, in the order of msrp-listen
+	MSRP  []string // tcp:host:port, or tls:, ws:, wss:, in the order of msrp-listen
 
 	MailBounce string // "": there is no listener for reports on mails
 }

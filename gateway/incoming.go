@@ -163,7 +163,7 @@ func (c *incomingCall) describe(to conversation.Receiver) (ch *channel, local ms
 		port := ports.offering(false)
 		ch = c.wire.newChannel(c.rel, to, port, port.NewURI())
 		local = ports.describe(port, ch.session.Local())
-		local.Setup, local.CEMA = msrpsdp.ActPass, true
+		local.Setup, local.CEMA = msrpsdp.ActPass, port.web == nil
 		own, err = msrpsdp.Offer(local)
 		return ch, local, own, role, err
 	}

@@ -19,6 +19,7 @@ import (
 // msrpPort is one MSRP listener of the gateway.
 type msrpPort struct {
 	*msrp.Listener
+	web    *webPort // where its connections come from; nil: it has a socket of its own
 	secure bool
 	host   string // of c= and the path
 }
@@ -31,8 +32,8 @@ type msrpPorts struct {
 
 // openMSRP binds the listeners. core is where signalling goes; behind a wildcard address the descriptions name the
 // address that leads there. The certificate is that of HTTPS if there is one, else one that is made here: the descriptions have its
-// fingerprint (RFC 4975 §14.4).
-func openMSRP(listen []string, web func() *tls.Certificate, core netip.Addr, log *slog.Logger) (p *msrpPorts, err error) {
+// fingerprint (RFC 4975 §14.4). Pages of origins may connect to WebSocket listeners beside their own.
+func openMSRP(listen, origins []string, web func() *tls.Certificate, core netip.Addr, log *slog.Logger) (p *msrpPorts, err error) {
 	p = &msrpPorts{cert: web}
 	if web == nil {
 		own, err := msrp.SelfSigned()
@@ -48,8 +49,18 @@ func openMSRP(listen []string, web func() *tls.Certificate, core netip.Addr, log
 			p.close()
 			return nil, err
 		}
-		port := &msrpPort{secure: network == "tls", host: mediaHost(ln.Addr().String(), core)}
-		if port.secure {
+		port := &msrpPort{secure: network == "tls" || network == "wss", host: mediaHost(ln.Addr().String(), core)}
+		switch network {
+		case "ws", "wss":
+			port.host = webHost(addr, ln.Addr().String(), core)
+			if port.secure {
+				ln = tls.NewListener(ln, webTLS(p.cert))
+			}
+			port.Listener = msrp.NewListener(nil, msrp.ListenerOptions{Log: log})
+			port.web = newWebPort(ln, port.Listener, port.secure, port.host, origins, log)
+			p.all = append(p.all, port)
+			continue
+		case "tls":
 			c := msrp.ServerTLS()
 			c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.cert(), nil } // new ones without a restart
 			ln = tls.NewListener(ln, c)
@@ -80,35 +91,52 @@ func mediaHost(listen string, core netip.Addr) string {
 func (p *msrpPorts) addrs() []string {
 	var all []string
 	for _, l := range p.all {
-		network := "tcp:"
-		if l.secure {
-			network = "tls:"
-		}
-		all = append(all, network+l.Addr().String())
+		all = append(all, l.network()+":"+l.Addr().String())
 	}
 	return all
 }
 
-// offering is the port of our own calls, the first one; plain: the first without TLS, or else the first.
+// offering is the port of our own calls, the first one; plain: the first tcp:, or else the first.
 func (p *msrpPorts) offering(plain bool) *msrpPort {
-	if i := slices.IndexFunc(p.all, func(l *msrpPort) bool { return !l.secure }); plain && i >= 0 {
+	if i := slices.IndexFunc(p.all, func(l *msrpPort) bool { return l.network() == "tcp" }); plain && i >= 0 {
 		return p.all[i]
 	}
 	return p.all[0]
 }
 
-// answering are the ports that may answer an offer, the best one first: TLS before TCP, so that a peer that offers both gets TLS, and
-// of each transport one of the peer's address family, or else the first.
+// way is what a call of ours may offer.
+type way struct {
+	port *msrpPort
+	cema bool
+}
+
+// ways are what a call offers, one after the other as long as the peer can't take it: the first port, plain TCP without CEMA, since a peer without CEMA
+// answers 488 or port 0 when c=/m= and path differ, and one without TLS does when that is offered (RFC 6714 §4.3; F35), and at last
+// what a browser can connect to (RFC 7977 §5.1).
+func (p *msrpPorts) ways() []way {
+	first := p.all[0]
+	all := []way{{first, first.web == nil}}
+	if plain := p.offering(true); plain.web == nil {
+		all = append(all, way{plain, false})
+	}
+	if i := slices.IndexFunc(p.all, func(l *msrpPort) bool { return l.web != nil }); i > 0 && first.web == nil {
+		all = append(all, way{p.all[i], false})
+	}
+	return all
+}
+
+// answering are the ports that may answer an offer, the best one first: TLS before TCP, so that a peer that offers both gets TLS, those for WebSocket, which take no
+// other offers, in the same order behind, and of each transport one of the peer's address family, or else the first.
 func (p *msrpPorts) answering(offer []byte) []*msrpPort {
 	six := false
 	if m, err := msrpsdp.Parse(offer); err == nil {
 		six = isIPv6(m.Addr)
 	}
 	var best []*msrpPort
-	for _, secure := range []bool{true, false} {
+	for _, network := range []string{"tls", "tcp", "wss", "ws"} {
 		var some []*msrpPort
 		for _, l := range p.all {
-			if l.secure == secure {
+			if l.network() == network {
 				some = append(some, l)
 			}
 		}
@@ -183,19 +211,35 @@ func (p *msrpPorts) close() {
 // checkMSRPListen reads one element of msrp-listen.
 func checkMSRPListen(l string) error {
 	network, addr, _ := strings.Cut(l, ":")
-	if network != "tcp" && network != "tls" {
-		return fmt.Errorf("%q does not begin with tcp: or tls: as it must", l)
+	switch network {
+	case "tcp", "tls", "ws", "wss":
+		return checkHostPort(addr)
 	}
-	return checkHostPort(addr)
+	return fmt.Errorf("%q begins with none of tcp:, tls:, ws: and wss: as it must", l)
 }
 
-// like is the port for a leg by a transport, of the peer's address family where there is one; else the first one of all.
-func (p *msrpPorts) like(secure bool, addr string) *msrpPort {
-	best := p.all[0]
-	for i, l := range p.all {
-		fits, fitted := l.secure == secure, best.secure == secure
-		if fits && !fitted || fits == fitted && isIPv6(l.host) == isIPv6(addr) && isIPv6(best.host) != isIPv6(addr) && i > 0 {
-			best = l
+// carries reports whether the port is of the transport that a medium has.
+func (l *msrpPort) carries(m msrpsdp.Media) bool {
+	return l.secure == m.TLS && (l.web != nil) == m.WebSocket()
+}
+
+// like is the port for a leg by a transport, of the peer's address family where there is one; else the first one that is for WebSockets as web says, or
+// the first one of all.
+func (p *msrpPorts) like(secure, web bool, addr string) *msrpPort {
+	best, most := p.all[0], -1
+	for _, l := range p.all {
+		fits := 0
+		if (l.web != nil) == web {
+			fits += 4
+		}
+		if l.secure == secure {
+			fits += 2
+		}
+		if isIPv6(l.host) == isIPv6(addr) {
+			fits++
+		}
+		if fits > most {
+			best, most = l, fits
 		}
 	}
 	return best

@@ -24,7 +24,7 @@ func selfSigned(t *testing.T) *tls.Certificate {
 
 func openPorts(t *testing.T, web func() *tls.Certificate, listen ...string) *msrpPorts {
 	t.Helper()
-	p, err := openMSRP(listen, web, netip.MustParseAddr("127.0.0.1"), slog.New(slog.DiscardHandler))
+	p, err := openMSRP(listen, nil, web, netip.MustParseAddr("127.0.0.1"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestPortsAreBoundTogetherOrNotAtAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = free.Close()
-	if p, err := openMSRP([]string{"tcp:" + free.Addr().String(), "tls:" + taken.Addr().String()}, nil, netip.Addr{}, nil); err == nil {
+	if p, err := openMSRP([]string{"tcp:" + free.Addr().String(), "tls:" + taken.Addr().String()}, nil, nil, netip.Addr{}, nil); err == nil {
 		p.close()
 		t.Fatal("a port was bound twice")
 	}

@@ -66,7 +66,8 @@ type Config struct {
 	FileServer         string             // SIP URI; the core's where the option says nothing
 	SkipInteraction    bool               // accounts are registered at the core alone (R4)
 	Pager              bool               // interaction-mode pager: messages go by SIP MESSAGE (R14)
-	MSRPListen         []string           // "tcp:host:port" or "tls:host:port"; calls offer the first one
+	MSRPListen         []string           // "tcp:host:port", also tls:, ws: and wss:; calls offer the first one
+	WSOrigins          []string           // of Web pages that may connect to the ws: and wss: listeners, beside those of their own host
 	MSRPPeers          []netip.Prefix     // networks that MSRP may connect to; nil: the default policy
 	Anchor             AnchorMode         // whose MSRP goes through the gateway
 
@@ -222,7 +223,8 @@ func Options() []Option {
 		{Name: "file-server", Meaning: "same as sip-core", Help: "interaction server for files", Example: "sip:ft.example.com", set: hop(func(c *Config) *string { return &c.FileServer })},
 		{Name: "interaction-skip", Default: "false", Help: "accounts that the directory allots are registered at the core alone, not at the interaction servers", Example: "true", Bool: true, set: boolean(func(c *Config) *bool { return &c.SkipInteraction })},
 		{Name: "interaction-mode", Default: "session", Help: "how messages go to inviters: session (INVITE and MSRP) or pager (SIP MESSAGE; above 1300 bytes by a call for the one message)", Example: "pager", set: setInteractionMode},
-		{Name: "msrp-listen", Default: "tcp:127.0.0.1:2855", Help: "list of MSRP listeners, tcp: or tls: and an address; calls offer the first one and, where that gets 488, the first tcp:; answers take TLS where it is offered; tls: shows the certificate of http-tls-cert, or a self-signed one by its fingerprint", Example: "tcp:192.0.2.10:2855,tls:192.0.2.10:2856", List: true, set: setMSRPListen},
+		{Name: "msrp-listen", Default: "tcp:127.0.0.1:2855", Help: "list of MSRP listeners, tcp:, tls:, ws: or wss: and an address; calls offer the first one and, where that gets 488, the first tcp:, then the first WebSocket one; answers take TLS where it is offered, and a WebSocket where the caller's path says ws; tls: and wss: show the certificate of http-tls-cert, or a self-signed one by its fingerprint, which no browser takes; the host of ws: and wss: stands in paths, a name too", Example: "tcp:192.0.2.10:2855,tls:192.0.2.10:2856,wss:chat.example.com:2857", List: true, set: setMSRPListen},
+		{Name: "ws-origins", Meaning: "none", Help: "list of origins of Web pages, beside those of the listener's own host and port, that may connect to the ws: and wss: addresses of sip-listen and msrp-listen", Example: "https://chat.example.com", List: true, set: setWSOrigins},
 		{Name: "msrp-peers", Meaning: "public addresses, and, where sip-core is loopback or private, addresses of that same class; never link-local", Help: "list of networks (CIDR) that MSRP may connect to", Example: "192.0.2.0/24,2001:db8::/32", List: true, set: setMSRPPeers},
 		{Name: "anchor", Default: "always", Help: "whose MSRP goes through the gateway where it is an application server in the path: always (everybody's), or guests or never (only what ends here; other calls are signalling alone)", Example: "never", set: setAnchor},
 		{Name: "file-store", Meaning: "DATA.files", Help: "where the bytes of files are kept, and nothing else may be: a directory, or a bucket of an S3-compatible store, s3:// with endpoint behind a question mark; see docs/howto/file-store.md", Example: "s3://KEY-ID:@/etc/latchkey/s3-secret@bucket/latchkey?endpoint=https://s3.example.com", Secret: true, set: setFileStore},

@@ -163,7 +163,7 @@ func (ch *channel) offerAgain(ctx context.Context, cancel context.CancelFunc, s 
 	port, standing := ch.port, ch.standing
 	next := ch.newSession(port.NewURI())
 	local := ch.at(port, next)
-	local.Setup, local.CEMA = msrpsdp.ActPass, true
+	local.Setup, local.CEMA = msrpsdp.ActPass, port.web == nil
 	offer, err := standing.Offer(local)
 	ch.renewing = cancel
 	ch.mu.Unlock()

@@ -38,16 +38,20 @@ func setHTTPConnections(c *Config, v string) error {
 	return nil
 }
 
-func setHTTPOrigins(c *Config, v string) error {
-	c.HTTPOrigins = nil
+func setHTTPOrigins(c *Config, v string) error { return setOrigins(&c.HTTPOrigins, v) }
+
+func setWSOrigins(c *Config, v string) error { return setOrigins(&c.WSOrigins, v) }
+
+func setOrigins(all *[]string, v string) error {
+	*all = nil
 	for _, o := range list(v) {
 		u, err := url.Parse(o)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || o != u.Scheme+"://"+strings.ToLower(u.Host) {
 			return fmt.Errorf("%q is not an origin as browsers write it: scheme, host and perhaps port, in lower case, without a final slash", o)
 		}
-		c.HTTPOrigins = append(c.HTTPOrigins, o)
+		*all = append(*all, o)
 	}
-	if len(c.HTTPOrigins) == 0 {
+	if len(*all) == 0 {
 		return errors.New("is empty")
 	}
 	return nil

@@ -51,6 +51,7 @@ type Options struct {
 	KeepAlive time.Duration // between keep-alives on connections that we opened; 0: two minutes (RFC 5626 §4.4.1); negative: none
 	DNS       string        // host:port of a name server; "": as this machine does
 	StandIns  []sip.Uri     // hops that take over from the first of them, in their order; they count as one
+	Origins   []string      // of Web pages that may connect by WebSocket beside those of the listener's own host
 	// ListenPacket opens UDP ports; nil: net.ListenPacket. Tests with a clock of their own bring a network.
 	ListenPacket func(network, address string) (net.PacketConn, error)
 }
@@ -75,6 +76,7 @@ type Endpoint struct {
 	listenPacket func(network, address string) (net.PacketConn, error)
 	resolver     resolver
 	standIns     []sip.Uri
+	origins      []string
 	shunned      shunned
 	table        table
 	dialing      singleflight.Group // of streams
@@ -118,7 +120,7 @@ func Listen(opt Options) (*Endpoint, error) {
 	e.resolver.server = opt.DNS
 	e.table.open()
 	e.table.silent = func(mark string) { e.silences.unanswered(mark, time.Now()) }
-	e.standIns = opt.StandIns
+	e.standIns, e.origins = opt.StandIns, opt.Origins
 	e.stopped, e.stop = context.WithCancel(context.Background())
 	for _, l := range opt.Listen {
 		if err := e.bind(l); err != nil {

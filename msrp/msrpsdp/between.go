@@ -72,7 +72,7 @@ func (p Place) Answering(m Media, listens bool) (Place, Role, error) {
 
 // Concluding says what the leg at a place that was offered has to do after the answer. The rules are those of Conclude.
 func (p Place) Concluding(m Media) (Role, error) {
-	if m.TLS != p.TLS {
+	if m.TLS != p.TLS || m.WebSocket() != (p.URI.Transport == webSocket) {
 		return Role{}, fmt.Errorf("%w: the answer changes the transport", ErrNotAcceptable)
 	}
 	role := Role{Active: weConnect(p.Setup, m.Setup), Remote: m.Path, Peer: m}

@@ -19,8 +19,9 @@ func FallBack(answer Media, active, relayed bool) bool {
 	return !answer.CEMA && answer.rewritten() && (!active || relayed || len(answer.Path) > 1)
 }
 
-// rewritten reports whether somebody on the way has put another place in c=/m=. Port 9 is no place (RFC 4145 §4.1).
-func (m Media) rewritten() bool { return m.Port != discard && !m.agrees() }
+// rewritten reports whether somebody on the way has put another place in c=/m=. Port 9 is no place (RFC 4145 §4.1), and neither is
+// anything that a WebSocket client writes: nobody connects there.
+func (m Media) rewritten() bool { return m.Port != discard && !m.WebSocket() && !m.agrees() }
 
 // agrees reports whether c=/m= name the place of a URI in a=path (RFC 6714 §4.4): of the endpoint's own, which is the last (RFC 4975
 // §8.1), or of a relay's. Names are compared as such: nobody is asked for their addresses.

@@ -32,12 +32,16 @@ func fingerprints(attributes []sdp.Attribute) ([]msrp.Fingerprint, error) {
 }
 
 // secure reads what TLS needs: fingerprints of the medium, or else of the session (RFC 8122 §5). The transport of m= decides; a path of
-// msrps URIs on a transport without TLS is an error (RFC 4975 §6), while one of msrp URIs on TLS is taken.
+// msrps URIs on a transport without TLS is an error (RFC 4975 §6), while one of msrp URIs on TLS is taken. A WebSocket client has no certificate
+// to show; what it says of one is about other media.
 func (m *Media) secure(medium, session []sdp.Attribute) error {
 	if !m.TLS {
 		if len(m.Path) > 0 && m.Path[len(m.Path)-1].Secure {
 			return fmt.Errorf("sdp: a=path %s without TLS in m=", m.Path)
 		}
+		return nil
+	}
+	if m.WebSocket() {
 		return nil
 	}
 	var err error

@@ -75,6 +75,13 @@ type Media struct {
 	File               *File              // nil: no a=file-selector
 }
 
+// WebSocket reports whether the side is a WebSocket client, such as a browser, which nobody can connect to (RFC 7977 §5.1, §5.2.1). Behind a relay of its
+// own, which is the first of its path, it is like any other.
+func (m Media) WebSocket() bool { return len(m.Path) > 0 && m.Path[0].Transport == webSocket }
+
+// webSocket is the transport in such URIs; the m-line stays that of TCP (RFC 7977 §5.2.2).
+const webSocket = "ws"
+
 // Accepts reports whether the side takes messages of a type (RFC 4975 §8.6); parameters don't count.
 func (m Media) Accepts(contentType string) bool { return listed(m.AcceptTypes, contentType) }
 

@@ -53,8 +53,11 @@ func Offer(l Local) ([]byte, error) {
 
 // dial is where an active side connects: to c=/m= where CEMA is in use, since the path's host need not
 // resolve (RFC 6714 §4.2, TS 24.247 §8.3.1); else to the peer's last hop towards us, the first URI of its
-// path (RFC 4975 §8.1). "": that side can't be connected to.
+// path (RFC 4975 §8.1). "": that side can't be connected to, as a WebSocket client can't.
 func (m Media) dial(cema bool) string {
+	if m.WebSocket() {
+		return ""
+	}
 	host, port := m.Addr, m.Port
 	if !cema {
 		u := m.Path[0]
@@ -87,7 +90,7 @@ func answerSetup(offered, prefer Setup) Setup {
 func weConnect(offered, answered Setup) bool { return offered == Active || answered != Active }
 
 // Answer writes the answer to an offer and says what our side has to do. prefer is what we would
-// like to be where the offerer leaves the choice (actpass). One MSRP medium is taken, of the transport that l has, a chat or what l.File
+// like to be where the offerer leaves the choice (actpass). One MSRP medium is taken, of the transport that l has (by WebSocket, where the path says so), a chat or what l.File
 // says; other media are refused with port 0 (RFC 3264 §6). ErrNotAcceptable: refuse the offer with 488.
 //
 // CEMA (RFC 6714 §4.3) is used where the offer says so, unless relays forbid it. Without it, an offer whose c=/m= and path
@@ -106,12 +109,14 @@ func Answer(offer []byte, l Local, prefer Setup) ([]byte, Role, error) {
 	if err != nil {
 		return refuse("%w", err)
 	}
-	i := slices.IndexFunc(all, func(c candidate) bool { return c.err == nil && c.Port != 0 && c.TLS == l.TLS && c.carries(l.File) })
+	i := slices.IndexFunc(all, func(c candidate) bool {
+		return c.err == nil && c.Port != 0 && c.TLS == l.TLS && c.WebSocket() == l.webSocket() && c.carries(l.File)
+	})
 	if i < 0 {
 		if err := all[0].err; err != nil {
 			return refuse("%w", err)
 		}
-		return refuse("no MSRP over %s that is on", protoName(l.TLS))
+		return refuse("no MSRP over %s that is on", transportName(l.TLS, l.webSocket()))
 	}
 	m := all[i]
 	if !m.CEMA && m.rewritten() {
@@ -180,6 +185,16 @@ func refused(offered *sdp.MediaDescription) *sdp.MediaDescription {
 	return m
 }
 
+// webSocket reports whether the peer is to connect to us by WebSocket.
+func (l Local) webSocket() bool { return len(l.Relays) == 0 && l.URI.Transport == webSocket }
+
+func transportName(tls, web bool) string {
+	if web {
+		return protoName(tls) + " by WebSocket"
+	}
+	return protoName(tls)
+}
+
 func protoName(tls bool) string {
 	if tls {
 		return "TCP/TLS/MSRP"
@@ -216,7 +231,7 @@ func Conclude(offer, answer []byte) (Role, Media, error) {
 		return Role{}, Media{}, err
 	case m.Port == 0:
 		return Role{}, m, fmt.Errorf("%w: the answer has port 0", ErrNotAcceptable)
-	case m.TLS != ours.TLS:
+	case m.TLS != ours.TLS || m.WebSocket() != ours.WebSocket():
 		return Role{}, m, fmt.Errorf("%w: the answer changes the transport", ErrNotAcceptable)
 	}
 	if err := concludeFile(ours.File, m.File); err != nil {
