@@ -18,7 +18,7 @@ type clientTx struct {
 	out       outlet
 	invite    bool
 	responses chan *sip.Response
-	done      chan struct{} // closed by end
+	done      chan struct{} // closed by over
 
 	mu       sync.Mutex // guards what follows
 	phase    phase
@@ -45,9 +45,9 @@ func newClientTx(b *table, key string, req *sip.Request, out outlet) *clientTx {
 func (tx *clientTx) Responses() <-chan *sip.Response { return tx.responses }
 func (tx *clientTx) Done() <-chan struct{}           { return tx.done }
 
-// begin sends the request.
-func (tx *clientTx) begin() error {
-	text, patience := render(tx.req), sip.Timer_F
+// begin sends the request, which by then may be let go of already, since the endpoint closes.
+func (tx *clientTx) begin(req *sip.Request) error {
+	text, patience := render(req), sip.Timer_F
 	if tx.invite {
 		patience = sip.Timer_B
 	}
@@ -60,12 +60,17 @@ func (tx *clientTx) begin() error {
 		tx.timer = time.AfterFunc(first, tx.tick)
 	}
 	tx.mu.Unlock()
-	if err := tx.out.write(text); err != nil { // not under the lock: a response may come before this returns
+	return tx.send(text) // not under the lock: a response may come before this returns
+}
+
+// send writes the request. Where that fails, it is over (RFC 3261 §17.1.4).
+func (tx *clientTx) send(text []byte) error {
+	err := tx.out.write(text)
+	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrTransport, err)
-		tx.end(err)
-		return err
+		tx.fail(err)
 	}
-	return nil
+	return err
 }
 
 // tick is the timer's.
@@ -78,11 +83,11 @@ func (tx *clientTx) tick() {
 	}
 	if !now.Before(tx.until) {
 		silent := tx.phase == trying
+		tx.over(fmt.Errorf("%w: timer B or F", ErrTimeout))
 		tx.mu.Unlock()
 		if silent && tx.table.silent != nil {
 			tx.table.silent(markOf(tx.key))
 		}
-		tx.end(fmt.Errorf("%w: timer B or F", ErrTimeout))
 		return
 	}
 	if tx.wait *= 2; !tx.invite {
@@ -91,11 +96,8 @@ func (tx *clientTx) tick() {
 	text := tx.text
 	tx.timer.Reset(min(tx.wait, tx.until.Sub(now)))
 	tx.mu.Unlock()
-	if tx.out.reliable() {
-		return
-	}
-	if err := tx.out.write(text); err != nil {
-		tx.end(fmt.Errorf("%w: %w", ErrTransport, err))
+	if !tx.out.reliable() {
+		_ = tx.send(text)
 	}
 }
 
@@ -221,18 +223,29 @@ func (tx *clientTx) rested() {
 }
 
 // Terminate ends the transaction without waiting for more.
-func (tx *clientTx) Terminate() { tx.end(errTerminated) }
-
-func (tx *clientTx) end(err error) {
+func (tx *clientTx) Terminate() {
 	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	tx.over(errTerminated)
+}
+
+// fail ends the transaction for a failure of the transport, unless the final response is here already, which then is still to be read.
+func (tx *clientTx) fail(err error) {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.phase <= proceeding {
+		tx.over(err)
+	}
+}
+
+// over is the end. tx.mu is held.
+func (tx *clientTx) over(err error) {
 	if tx.phase == over {
-		tx.mu.Unlock()
 		return
 	}
 	tx.phase, tx.err = over, err
 	tx.quiet()
 	tx.req, tx.repeated = nil, nil
-	tx.mu.Unlock()
 	tx.table.dropClient(tx)
 	close(tx.done)
 }

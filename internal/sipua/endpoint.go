@@ -263,6 +263,14 @@ func choose(req *sip.Request) {
 	req.To().Params.Add("tag", req.Laddr.Hostname)
 }
 
+// untag takes the tag that choose has given out of a 100, which opens no dialog (RFC 3261 §17.2.1).
+func untag(res *sip.Response, req *sip.Request) *sip.Response {
+	if res.StatusCode == 100 && req.Laddr.Hostname != "" && res.To() != nil {
+		res.To().Params.Remove("tag")
+	}
+	return res
+}
+
 // Contact is the URI under which the endpoint is reached by way of hop: the listener of hop's
 // transport, the first one if there is none. user may be empty.
 func (e *Endpoint) Contact(user string, hop sip.Uri) sip.Uri {

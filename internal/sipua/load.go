@@ -91,8 +91,9 @@ func Emergency(req *sip.Request) bool {
 
 var loadSeed = maphash.MakeSeed()
 
-// verdict is a refusal for overload: with Retry-After, or with what the neighbour's Via is told.
+// verdict is an answer by return under overload: a refusal with Retry-After, or with what the neighbour's Via is told, or the 200 of a ping.
 type verdict struct {
+	alive bool
 	retry bool
 	told  [][2]string
 }
@@ -130,6 +131,13 @@ func (d *load) admit(l *letter, now time.Time) *verdict {
 			l.number = d.in
 		}
 		return nil
+	}
+	if l.pings() { // who is told 503 would send all to others (B2.14)
+		v := &verdict{alive: true}
+		if heeds {
+			v.told = d.feedback()
+		}
+		return v
 	}
 	if d.refused == nil {
 		d.refused = map[Shed]uint64{}

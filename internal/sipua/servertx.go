@@ -47,6 +47,7 @@ var texts = sync.Pool{New: func() any { return new(buffer) }}
 // Why a transaction is over, beside a failure of its own.
 var (
 	errTerminated = errors.New("transaction terminated")
+	errLost       = fmt.Errorf("%w: the connection has gone", ErrTransport)
 	errCancelled  = errors.New("transaction cancelled")
 )
 
@@ -111,23 +112,24 @@ func (tx *serverTx) tick() {
 	defer tx.unlock()
 	switch {
 	case tx.phase == trying && tx.last == nil:
-		_ = tx.write(render(sip.NewResponseFromRequest(tx.req, 100, "Trying", nil)))
+		_ = tx.write(render(untag(sip.NewResponseFromRequest(tx.req, 100, "Trying", nil), tx.req)))
 	case tx.phase == completed && tx.invite:
 		if now := time.Now(); !now.Before(tx.until) {
 			tx.end(errTerminated) // H
-		} else if !tx.out.reliable() && tx.write(tx.last) == nil { // G
+		} else if !tx.out.reliable() { // G
+			_ = tx.write(tx.last)
 			tx.wait = min(2*tx.wait, sip.T2)
 			tx.timer.Reset(min(tx.wait, tx.until.Sub(now)))
 		}
 	}
 }
 
-// write sends the latest response. tx.mu is held.
+// write sends the latest response. What can't be sent changes nothing (RFC 6026 §8.8): over UDP a repeat of the request brings the response again,
+// and a connection that has gone ends its transactions by itself. tx.mu is held.
 func (tx *serverTx) write(text []byte) error {
 	tx.last = text
 	if err := tx.out.write(text); err != nil {
-		tx.end(fmt.Errorf("%w: %w", ErrTransport, err))
-		return tx.err
+		return fmt.Errorf("%w: %w", ErrTransport, err)
 	}
 	return nil
 }
@@ -155,15 +157,14 @@ func (tx *serverTx) advance(text []byte, res *sip.Response) error {
 	if tx.timer != nil {
 		tx.timer.Stop()
 	}
-	if err := tx.write(text); err != nil {
-		return err
-	}
+	err := tx.write(text)
 	switch {
 	case res.IsProvisional():
 		tx.phase = proceeding
-		return nil
+		return err
 	case tx.phase == accepted:
-		return nil
+		tx.last = nil
+		return err
 	case tx.invite && res.IsSuccess():
 		tx.phase, tx.last = accepted, nil // a repeat of the INVITE gets nothing
 		tx.table.rest(sip.Timer_L, tx)
@@ -182,7 +183,7 @@ func (tx *serverTx) advance(text []byte, res *sip.Response) error {
 		tx.table.rest(sip.Timer_J, tx)
 	}
 	tx.req, tx.onCancel = nil, nil
-	return nil
+	return err
 }
 
 // receive takes a request of this transaction that came again, its CANCEL, or its ACK. It reports false for the ACK of a 2xx with the INVITE's
@@ -228,6 +229,13 @@ func (tx *serverTx) Terminate() {
 	tx.mu.Lock()
 	defer tx.unlock()
 	tx.end(errTerminated)
+}
+
+// fail ends the transaction: its connection has gone.
+func (tx *serverTx) fail(err error) {
+	tx.mu.Lock()
+	defer tx.unlock()
+	tx.end(err)
 }
 
 // leave ends a transaction whose handler has returned without a final response; others end by their timers.

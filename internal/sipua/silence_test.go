@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,11 +167,16 @@ func TestOverloadIsCounted(t *testing.T) {
 	}
 }
 
-// F64: on the wire, while the law refuses what is new: a dialog's requests and an emergency get through.
+// F64, B2.14: on the wire, while the law refuses what is new: a dialog's requests and an emergency get through, and who asks whether we are there is
+// told so, but by nobody in the rooms.
 func TestDialogsAndEmergenciesAreServedUnderOverload(t *testing.T) {
 	t.Parallel()
 	p := newPeer(t, true)
-	e := listen(t, func(tx *Transaction) { _ = tx.Respond(200, "", sip.NewHeader("Contact", "<sip:b@guest.example>")) })
+	var served atomic.Int32
+	e := listen(t, func(tx *Transaction) {
+		served.Add(1)
+		_ = tx.Respond(200, "", sip.NewHeader("Contact", "<sip:b@guest.example>"))
+	})
 	e.load.mu.Lock()
 	e.load.standing, e.load.rate, e.load.in, e.load.begun, e.load.turned = true, 1, 1000, time.Now().Add(time.Hour), time.Now()
 	e.load.admitted[0] = map[uint64]struct{}{}
@@ -183,6 +189,9 @@ func TestDialogsAndEmergenciesAreServedUnderOverload(t *testing.T) {
 	}{
 		{"a new call", []string{"first=INVITE sip:b@guest.example SIP/2.0", "CSeq: 1 INVITE", contact}, "SIP/2.0 503 Service Unavailable"},
 		{"a new message", []string{"first=MESSAGE sip:b@guest.example SIP/2.0", "CSeq: 1 MESSAGE"}, "SIP/2.0 503 Service Unavailable"},
+		{"OPTIONS for a guest", nil, "SIP/2.0 503 Service Unavailable"},
+		{"OPTIONS on their way", []string{"first=OPTIONS sip:core.example SIP/2.0", "+Route: <sip:guest.example;lr>"}, "SIP/2.0 503 Service Unavailable"},
+		{"a ping", []string{"first=OPTIONS sip:guest.example SIP/2.0"}, "SIP/2.0 200 OK"},
 		{"an emergency", []string{"first=INVITE urn:service:sos SIP/2.0", "CSeq: 1 INVITE", contact}, "SIP/2.0 200 OK"},
 		{"a re-INVITE", []string{"first=INVITE sip:b@guest.example SIP/2.0", "CSeq: 2 INVITE", "To: <sip:b@guest.example>;tag=b", contact}, "SIP/2.0 200 OK"},
 		{"a BYE", []string{"first=BYE sip:b@guest.example SIP/2.0", "CSeq: 3 BYE", "To: <sip:b@guest.example>;tag=b"}, "SIP/2.0 200 OK"},
@@ -192,5 +201,11 @@ func TestDialogsAndEmergenciesAreServedUnderOverload(t *testing.T) {
 		if firstLine(a.text) != c.want {
 			t.Errorf("%s: %s, want %s", c.name, firstLine(a.text), c.want)
 		}
+	}
+	if n := served.Load(); n != 3 {
+		t.Errorf("%d requests are served, want the call's two and the emergency", n)
+	}
+	if n := e.Overload().Shed[Shed{"OPTIONS", "queue"}]; n != 2 {
+		t.Errorf("%d OPTIONS are counted as refused, want 2", n)
 	}
 }

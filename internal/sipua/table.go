@@ -42,7 +42,7 @@ func (b *table) ask(req *sip.Request, out outlet) (*clientTx, error) {
 	}
 	b.clients[key] = tx
 	b.mu.Unlock()
-	if err := tx.begin(); err != nil {
+	if err := tx.begin(req); err != nil {
 		return nil, err
 	}
 	return tx, nil
@@ -67,7 +67,7 @@ func (b *table) dropServer(tx *serverTx) {
 // client finds the transaction of a response.
 func (b *table) client(res *sip.Response) *clientTx {
 	key, err := sip.ClientTxKeyMake(res)
-	if err != nil {
+	if err != nil || res.CSeq().MethodName == sip.ACK { // which has no response, and to sipgo is the INVITE's (RFC 3261 §17.1.3)
 		return nil
 	}
 	b.mu.Lock()
@@ -109,10 +109,10 @@ func (b *table) cancelled(cancel *sip.Request) *serverTx {
 	return b.servers[key]
 }
 
-// lost ends all transactions of a connection.
+// lost ends all transactions that need a connection which has gone.
 func (b *table) lost(out outlet) {
 	for _, tx := range b.all(func(of outlet) bool { return of == out }) {
-		tx.Terminate()
+		tx.fail(errLost)
 	}
 }
 
@@ -122,13 +122,21 @@ func (b *table) close() {
 	b.closed = true
 	b.mu.Unlock()
 	b.resting.close()
-	for _, tx := range b.all(func(outlet) bool { return true }) {
+	for _, tx := range b.all(anywhere) {
 		tx.Terminate()
 	}
 }
 
+func anywhere(outlet) bool { return true }
+
+// transaction is one of either side.
+type transaction interface {
+	Terminate()
+	fail(error)
+}
+
 // all lists the transactions that write where they should.
-func (b *table) all(of func(outlet) bool) (found []interface{ Terminate() }) {
+func (b *table) all(of func(outlet) bool) (found []transaction) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, tx := range b.clients {

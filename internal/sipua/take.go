@@ -86,7 +86,11 @@ func (e *Endpoint) screen(l *letter, data []byte, from netip.AddrPort, bounded b
 	}
 	if l.status == 0 {
 		if no := e.load.admit(l, now); no != nil {
-			answer, port = l.refusal(503, "Service Unavailable", e.agent, from, no)
+			code := 503
+			if no.alive {
+				code = 200
+			}
+			answer, port = l.refusal(code, Reason(code), e.agent, from, no)
 			return nil, answer, port
 		}
 	}
@@ -95,6 +99,11 @@ func (e *Endpoint) screen(l *letter, data []byte, from netip.AddrPort, bounded b
 	}
 	l.again = l.write(l.again[:0])
 	return l.again, nil, 0
+}
+
+// pings reports whether a letter asks whether we are there (RFC 3261 §11): an OPTIONS for nobody, which no Route leads on.
+func (l *letter) pings() bool {
+	return bytes.Equal(l.method, []byte("OPTIONS")) && l.get(kindRoute) == nil && !bytes.ContainsRune(l.target, '@')
 }
 
 // asks reports whether a letter is a request that has an answer.

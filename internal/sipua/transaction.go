@@ -29,7 +29,7 @@ func (t *Transaction) Response(code int, reason string) *sip.Response {
 	if reason == "" {
 		reason = Reason(code)
 	}
-	res := sip.NewResponseFromRequest(t.Request, code, reason, nil)
+	res := untag(sip.NewResponseFromRequest(t.Request, code, reason, nil), t.Request)
 	res.SipVersion = "SIP/2.0" // sipgo repeats the request's, also in a 505
 	if t.endpoint != nil {
 		t.endpoint.tell(res)

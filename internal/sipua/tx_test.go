@@ -78,6 +78,61 @@ func TestFinalResponseWaitsForItsReader(t *testing.T) {
 	}
 }
 
+// Who answers and hangs up has answered, however late that is read (RFC 3261 §17.1.2.2).
+func TestAnswerOutlivesItsConnection(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t, true)
+	e := listen(t, nil)
+	for range 20 { // a race that is lost half of the time
+		tx, err := e.Start(bounded(t), request(t, p, ";transport=tcp"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := p.next()
+		a.reply(answer(a.text, "200 OK"))
+		p.hangUp()
+		e.mu.Lock()
+		link := tx.tx.out.(*link)
+		e.mu.Unlock()
+		for alive := true; alive; {
+			e.mu.Lock()
+			_, alive = e.streams[link]
+			e.mu.Unlock()
+		}
+		e.table.lost(link) // it may be about to
+		select {
+		case res := <-tx.Responses():
+			if res.StatusCode != 200 {
+				t.Errorf("response = %d", res.StatusCode)
+			}
+		case <-tx.Done():
+			t.Fatalf("answered, it ends with %v", tx.Err())
+		}
+		tx.Terminate()
+	}
+}
+
+// RFC 3261 §17.2.1: a 100 has no tag of ours, be it the room's or the transaction's own; all others have the same.
+func TestTryingHasNoTag(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t, true)
+	for branch, late := range map[string]bool{"soon": false, "late": true} {
+		e := listen(t, func(tx *Transaction) {
+			if late {
+				<-time.After(2 * sip.Timer_1xx)
+			} else {
+				_ = tx.Respond(100, "")
+			}
+			_ = tx.Respond(486, "")
+		})
+		p.send("udp", e, p.options(branch, "first=INVITE sip:b@guest.example SIP/2.0", "CSeq: 1 INVITE", "+Contact: <sip:a@"+p.addr+">"))
+		trying, busy := p.fresh().text, p.fresh().text
+		if firstLine(trying) != "SIP/2.0 100 Trying" || strings.Contains(get(trying, "To"), "tag=") || !strings.Contains(get(busy, "To"), "tag=") {
+			t.Errorf("%s: To is %q, and then %q", firstLine(trying), get(trying, "To"), get(busy, "To"))
+		}
+	}
+}
+
 // An ACK for a 2xx with its INVITE's branch, as some of RFC 2543's time send it, reaches the dialog (RFC 3261 §13.3.1.4).
 func TestACKWithTheBranchOfItsINVITE(t *testing.T) {
 	t.Parallel()
