@@ -87,7 +87,7 @@ func TestMetricsPageIsCurrent(t *testing.T) {
 	}
 	compare(t, "metrics.md", b.String())
 	var pages strings.Builder
-	for _, page := range []string{"howto/watch.md", "howto/overload.md", "howto/file-store.md", "../deploy/alerts.yml"} {
+	for _, page := range []string{"howto/watch.md", "howto/overload.md", "howto/file-store.md", "howto/push.md", "../deploy/alerts.yml"} {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)

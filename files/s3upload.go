@@ -177,6 +177,9 @@ func (o *s3Upload) Write(b []byte) (int, error) {
 	if o.n += int64(n); err != nil {
 		return n, diskError(err)
 	}
+	if o.n < o.part {
+		return n, nil
+	}
 	ctx, cancel := o.within(context.Background(), partTime)
 	defer cancel()
 	for o.n >= o.part && err == nil {

@@ -93,7 +93,7 @@ func (g *Gateway) pass(ctx context.Context, a latchkey.Address, r registrar.Repo
 	}
 	for _, name := range names {
 		if r.Online {
-			g.hall.Returned(name)
+			g.returned(name)
 		}
 		if r.Doubtful {
 			g.board.Ask(name)

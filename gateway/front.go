@@ -129,6 +129,9 @@ func (f *front) operators(g *Gateway) http.Handler {
 	if g.remote != nil {
 		metrics.MustRegister(g.inquiries.collectors(g.remote)...)
 	}
+	if g.crier != nil {
+		metrics.MustRegister(g.crier.Metrics()...)
+	}
 	metrics.MustRegister(append(f.api.Metrics(), f.guests.metrics()...)...)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))

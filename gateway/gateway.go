@@ -23,6 +23,7 @@ import (
 	"latchkey/directory"
 	"latchkey/files"
 	"latchkey/guest"
+	"latchkey/internal/limit"
 	"latchkey/internal/sipua"
 	"latchkey/notify"
 	"latchkey/notify/mail"
@@ -65,6 +66,8 @@ type Gateway struct {
 	texts       *wording.Book
 	courier     *notify.Courier
 	teller      atomic.Pointer[notify.Courier] // of outcomes; nil until the rooms are wired
+	back        chan latchkey.Address          // inviters who are there again, for the teller
+	writers     *limit.Window                  // inviters who have shown by a message lately that they are there
 	mail        *mailChannel                   // nil: there is none
 	sms         *smsChannel                    // nil: there is none
 	mms         *mmsChannel                    // nil: there is none
@@ -92,7 +95,7 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{config: c, log: log, over: make(chan struct{}), words: make(chan word, maxWords)}
+	g := &Gateway{config: c, log: log, over: make(chan struct{}), words: make(chan word, maxWords), back: make(chan latchkey.Address, maxWords), writers: limit.NewWindow(1, time.Minute, maxWords)}
 	g.ctx, g.stop = context.WithCancel(context.Background())
 	if err := g.open(); err != nil {
 		g.close()
@@ -149,7 +152,7 @@ func (g *Gateway) wire() {
 	account := g.accounts()
 	g.board = presence.New(g.sip, presence.Options{
 		Core: c.SIPCore, Credentials: auth.Credentials, Hop: g.registrar.Hop, ServiceRoute: g.registrar.ServiceRoute, Identity: g.registrar.Identity,
-		Originate: account.asServer(), Returned: func(who latchkey.Address) { g.hall.Returned(who) }, Log: log,
+		Originate: account.asServer(), Returned: g.returned, Log: log,
 	})
 	g.engine = b2bua.New(g.sip, b2bua.Options{Core: c.SIPCore, Trusted: c.SIPTrusted, Log: log})
 	w := &wire{
@@ -257,6 +260,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	background("courier", g.deliver)
 	background("mail-bounce", g.takeBounces)
 	background("outcomes", g.teller.Load().Run)
+	background("reminders", g.remind)
 	background("files", g.files.Run)
 	if g.uploads != nil {
 		background("uploads", g.uploads.Run)

@@ -82,7 +82,7 @@ func mmsFailure(err error) error {
 			f.Reason = "the MMS centre does not know that number"
 		}
 	} else if _, ok := errors.AsType[*net.OpError](err); ok {
-		f.Reason = "the MMS centre can't be reached"
+		f.Reason, f.Away = "the MMS centre can't be reached", true
 	}
 	return f
 }

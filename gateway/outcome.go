@@ -87,6 +87,49 @@ func newTeller(db *storage.DB, hall *conversation.Hall, texts *wording.Book, log
 	return notify.New(outcomeBox{db}, map[latchkey.Channel]notify.Channel{latchkey.InChat: chatChannel{db, hall, texts}}, notify.Options{Log: log})
 }
 
+// soon is within what time an outcome is told anyway, or is being told: none is hastened that is due by then.
+const soon = 2 * time.Minute
+
+// returned is told of somebody who is there again: what waits for them goes out now. It doesn't wait.
+func (g *Gateway) returned(who latchkey.Address) {
+	g.hall.Returned(who)
+	g.present(who)
+}
+
+// wrote is told of an inviter from whom something came: they are there. It doesn't wait.
+func (g *Gateway) wrote(who latchkey.InviterID) {
+	if _, first := g.writers.Take(string(who)); first {
+		g.present(who.Address())
+	}
+}
+
+// present has the teller reminded of an inviter. If there are too many, what is owed to some comes in its time.
+func (g *Gateway) present(who latchkey.Address) {
+	select {
+	case g.back <- who:
+	default:
+	}
+}
+
+// remind has outcomes told soon to those who are there again, until ctx ends.
+func (g *Gateway) remind(ctx context.Context) error {
+	for {
+		select {
+		case who := <-g.back:
+			now := time.Now()
+			n, err := g.db.HastenOutcomes(ctx, latchkey.InviterID(who.Identity()), who.Number(), now, now.Add(soon))
+			if err != nil && ctx.Err() == nil {
+				g.log.Warn("outcomes not hastened", latchkey.LogInviter, who.Identity(), latchkey.LogError, err)
+			}
+			if n > 0 {
+				g.teller.Load().Wake()
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
 // noticeEnded is told by the store, which must not wait, that there is an outcome.
 func (g *Gateway) noticeEnded(string) {
 	if teller := g.teller.Load(); teller != nil {

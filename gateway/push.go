@@ -52,8 +52,9 @@ func (c Config) pushContact(url string) string {
 	return cmp.Or(c.PushContact, "mailto:postmaster@"+c.Domain)
 }
 
-// news has a guest called of whom no page listens.
+// news is told of what an inviter wrote. A guest is called of whom no page listens.
 func (g *Gateway) news(e latchkey.Event) {
+	g.wrote(latchkey.InviterID(e.From))
 	if g.crier != nil {
 		g.crier.Tell(e)
 	}

@@ -139,7 +139,7 @@ func smsFailure(err error) error {
 	refusal, refused := errors.AsType[*smpp.Refusal](err)
 	switch {
 	case errors.Is(err, smpp.ErrDown):
-		f.Reason = "the SMS centre can't be reached"
+		f.Reason, f.Away = "the SMS centre can't be reached", true
 	case errors.Is(err, smpp.ErrLost), !refused:
 	case refusal.Status.Busy():
 		f.Reason = "the SMS centre has too much to do"

@@ -96,7 +96,7 @@ func (a *API) depositRest(w http.ResponseWriter, r *http.Request, who latchkey.S
 	if err != nil {
 		return err
 	}
-	release, err := a.uploads.enter(latchkey.AccountID(who.ID()))
+	release, err := a.beginUpload(latchkey.AccountID(who.ID()))
 	if err != nil {
 		return err
 	}

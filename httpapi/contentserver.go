@@ -104,7 +104,7 @@ func (a *API) deposit(w http.ResponseWriter, r *http.Request, who latchkey.Subsc
 	if r.ContentLength > a.ports.Uploads.MaxSize()+a.opt.MaxBody {
 		return latchkey.Errorf(latchkey.KindTooLarge, "a file may have %d bytes", a.ports.Uploads.MaxSize())
 	}
-	release, err := a.uploads.enter(latchkey.AccountID(who.ID()))
+	release, err := a.beginUpload(latchkey.AccountID(who.ID()))
 	if err != nil {
 		return err
 	}

@@ -104,6 +104,10 @@ func TestPhonesAreToldWhenToComeAgain(t *testing.T) {
 	if res.wants(503); res.header.Get("Retry-After") != "10" {
 		t.Errorf("Retry-After %q", res.header.Get("Retry-After"))
 	}
+	w.phone("PUT", contentPath+"/"+w.cutOff("u", "0123456789", 4), strings.NewReader("456789"), "Content-Range", "bytes 4-9/10").wants(503)
+	if n := metrics(t, w)[`latchkey_httpapi_limits_total{limit="uploads"}`]; n != "2" {
+		t.Errorf("%s uploads over the limit are counted, want 2", n)
+	}
 }
 
 // B3.13: a form whose file names no length is taken as it comes; a part that is shorter or longer than it says is none.
@@ -137,6 +141,91 @@ func TestFormsOfUploads(t *testing.T) {
 	w.phone("POST", contentPath, strings.NewReader(body), "Content-Type", contentType).wants(413)
 	w.phone("GET", contentPath+"?tid=long&get_upload_info", nil).wants(404)
 	w.phone("POST", contentPath, strings.NewReader(body), "Content-Type", "multipart/form-data").wants(400)
+}
+
+// cutOff begins an upload that breaks off after n octets, and gives its id.
+func (w *world) cutOff(tid, content string, n int) (id string) {
+	w.t.Helper()
+	most := w.api.uploads.most
+	w.api.uploads.most = 1
+	defer func() { w.api.uploads.most = most }()
+	body, contentType := depositBody(tid, content, false)
+	w.phone("POST", contentPath, strings.NewReader(body[:strings.Index(body, content)+n]), "Content-Type", contentType).wants(400)
+	_, address, _ := strings.Cut(w.phone("GET", contentPath+"?tid="+tid+"&get_upload_info", nil).wants(200).body, `<data url="https://ft.example/up/`)
+	id, _, _ = strings.Cut(address, `"`)
+	return id
+}
+
+// B3.13: the content server refuses as it documents, whichever request it is; who names somebody else uploads nothing, and a gateway without a content
+// server has nothing there.
+func TestContentServerRefusesAsDocumented(t *testing.T) {
+	w := contentWorld(t, files.Options{MaxSize: 1000})
+	form, contentType := depositBody("t", "hello", true)
+	for _, c := range []struct {
+		method, path, body string
+		fields             []string
+		status             int
+	}{
+		{"POST", "", form, []string{"Content-Type", contentType}, 200},
+		{"POST", "", strings.Replace(strings.Replace(form, "hello", "hello!", 1), "Length: 5", "Length: 6", 1), []string{"Content-Type", contentType}, 409},
+		{"POST", "", form, []string{"Content-Type", "text/plain"}, 415},
+		{"POST", "", form, []string{"Content-Type", contentType, "Content-Encoding", "gzip"}, 415},
+		{"GET", "?get_upload_info", "", nil, 400},
+		{"GET", "?tid=t", "", nil, 400},
+		{"GET", "?tid=t&get_upload_info&get_download_info", "", nil, 400},
+		{"PUT", "/" + w.cutOff("u", "0123456789", 4), "456789", []string{"Content-Range", "bytes 4-9/10", "Content-Encoding", "gzip"}, 415},
+		{"PUT", "/" + w.cutOff("v", "0123456789", 4), "456789", []string{"Content-Range", "bytes 4-9/1001"}, 413},
+	} {
+		if res := w.phone(c.method, contentPath+c.path, strings.NewReader(c.body), c.fields...); res.status != c.status {
+			t.Errorf("%s %s: %d %s, want %d", c.method, c.path, res.status, res.body, c.status)
+		}
+	}
+	for _, method := range []string{"POST", "GET", "PUT"} {
+		path := contentPath + map[string]string{"GET": "?tid=t&get_download_info", "PUT": "/x"}[method]
+		w.phone(method, path, nil, "X-3GPP-Intended-Identity", `"sip:r@cc.com"`).wants(403)
+		w.phone(method, path, nil, "Authorization", "").wants(401)
+		plain := newWorld(t, Options{})
+		plain.phone(method, path, nil).wants(404)
+	}
+}
+
+// B3.13, F53: a phone that comes anew while its broken connection still looks alive takes the upload over, and the old request hears so.
+func TestUploadIsTakenOverByTheNewerRequest(t *testing.T) {
+	w := contentWorld(t, files.Options{})
+	id := w.cutOff("t", "0123456789", 4)
+	s := w.serve()
+	put := func(body io.Reader) (status int) {
+		r, err := http.NewRequestWithContext(t.Context(), "PUT", s.URL+contentPath+"/"+id, body)
+		if err != nil {
+			t.Error(err)
+			return 0
+		}
+		r.SetBasicAuth(aliceURI, alicePwd)
+		r.Header.Set("Content-Range", "bytes 4-9/10")
+		res, err := s.Client().Do(r)
+		if err != nil {
+			t.Error(err)
+			return 0
+		}
+		defer res.Body.Close()
+		return res.StatusCode
+	}
+	r, half := io.Pipe()
+	defer half.Close()
+	older := make(chan int, 1)
+	go func() { older <- put(r) }() // ends when it is taken over
+	if _, err := io.WriteString(half, "45"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool {
+		return strings.Contains(w.phone("GET", contentPath+"?tid=t&get_upload_info", nil).body, `end="5"`)
+	})
+	if status := put(strings.NewReader("456789")); status != 200 {
+		t.Errorf("the newer is answered %d", status)
+	}
+	if status := <-older; status != 409 {
+		t.Errorf("the older is answered %d, want 409", status)
+	}
 }
 
 // B3.13, F53: what PUT says of its place decides what is taken of it.

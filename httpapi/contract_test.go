@@ -191,8 +191,8 @@ func media(content map[string]any, kind string) string {
 
 // check holds an exchange against the document.
 func (p *pact) check(x *exchange) error {
-	if x.status == 0 || strings.HasPrefix(x.path, "/rcsgw/app/") || strings.HasPrefix(x.path, contentPath) {
-		return nil // the client went before the answer, or it is the page's own affair, or RCC.07's
+	if x.status == 0 || strings.HasPrefix(x.path, "/rcsgw/app/") {
+		return nil // the client went before the answer, or it is the page's own affair
 	}
 	o, known := p.find(x.method, x.path)
 	switch {
@@ -355,12 +355,27 @@ func (p *pact) checkBody(what, pointer string, content map[string]any, contentTy
 		}
 		return p.validate(pointer, v)
 	case strings.HasSuffix(kind, "xml"):
+		if schema, _ := p.follow(content[key].(map[string]any)["schema"], ""); schema["xml"] != nil {
+			return hasRoot(body, schema["xml"].(map[string]any))
+		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.xml[string(bytes.TrimPrefix(body, []byte("\ufeff")))] = what
 		return nil
 	case kind == string(sseFormat):
 		return p.checkStream(string(body))
+	}
+	return nil
+}
+
+// hasRoot holds a document that isn't ours against what is documented of its root.
+func hasRoot(body []byte, want map[string]any) error {
+	var root struct{ XMLName xml.Name }
+	if err := xml.Unmarshal(body, &root); err != nil {
+		return err
+	}
+	if space, _ := want["namespace"].(string); root.XMLName != (xml.Name{Space: space, Local: want["name"].(string)}) {
+		return fmt.Errorf("the root is %v, documented is %v", root.XMLName, want)
 	}
 	return nil
 }

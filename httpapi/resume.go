@@ -89,9 +89,8 @@ func (a *API) appendFile(w http.ResponseWriter, r *http.Request, id string) erro
 	if err != nil {
 		return err
 	}
-	release, err := a.uploads.enter(stored.Account)
+	release, err := a.beginUpload(stored.Account)
 	if err != nil {
-		a.tally.hit(maxUploads)
 		return err
 	}
 	defer release()
@@ -160,7 +159,15 @@ func uploadProblem(w http.ResponseWriter, status int, name, title string, more m
 	return nil
 }
 
-// uploading counts the uploads of each guest that are under way.
+// beginUpload takes a place among the uploads of a guest, or of an inviter's phones; release must be called once.
+func (a *API) beginUpload(who latchkey.AccountID) (release func(), err error) {
+	if release, err = a.uploads.enter(who); err != nil {
+		a.tally.hit(maxUploads)
+	}
+	return release, err
+}
+
+// uploading counts the uploads of each guest, and each inviter, that are under way.
 type uploading struct {
 	most int
 	mu   sync.Mutex

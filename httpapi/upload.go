@@ -42,9 +42,8 @@ func (a *API) upload(w http.ResponseWriter, r *http.Request) error {
 	if err := plainBody(r); err != nil {
 		return err
 	}
-	release, err := a.uploads.enter(g.Account)
+	release, err := a.beginUpload(g.Account)
 	if err != nil {
-		a.tally.hit(maxUploads)
 		return err
 	}
 	defer release()

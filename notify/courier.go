@@ -25,6 +25,12 @@ type Store interface {
 	NoticesWaiting(ctx context.Context, channel latchkey.Channel) (n int, oldest time.Time, err error)
 }
 
+// Hastener is an ability of a Store in which notices wait long while the server of their channel is away.
+type Hastener interface {
+	// HastenNotices leaves one part in share of the wait of what waits for a reason and isn't due by after.
+	HastenNotices(ctx context.Context, channel latchkey.Channel, reason string, now, after time.Time, share int) error
+}
+
 // Channel is a way to reach guests.
 type Channel interface {
 	// Deliver returns nil once somebody else has taken responsibility for the notice. An error is a
@@ -39,10 +45,12 @@ type Width interface {
 }
 
 // Failure says why a notice was not delivered. Reason is in words for the inviter, without hosts or
-// secrets; Err is for the log. Whatever is not Permanent is tried again.
+// secrets; Err is for the log. Whatever is not Permanent is tried again. Away says that the channel's server could not be reached, which says
+// nothing about this notice: once it takes another one, those that failed for the same Reason are tried soon.
 type Failure struct {
 	Reason    string
 	Permanent bool
+	Away      bool
 	Err       error
 }
 
@@ -96,6 +104,7 @@ type route struct {
 
 	mu       sync.Mutex
 	underway map[string]bool // notices by id
+	outage   outage
 }
 
 // New makes a Courier for the channels that are set up. Run runs it.

@@ -52,6 +52,7 @@ func (c *Courier) handle(ctx context.Context, r *route, n latchkey.Notice) {
 		log.Info("notice delivered")
 		c.meter.count(n.Channel, taken)
 		c.tick(ctx, n, func(ctx context.Context) error { return c.store.EndNotice(ctx, n.ID, latchkey.NotificationSent, "") })
+		c.hasten(ctx, r)
 		return
 	}
 	if ctx.Err() != nil {
@@ -62,6 +63,9 @@ func (c *Courier) handle(ctx context.Context, r *route, n latchkey.Notice) {
 	reason, permanent := "the invitation could not be delivered", false
 	if f, ok := errors.AsType[*Failure](err); ok {
 		reason, permanent = f.Reason, f.Permanent
+		if f.Away {
+			r.away(reason)
+		}
 	}
 	now := time.Now()
 	due := now.Add(c.opt.backoff(n.Attempts))

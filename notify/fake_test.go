@@ -20,6 +20,8 @@ type outbox struct {
 	most    int   // notices that one call gave at most
 	broken  error // what every call answers
 	noTicks error // what EndNotice and RetryNotice answer
+
+	hastened int // calls of HastenNotices
 }
 
 type row struct {
@@ -95,6 +97,18 @@ func (o *outbox) NoticesWaiting(_ context.Context, channel latchkey.Channel) (n 
 
 func (o *outbox) RetryNotice(ctx context.Context, id string, due time.Time, reason string) error {
 	return o.tick(ctx, id, func(r *row) { r.due, r.reason = due, reason })
+}
+
+func (o *outbox) HastenNotices(_ context.Context, channel latchkey.Channel, reason string, now, after time.Time, share int) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.hastened++
+	for _, r := range o.rows {
+		if r.Channel == channel && r.state == latchkey.NotificationQueued && r.reason == reason && r.due.After(after) {
+			r.due = now.Add(r.due.Sub(now) / time.Duration(share))
+		}
+	}
+	return nil
 }
 
 func (o *outbox) EndNotice(ctx context.Context, id string, state latchkey.NotificationState, reason string) error {

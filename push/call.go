@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -31,52 +32,63 @@ type call struct {
 	topic string
 	until time.Time // nobody needs it after it
 	mu    sync.Mutex
-	word  []byte // nil: it has gone
+	word  *word // nil: it has gone
+}
+
+// word is what a call says, and because of what.
+type word struct {
+	of   latchkey.Event
+	text []byte
 }
 
 // call sends a word to a browser, beside the caller.
-func (c *Crier) call(to latchkey.PushSubscription, e latchkey.Event, word []byte) {
-	at := target{to.ID, c.opt.Key.topic(subject{e.Account, e.From})}
+func (c *Crier) call(to latchkey.PushSubscription, w *word) {
+	at := target{to.ID, c.opt.Key.topic(subject{w.of.Account, w.of.From})}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if under := c.calls[at]; under != nil {
-		under.replace(word)
+		under.replace(w)
 		return
 	}
-	under := &call{to: to, topic: at.topic, until: time.Now().Add(c.opt.TTL), word: word}
+	under := &call{to: to, topic: at.topic, until: time.Now().Add(c.opt.TTL), word: w}
 	if !c.begin(func() { c.carry(at, under) }) {
+		c.meter.count(held)
 		c.log.Debug("browser not called: too many calls", latchkey.LogGuest, to.Account)
 		return
 	}
 	c.calls[at] = under
 }
 
-func (u *call) replace(word []byte) {
+func (u *call) replace(w *word) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.word = word
+	u.word = w
 }
 
-func (u *call) take() []byte {
+func (u *call) take() *word {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	word := u.word
+	w := u.word
 	u.word = nil
-	return word
+	return w
 }
 
 // carry takes a call's words to the push service, one after the other.
 func (c *Crier) carry(at target, u *call) {
 	pause, tries := firstPause, 0
 	for {
-		word := u.take()
-		if word == nil {
+		w := u.take()
+		if w == nil {
 			if c.done(at, u) {
 				return
 			}
 			continue
 		}
-		wait, err := c.attempt(u, word)
+		if tries > 0 && !c.needed(u, w) {
+			pause, tries = firstPause, 0
+			continue
+		}
+		wait, err := c.attempt(u, w.text)
 		if err == nil {
 			pause, tries = firstPause, 0
 			continue
@@ -86,12 +98,13 @@ func (c *Crier) carry(at target, u *call) {
 		case c.ctx.Err() != nil:
 			return
 		case wait < 0 || tries == attempts || time.Now().After(u.until):
+			c.meter.count(failed)
 			c.log.Warn("browser not called", latchkey.LogGuest, u.to.Account, "push_service", host(u.to), latchkey.LogError, err)
 			c.drop(at)
 			return
 		}
 		c.log.Debug("browser is called again", latchkey.LogGuest, u.to.Account, "push_service", host(u.to), latchkey.LogError, err)
-		u.restore(word)
+		u.restore(w)
 		if !c.rest(max(pause, min(wait, maxRetryAfter))) {
 			return
 		}
@@ -99,12 +112,27 @@ func (c *Crier) carry(at target, u *call) {
 	}
 }
 
+// needed reports whether a word that has waited is still one to say: the browser takes calls, and nobody has taken what it is about.
+func (c *Crier) needed(u *call, w *word) bool {
+	ctx, cancel := context.WithTimeout(c.ctx, attemptTime)
+	defer cancel()
+	all, err := c.store.PushSubscriptions(ctx, u.to.Account, time.Now())
+	if err == nil && !slices.ContainsFunc(all, func(p latchkey.PushSubscription) bool { return p.ID == u.to.ID }) {
+		return false
+	}
+	unheard := true
+	if err == nil {
+		unheard, err = c.store.Unheard(ctx, w.of)
+	}
+	return err != nil || unheard // once too often rather than never
+}
+
 // restore puts a word back, unless there is a newer one.
-func (u *call) restore(word []byte) {
+func (u *call) restore(w *word) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.word == nil {
-		u.word = word
+		u.word = w
 	}
 }
 
@@ -128,7 +156,7 @@ func (c *Crier) drop(at target) {
 }
 
 // attempt asks the push service once. Where that failed wait says how long to wait for the next try at least, and below 0 that none can help.
-func (c *Crier) attempt(u *call, word []byte) (wait time.Duration, err error) {
+func (c *Crier) attempt(u *call, text []byte) (wait time.Duration, err error) {
 	const never = -1
 	select {
 	case c.places <- struct{}{}:
@@ -138,7 +166,7 @@ func (c *Crier) attempt(u *call, word []byte) (wait time.Duration, err error) {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, attemptTime)
 	defer cancel()
-	res, err := webpush.SendNotificationWithContext(ctx, word,
+	res, err := webpush.SendNotificationWithContext(ctx, text,
 		&webpush.Subscription{Endpoint: u.to.Endpoint.Reveal(), Keys: webpush.Keys{P256dh: u.to.P256dh.Reveal(), Auth: u.to.Auth.Reveal()}},
 		&webpush.Options{
 			HTTPClient: c.client, Subscriber: subscriber(c.opt.Contact), VAPIDPublicKey: c.opt.Key.public, VAPIDPrivateKey: c.opt.Key.private,
@@ -154,11 +182,13 @@ func (c *Crier) attempt(u *call, word []byte) (wait time.Duration, err error) {
 	_, _ = io.CopyN(io.Discard, res.Body, maxAnswer) // so that the connection is used again
 	switch s := res.StatusCode; {
 	case s >= 200 && s < 300:
+		c.meter.count(sent)
 		return 0, nil
 	case s == http.StatusNotFound, s == http.StatusGone: // RFC 8030 §7.3: the subscription is over
 		if err := c.store.DropPush(ctx, u.to.Account, u.to.ID); err != nil && !latchkey.Is(err, latchkey.KindNotFound) {
 			return never, err
 		}
+		c.meter.count(gone)
 		c.log.Debug("browser takes no calls any more", latchkey.LogGuest, u.to.Account, "push_service", host(u.to))
 		return 0, nil
 	case s == http.StatusTooManyRequests, s == http.StatusRequestTimeout, s >= 500: // RFC 8030 §8.4: 429 with Retry-After

@@ -65,6 +65,7 @@ type Crier struct {
 	log    *slog.Logger
 	client *http.Client
 	places chan struct{} // one for each request under way
+	meter  meter
 
 	ctx     context.Context // until Close
 	stop    context.CancelFunc
@@ -122,6 +123,7 @@ func New(store Store, opt Options) *Crier {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Crier{store: store, opt: opt, log: opt.Log, places: make(chan struct{}, maxRequests), news: map[subject]latchkey.Event{}, calls: map[target]*call{}}
+	c.meter = newMeter(c)
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	// The address is looked at when the connection is made, behind every name; no proxy of the environment does the asking for us.
 	dialer := &net.Dialer{Timeout: 10 * time.Second, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {

@@ -92,7 +92,7 @@ func (c *Crier) waiting(from string) string {
 		if at.topic == c.opt.Key.topic(subject{bob, from}) && len(c.news) == 0 {
 			u.mu.Lock()
 			defer u.mu.Unlock()
-			if _, text, ok := strings.Cut(string(u.word), `"text":"`); ok {
+			if _, text, ok := strings.Cut(string(u.word.text), `"text":"`); ok {
 				return strings.TrimSuffix(text, `"}`)
 			}
 		}

@@ -18,6 +18,7 @@ func (c *Crier) Tell(e latchkey.Event) {
 	defer c.mu.Unlock()
 	_, waits := c.news[about]
 	if !waits && !c.begin(func() { c.tell(about) }) {
+		c.meter.count(held)
 		c.log.Debug("guest not called: too many calls", latchkey.LogGuest, e.Account)
 		return
 	}
@@ -42,18 +43,19 @@ func (c *Crier) tell(about subject) {
 			return
 		}
 	}
-	var word []byte
+	w := &word{of: e}
 	if err == nil && len(all) > 0 {
-		word, err = c.word(ctx, e)
+		w.text, err = c.text(ctx, e)
 	}
 	if err != nil {
 		if c.ctx.Err() == nil {
+			c.meter.count(failed)
 			c.log.Warn("guest not called", latchkey.LogGuest, e.Account, latchkey.LogError, err)
 		}
 		return
 	}
 	for _, p := range all {
-		c.call(p, e, word)
+		c.call(p, w)
 	}
 }
 
@@ -72,8 +74,8 @@ func (c *Crier) rest(d time.Duration) bool {
 // mostRunes of a message stand in a call. All calls are of one length, and a longer word has no place in it (RFC 8030 §7.2: 4096 bytes).
 const mostRunes = 300
 
-// word is what a call says, as the page's worker reads it.
-func (c *Crier) word(ctx context.Context, e latchkey.Event) ([]byte, error) {
+// text is what a call says, as the page's worker reads it.
+func (c *Crier) text(ctx context.Context, e latchkey.Event) ([]byte, error) {
 	word := struct {
 		Account latchkey.AccountID `json:"account"`
 		URI     string             `json:"uri,omitempty"`

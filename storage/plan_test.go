@@ -74,7 +74,7 @@ func TestHotQueriesUseAnIndex(t *testing.T) {
 		last(db.Acknowledge(ctx, g.Account, 1)), last(db.Displayed(ctx, g.Account, in.ID)), db.ReceiptSent(ctx, latchkey.Receipt{Message: in.ID}), last(db.Events(ctx, g.Account, 0, 10)),
 		last(db.History(ctx, g.Account, r.Inviter, "m", 10)), last(db.ConversationID(ctx, r.ID)), last(db.Busy(ctx)),
 		last(db.ClaimNotices(ctx, latchkey.ByMail, time.Now(), time.Now(), 10)), last(db.NextNotice(ctx, latchkey.ByMail)), db.RetryNotice(ctx, "o", time.Now(), ""), db.EndNotice(ctx, "o", latchkey.NotificationSent, ""),
-		last(db.ClaimOutcomes(ctx, time.Now(), time.Now(), 10)), last(db.NextOutcome(ctx)), db.RetryOutcome(ctx, "x", time.Now()), db.EndOutcome(ctx, "x"), last3(db.OutcomesWaiting(ctx)), last3(db.NoticesWaiting(ctx, latchkey.ByMail)),
+		last(db.ClaimOutcomes(ctx, time.Now(), time.Now(), 10)), last(db.NextOutcome(ctx)), db.RetryOutcome(ctx, "x", time.Now()), db.EndOutcome(ctx, "x"), last3(db.OutcomesWaiting(ctx)), last(db.HastenOutcomes(ctx, r.Inviter, "+1", time.Now(), time.Now().Add(-time.Hour))), db.HastenNotices(ctx, latchkey.ByMail, "x", time.Now(), time.Now(), 64), last3(db.NoticesWaiting(ctx, latchkey.ByMail)),
 		db.AddSubmission(ctx, latchkey.Submission{Notice: "o", Part: 1, Parts: 1, Channel: latchkey.BySMS, IDs: []string{"1"}}), last(db.Submissions(ctx, "o")),
 		last(db.AddReport(ctx, latchkey.Report{Channel: latchkey.BySMS, IDs: []string{"1"}, State: latchkey.NotificationDelivered})),
 		last(db.AddReport(ctx, latchkey.Report{Channel: latchkey.BySMS, IDs: []string{"2"}, State: latchkey.NotificationDelivered})),

@@ -129,19 +129,17 @@ func (k *conn) Write(b []byte) (int, error) {
 
 // take gives a connection: a kept one where old ones will do, else a fresh one.
 func (c *Client) take(ctx context.Context, old bool) (k *conn, kept bool, err error) {
-	c.mu.Lock()
-	for old && len(c.idle) > 0 {
-		k = c.idle[len(c.idle)-1]
-		c.idle = c.idle[:len(c.idle)-1]
+	for old {
+		if k = c.last(); k == nil {
+			break
+		}
 		if time.Since(k.since) < idleTime {
-			c.mu.Unlock()
 			k.heard = false
 			k.answered.Store(false)
 			return k, true, nil
 		}
 		_ = k.Close()
 	}
-	c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
 	var d net.Dialer
@@ -161,16 +159,31 @@ func (c *Client) take(ctx context.Context, old bool) (k *conn, kept bool, err er
 	return k, false, nil
 }
 
+// last takes the connection that was used last off those that are kept; nil: there is none.
+func (c *Client) last() *conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := len(c.idle) - 1
+	if n < 0 {
+		return nil
+	}
+	k := c.idle[n]
+	c.idle = c.idle[:n]
+	return k
+}
+
 // keep puts a connection back on which nothing is under way.
 func (c *Client) keep(k *conn) {
 	k.since = time.Now()
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed || len(c.idle) >= maxIdle {
-		_ = k.Close()
-		return
+	room := !c.closed && len(c.idle) < maxIdle
+	if room {
+		c.idle = append(c.idle, k)
 	}
-	c.idle = append(c.idle, k)
+	c.mu.Unlock()
+	if !room {
+		_ = k.Close() // with TLS this may wait for the service
+	}
 }
 
 // converse runs an exchange on a connection, which is kept where the exchange left it whole. An exchange on a kept connection that the service

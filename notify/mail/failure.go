@@ -10,15 +10,16 @@ import (
 )
 
 // unreachable is a failure that says nothing about the letter.
-func unreachable(err error) error {
-	return &notify.Failure{Reason: "the mail server can't be reached", Err: err}
-}
+func unreachable(err error) error { return &notify.Failure{Reason: lost, Away: true, Err: err} }
+
+// lost is the reason where no reply came.
+const lost = "the mail server can't be reached"
 
 // refused sorts what a server or the network said no to: 5yz is for good (RFC 5321 §4.2.1), all else passes.
 func refused(verb string, err error) error {
 	reply, ok := errors.AsType[*textproto.Error](err)
 	if !ok {
-		return unreachable(fmt.Errorf("%s: %w", verb, err))
+		return &notify.Failure{Reason: lost, Err: fmt.Errorf("%s: %w", verb, err)} // it may be the letter at which it broke off
 	}
 	f := &notify.Failure{Permanent: reply.Code/100 == 5, Err: fmt.Errorf("%s: %w", verb, err)}
 	reason, known := mailboxReason(enhanced(reply))

@@ -1,0 +1,48 @@
+package gateway_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"latchkey/gateway/gatewaytest"
+	"latchkey/imstest"
+)
+
+// Issue 8, line 1, F34: what could not be told to Alice, and would wait for most of an hour, is told when the core says that she is there, and when
+// something comes from her.
+func TestInviterWhoIsBackIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, shows := range map[string]func(w *gatewaytest.World, a *imstest.Phone, account string){
+		"third-party REGISTER": func(w *gatewaytest.World, _ *imstest.Phone, _ string) {
+			thirdParty(t, w, imstest.ThirdParty{User: gatewaytest.Alice, Expires: 600})
+		},
+		"a message": func(w *gatewaytest.World, a *imstest.Phone, account string) {
+			if _, err := a.SendPage(w.Within(gatewaytest.Patience), account, "Are you there?"); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := gatewaytest.New(t, gatewaytest.Plan{})
+			w.Mail.RefuseTo("nobody@cc.com", 550, "5.1.1")
+			var invited struct{ Account string }
+			w.Do("POST", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, `{"email":"nobody@cc.com"}`).Wants(http.StatusCreated).Into(&invited)
+			imstest.Eventually(t, gatewaytest.Patience, func() bool {
+				return strings.Contains(w.Log.String(), `msg="notice is tried again"`) && w.Count("SELECT count(*) FROM outcome WHERE told = 0 AND attempts = 1") == 1
+			})
+			w.Stop()
+			w.Change(fmt.Sprintf("UPDATE outcome SET due = %d", time.Now().Add(50*time.Minute).UnixMicro()))
+			a := w.Phone(gatewaytest.Alice, imstest.Manner{})
+			w.Start()
+			shows(w, a, invited.Account)
+			imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.Count("SELECT count(*) FROM outcome WHERE told > 0 AND attempts = 2") == 1 })
+			if got := a.Events("message"); len(got) != 1 || !strings.HasPrefix(got[0].Text, "The invitation to nobody@cc.com could not be delivered") {
+				t.Errorf("Alice got %+v", got)
+			}
+		})
+	}
+}
