@@ -34,6 +34,12 @@ func (h *Hall) Events(ctx context.Context, account latchkey.AccountID, after int
 	return h.store.Events(ctx, account, after, limit)
 }
 
+// Over reports whether the guest has no relation any more, and the events say so of each that they had: no more
+// will come.
+func (h *Hall) Over(ctx context.Context, account latchkey.AccountID) (bool, error) {
+	return h.store.ConversationsOver(ctx, account)
+}
+
 // Listen has news called whenever events were added for the account, until stop; a call that is under way may outlast that. When the hall
 // closes, news is called with the error that says so, which Listen itself gives after that. news must not wait.
 func (h *Hall) Listen(account latchkey.AccountID, news func(closing error)) (stop func(), err error) {

@@ -43,6 +43,8 @@ type Store interface {
 	MoveFile(ctx context.Context, relation latchkey.RelationID, id latchkey.FileID, to latchkey.FileState, reason string) (moved bool, err error)
 	// EndConversation deletes a relation's messages and receipts and adds the event, the first time.
 	EndConversation(ctx context.Context, rel latchkey.Relation, e latchkey.Event) error
+	// ConversationsOver reports whether the account has no live relation, and EndConversation was for each that is ending.
+	ConversationsOver(ctx context.Context, account latchkey.AccountID) (bool, error)
 }
 
 // Dialer opens a channel to a relation's inviter: INVITE and MSRP, or, in pager mode, one SIP MESSAGE after another.

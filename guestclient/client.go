@@ -185,7 +185,8 @@ func (c *Client) persist(ctx context.Context, call func() error) error {
 	}
 }
 
-// passing reports whether a repeat can help: the network failed, or the gateway is busy.
+// passing reports whether a repeat can help: the network failed, or the gateway is busy, or took more of an upload
+// over the connection that broke after it had said where to go on.
 func passing(err error) bool {
 	problem, ok := errors.AsType[*Problem](err)
 	if !ok {
@@ -197,7 +198,7 @@ func passing(err error) bool {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
 	}
-	return false
+	return problem.Type == "https://iana.org/assignments/http-problem-types#mismatching-upload-offset"
 }
 
 func retryAfter(err error) time.Duration {

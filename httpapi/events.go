@@ -203,23 +203,35 @@ func (a *API) since(ctx context.Context, account latchkey.AccountID, after int64
 	if err != nil || len(events) == eventBatch {
 		return events, false, err
 	}
-	suspect, reason := woken && len(events) == 0, ""
-	for _, e := range events {
-		if e.Type == latchkey.InviterEvent && e.State == "removed" {
-			suspect, reason = true, e.Reason
-		}
-	}
+	suspect := woken && len(events) == 0 || slices.ContainsFunc(events, removed)
 	if !suspect {
 		return events, false, nil
 	}
-	relations, err := a.ports.Desk.Relations(ctx, account)
-	if err != nil || len(relations) > 0 {
+	if over, err = a.ports.Hall.Over(ctx, account); err != nil || !over {
 		return events, false, err
 	}
+	// Now that all is told: what was told since the look above is heard, too.
+	for rest := events; len(rest) > 0 || suspect; suspect = false {
+		for _, e := range rest {
+			after = max(after, e.ID)
+		}
+		if rest, err = a.ports.Hall.Events(ctx, account, after, eventBatch); err != nil {
+			return events, false, err
+		}
+		events = append(events, rest...)
+	}
 	// Told live only, so without a number: nobody can come back and ask for it.
-	end := latchkey.Event{Type: latchkey.SessionEvent, Time: time.Now().UTC(), Account: account, State: "ended", Reason: reason}
+	end := latchkey.Event{Type: latchkey.SessionEvent, Time: time.Now().UTC(), Account: account, State: "ended"}
+	for _, e := range events {
+		if removed(e) {
+			end.Reason = e.Reason
+		}
+	}
 	return append(events, end), true, nil
 }
+
+// removed reports whether an event says that an inviter's relation is over.
+func removed(e latchkey.Event) bool { return e.Type == latchkey.InviterEvent && e.State == "removed" }
 
 // await returns when there may be events after a number, or with false after d.
 func (a *API) await(ctx context.Context, account latchkey.AccountID, after int64, d time.Duration) (woken bool, err error) {

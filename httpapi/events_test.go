@@ -513,6 +513,44 @@ func TestStreamsEndWithTheLastRelation(t *testing.T) {
 	w.do("GET", eventsPath, "", asGuest).wants(401)
 }
 
+// R29, R30, F57: while relations are ending and the stream does not say so of each yet, it goes on, whatever it is woken for.
+func TestStreamIsToldOfEachEndBeforeItsOwn(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.desk.relations = append(w.desk.relations, relation(carolURI, "Carol"))
+	s := w.serve()
+	stream := openSSE(t, s.Client(), s.URL+eventsPath)
+	eventually(t, func() bool { return len(w.hall.all()) == 2 }) // the first states of both
+	after := len(w.hall.all())
+	polled := make(chan response, 1)
+	go func() { polled <- w.do("GET", fmt.Sprintf("%s?after=%d&wait=30", eventsPath, after), "", asGuest) }() // ends with the relations
+	eventually(t, func() bool { return w.openRequests() == 2 })
+	ended := w.desk.beginEnding()
+	asked := func(n int) {
+		t.Helper()
+		eventually(t, func() bool {
+			w.hall.stir()
+			w.desk.mu.Lock()
+			defer w.desk.mu.Unlock()
+			return w.desk.overs >= n
+		})
+	}
+	asked(4) // by both of them
+	for i, uri := range []string{aliceURI, carolURI} {
+		w.desk.tell(ended[i])
+		if e, _ := stream.next(); e.Type != latchkey.InviterEvent || e.URI != uri || e.State != "removed" {
+			t.Errorf("event %+v", e)
+		}
+	}
+	if e, _ := stream.next(); e.Type != latchkey.SessionEvent || e.State != "ended" || e.Reason != string(latchkey.GuestLeft) {
+		t.Errorf("last event %+v", e)
+	}
+	var page pollBody
+	(<-polled).wants(200).into(&page)
+	if len(page.Events) == 0 || page.Events[0].URI != aliceURI {
+		t.Errorf("poll: %+v", page)
+	}
+}
+
 // The end is seen also where it is the last of a full batch.
 func TestStreamEndsAfterAFullBatch(t *testing.T) {
 	w := newWorld(t, Options{KeepAlive: 10 * time.Millisecond})

@@ -50,6 +50,8 @@ type desk struct {
 	invited   map[latchkey.Identifier]guest.Invited
 	b         map[latchkey.Identifier]latchkey.Subscriber // registered users
 	tokens    map[string]bool
+	untold    int // relations that are over, which the stream does not say yet
+	overs     int // calls of the hall's Over
 	calls     []string
 	failure   error // of Invite, Login and Logout
 	denial    error // of Authenticate
@@ -221,18 +223,27 @@ func (d *desk) Authorize(_ context.Context, of latchkey.AccountID, peer latchkey
 func (d *desk) Logout(_ context.Context, of latchkey.AccountID) error {
 	d.mu.Lock()
 	d.note("logout %s", of)
-	if err := d.failure; err != nil {
-		d.mu.Unlock()
+	err := d.failure
+	d.mu.Unlock()
+	if err != nil {
 		return err
 	}
-	ended := d.relations
-	d.relations = nil
-	clear(d.tokens)
-	d.mu.Unlock()
-	for _, rel := range ended {
-		d.hall.post(latchkey.Event{Type: latchkey.InviterEvent, URI: string(rel.Inviter), State: "removed", Reason: string(latchkey.GuestLeft)})
+	for _, e := range d.beginEnding() {
+		d.tell(e)
 	}
 	return nil
+}
+
+// beginEnding ends all relations but for the telling, for which it returns the events.
+func (d *desk) beginEnding() (untold []latchkey.Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, rel := range d.relations {
+		untold = append(untold, latchkey.Event{Type: latchkey.InviterEvent, URI: string(rel.Inviter), State: "removed", Reason: string(latchkey.GuestLeft)})
+	}
+	d.relations, d.untold = nil, d.untold+len(untold)
+	clear(d.tokens)
+	return untold
 }
 
 func (d *desk) OptOutByToken(_ context.Context, who, token string) error {
@@ -272,12 +283,30 @@ func (d *desk) add(rel latchkey.Relation) {
 func (d *desk) remove(inviter latchkey.InviterID) {
 	d.mu.Lock()
 	d.relations = slices.DeleteFunc(d.relations, func(r latchkey.Relation) bool { return r.Inviter == inviter })
+	d.untold++
 	d.mu.Unlock()
-	d.hall.post(latchkey.Event{Type: latchkey.InviterEvent, URI: string(inviter), State: "removed", Reason: string(latchkey.InviterLeft)})
+	d.tell(latchkey.Event{Type: latchkey.InviterEvent, URI: string(inviter), State: "removed", Reason: string(latchkey.InviterLeft)})
+}
+
+// tell posts that a relation is over. It is in the stream before it counts as told.
+func (d *desk) tell(e latchkey.Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hall.post(e)
+	d.untold--
+}
+
+func (d *desk) over() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.overs++
+	return len(d.relations) == 0 && d.untold == 0
 }
 
 // hall is a conversation.Hall in memory, for one guest.
 type hall struct {
+	desk *desk // knows what is over
+
 	mu       sync.Mutex
 	events   []latchkey.Event
 	more     chan struct{}
@@ -392,6 +421,8 @@ func (h *hall) Events(_ context.Context, _ latchkey.AccountID, after int64, limi
 	return slices.Clone(h.events[from:min(len(h.events), from+limit)]), nil
 }
 
+func (h *hall) Over(_ context.Context, _ latchkey.AccountID) (bool, error) { return h.desk.over(), nil }
+
 func (h *hall) Wait(ctx context.Context, _ latchkey.AccountID, after int64) error {
 	h.mu.Lock()
 	more, closed := h.more, h.closed
@@ -472,11 +503,23 @@ func (h *hall) post(e latchkey.Event) {
 		e.Time = then
 	}
 	h.events = append(h.events, e)
+	h.wake()
+}
+
+// wake needs h.mu.
+func (h *hall) wake() {
 	close(h.more)
 	h.more = make(chan struct{})
 	for _, news := range h.listeners {
 		news(nil)
 	}
+}
+
+// stir wakes the streams for nothing, as happens where they were faster than their wake.
+func (h *hall) stir() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.wake()
 }
 
 // say posts a message of Alice's.

@@ -70,6 +70,7 @@ func newWorld(t *testing.T, opt Options) *world {
 		hall: w.hall, relations: []latchkey.Relation{relation(aliceURI, "Alice")}, tokens: map[string]bool{}, invited: map[latchkey.Identifier]guest.Invited{},
 		b: map[latchkey.Identifier]latchkey.Subscriber{{Kind: latchkey.Mail, Value: "r@cc.com"}: {URI: latchkey.MustAddress("sip:r@cc.com")}},
 	}
+	w.hall.desk = w.desk
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

@@ -65,6 +65,8 @@ type Hall interface {
 	Wait(ctx context.Context, account latchkey.AccountID, after int64) error
 	// Listen has news called whenever there may be more events, until stop, and with an error when the hall closes.
 	Listen(account latchkey.AccountID, news func(closing error)) (stop func(), err error)
+	// Over reports whether the guest has no relation any more, and the events say so of each that they had.
+	Over(ctx context.Context, account latchkey.AccountID) (bool, error)
 	Ack(ctx context.Context, account latchkey.AccountID, upTo int64) error
 	Post(ctx context.Context, e latchkey.Event) error
 	Present(account latchkey.AccountID, delta int)

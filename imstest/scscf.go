@@ -88,7 +88,7 @@ func (c *Core) subscribe(m *Message, src source) {
 	if d == 0 {
 		state = "terminated;reason=timeout"
 	}
-	c.spawn(func() { c.notify(s, state, c.document(s, true)) })
+	c.spawn(func() { c.notify(s, state, func() string { return c.document(s, true) }) })
 }
 
 // Subscribers lists who subscribes to the registration of a user at present: their From.
@@ -117,13 +117,14 @@ func (c *Core) Notify(of, state, doc string) []int {
 	c.mu.Unlock()
 	var codes []int
 	for _, s := range all {
-		c.mu.Lock()
-		if strings.Contains(doc, "%d") {
-			s.version++
-		}
-		text := strings.ReplaceAll(doc, "%d", fmt.Sprint(s.version))
-		c.mu.Unlock()
-		codes = append(codes, c.notify(s, state, text))
+		codes = append(codes, c.notify(s, state, func() string {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if strings.Contains(doc, "%d") {
+				s.version++
+			}
+			return strings.ReplaceAll(doc, "%d", fmt.Sprint(s.version))
+		}))
 	}
 	return codes
 }
@@ -153,7 +154,7 @@ func (c *Core) changedContact(of, contact, event string) {
 	}
 	c.mu.Unlock()
 	for _, s := range all {
-		c.spawn(func() { c.notify(s, "active", c.document(s, false)) })
+		c.spawn(func() { c.notify(s, "active", func() string { return c.document(s, false) }) })
 	}
 }
 
@@ -185,10 +186,12 @@ func (c *Core) document(s *regSubscription, full bool) string {
 		s.version, kind, s.of, state, contacts.String())
 }
 
-// notify sends one NOTIFY and returns how it was answered; 0: not at all.
-func (c *Core) notify(s *regSubscription, state, doc string) int {
+// notify sends one NOTIFY and returns how it was answered; 0: not at all. The document is written when its turn has come, so that
+// the versions have the order of the CSeqs.
+func (c *Core) notify(s *regSubscription, state string, write func() string) int {
 	s.turn.Lock()
 	defer s.turn.Unlock()
+	doc := write()
 	c.mu.Lock()
 	s.seq++
 	m := &Message{Method: "NOTIFY", URI: s.target, Body: []byte(doc)}

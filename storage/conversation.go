@@ -404,3 +404,10 @@ func (db *DB) EndConversation(ctx context.Context, rel latchkey.Relation, e latc
 		return err
 	})
 }
+
+// ConversationsOver reports whether an account has no live relation, and the guest's stream was told of each that is ending.
+func (db *DB) ConversationsOver(ctx context.Context, account latchkey.AccountID) (over bool, err error) {
+	err = db.read.QueryRowContext(ctx, `SELECT NOT EXISTS (SELECT 1 FROM relation WHERE account = $1 AND (state = 'live' OR
+		state = 'ending' AND NOT EXISTS (SELECT 1 FROM conversation WHERE conversation.relation = relation.id AND ended = 1)))`, account).Scan(&over)
+	return over, err
+}

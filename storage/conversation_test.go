@@ -521,6 +521,40 @@ func TestEndedConversationLeavesNothing(t *testing.T) {
 	}
 }
 
+// R29, R30: an account's conversations are over when the guest's stream says so of the last relation, not before, whatever has begun to end.
+func TestConversationsAreOverWhenTheStreamSaysSo(t *testing.T) {
+	db := fresh(t)
+	r, other := live(t, db, bob, alice), live(t, db, bob, "sip:a2@cc.com")
+	live(t, db, "sip:c@guest.example", alice)
+	over := func(want bool) {
+		t.Helper()
+		if got, err := db.ConversationsOver(t.Context(), bob); err != nil || got != want {
+			t.Errorf("ConversationsOver = %v, %v, want %v", got, err, want)
+		}
+	}
+	tell := func(r latchkey.Relation) {
+		t.Helper()
+		if err := db.EndConversation(t.Context(), r, latchkey.Event{Type: latchkey.InviterEvent, Account: bob, State: "removed"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := db.ConversationID(t.Context(), r.ID); err != nil { // a conversation that was
+		t.Fatal(err)
+	}
+	over(false)
+	ending(t, db, r, latchkey.GuestLeft)
+	ending(t, db, other, latchkey.GuestLeft)
+	over(false)
+	tell(r)
+	over(false)
+	tell(other)
+	over(true)
+	if err := db.End(t.Context(), bob, []latchkey.RelationID{r.ID, other.ID}, true); err != nil {
+		t.Fatal(err)
+	}
+	over(true)
+}
+
 // B3.04: one Conversation-ID for the relation's life, also when many ask at once; none after it.
 func TestConversationIDStays(t *testing.T) {
 	db := fresh(t)

@@ -83,7 +83,7 @@ func TestHotQueriesUseAnIndex(t *testing.T) {
 		db.SaveSighting(ctx, latchkey.Sighting{Identity: r.Inviter}), last(db.Sighting(ctx, r.Inviter)), last(db.LeavingSightings(ctx)), last(db.LapsedSightings(ctx, time.Now(), 10)),
 		last3(db.AddPush(ctx, latchkey.PushSubscription{ID: "p", Account: g.Account, Endpoint: "https://push.example/1"}, 5)), last(db.PushSubscriptions(ctx, g.Account, time.Now())), db.DropPush(ctx, g.Account, "p"),
 		last(db.Unheard(ctx, e)), last(db.Unheard(ctx, latchkey.Event{File: &latchkey.EventFile{ID: f.ID}})),
-		last(db.RelationsOf(ctx, r.Inviter, "+1")), db.PurgeSightings(ctx, time.Now()),
+		last(db.RelationsOf(ctx, r.Inviter, "+1")), last(db.ConversationsOver(ctx, g.Account)), db.PurgeSightings(ctx, time.Now()),
 		last(db.BeginEnding(ctx, []latchkey.RelationID{r.ID}, latchkey.GuestLeft)), db.EndConversation(ctx, r, latchkey.Event{Account: g.Account}), db.End(ctx, g.Account, []latchkey.RelationID{r.ID}, true),
 		db.Purge(ctx, time.Now(), time.Hour),
 	} {
