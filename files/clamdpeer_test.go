@@ -96,7 +96,7 @@ func (d *realClamd) start() {
 		d.t.Fatal(err)
 	}
 	for _, at := range [][2]string{{"unix", d.socket}, {"tcp", d.addr}} {
-		imstest.Eventually(d.t, 30*time.Second, func() bool {
+		imstest.Eventually(d.t, time.Minute, func() bool {
 			c, err := net.Dial(at[0], at[1])
 			if err != nil {
 				return false

@@ -72,7 +72,7 @@ func startICAP(t *testing.T, d *realClamd) *realICAP {
 			t.Logf("c-icap: %s%s", s.log.String(), log)
 		}
 	})
-	imstest.Eventually(t, 30*time.Second, func() bool {
+	imstest.Eventually(t, time.Minute, func() bool {
 		c, err := net.Dial("tcp", s.addr)
 		if err == nil {
 			_ = c.Close()

@@ -57,7 +57,7 @@ func TestBucketDoesWhatADiskDoes(t *testing.T) {
 				}
 				c := openIn(t, b, files.Options{})
 				stop := c.run()
-				imstest.Eventually(t, 10*time.Second, func() bool { return c.onDisk() == 0 })
+				imstest.Eventually(t, time.Minute, func() bool { return c.onDisk() == 0 })
 				stop()
 			})
 		}
@@ -214,7 +214,7 @@ func TestBucketIsTidied(t *testing.T) {
 	}
 	c.reopen(files.Options{})
 	defer c.run()()
-	imstest.Eventually(t, 10*time.Second, func() bool { return b.Parts() == 0 && len(b.Objects()) == 2 })
+	imstest.Eventually(t, time.Minute, func() bool { return b.Parts() == 0 && len(b.Objects()) == 2 })
 	if left := b.Objects(); !slices.Contains(left, "other/"+stray) || !slices.Contains(left, ours+"note.txt") {
 		t.Errorf("left are %q", left)
 	}
@@ -256,7 +256,7 @@ func TestBucketThatIsDown(t *testing.T) {
 	}
 	b.Start()
 	defer c.run()()
-	imstest.Eventually(t, 10*time.Second, func() bool { return c.onDisk() == 0 })
+	imstest.Eventually(t, time.Minute, func() bool { return c.onDisk() == 0 })
 }
 
 // F51: the scanner reads from the bucket, and what it finds harmful is gone from it.

@@ -188,6 +188,9 @@ func (c *Client) persist(ctx context.Context, call func() error) error {
 // passing reports whether a repeat can help: the network failed, or the gateway is busy, or took more of an upload
 // over the connection that broke after it had said where to go on.
 func passing(err error) bool {
+	if _, overtaken := errors.AsType[*overtakenError](err); overtaken {
+		return true
+	}
 	problem, ok := errors.AsType[*Problem](err)
 	if !ok {
 		_, network := errors.AsType[*url.Error](err)

@@ -3,6 +3,7 @@ package guestclient
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -47,8 +49,16 @@ func (c *Client) SendFileAs(ctx context.Context, id, to, name, contentType strin
 		return File{}, err
 	}
 	var f File
+	var overtaken *overtakenError
 	err = c.persist(ctx, func() error {
 		f = File{}
+		if overtaken != nil {
+			if gone, err := c.gone(ctx, overtaken.location); err != nil {
+				return err
+			} else if gone { // it was cancelled elsewhere; asking would begin it anew
+				return overtaken.Problem
+			}
+		}
 		// The name first, without a byte: the answer says where to go on, and from which byte. A repeat is told the same, or, where only
 		// the last answer was lost, all.
 		req, err := c.request(ctx, http.MethodPost, filePath+"?"+url.Values{"to": {to}, "id": {id}}.Encode(), nil)
@@ -67,7 +77,9 @@ func (c *Client) SendFileAs(ctx context.Context, id, to, name, contentType strin
 		if err != nil || offset < 0 || offset > size {
 			return fmt.Errorf("the gateway asks for the file from %.40q on", header.Get("Upload-Offset"))
 		}
-		return c.sendRest(ctx, header.Get("Location"), content, offset, size, &f)
+		err = c.sendRest(ctx, header.Get("Location"), content, offset, size, &f)
+		overtaken, _ = errors.AsType[*overtakenError](err)
+		return err
 	})
 	return f, err
 }
@@ -81,10 +93,13 @@ func (c *Client) sendRest(ctx context.Context, location string, content io.ReadS
 	if _, err := content.Seek(offset, io.SeekStart); err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPatch, u.String(), io.NopCloser(io.LimitReader(content, size-offset)))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPatch, u.String(), nil)
 	if err != nil {
 		return err
 	}
+	body := &lent{r: io.LimitReader(content, size-offset)}
+	defer body.Close()
+	req.Body = body
 	req.ContentLength = size - offset
 	if req.ContentLength == 0 {
 		req.Body = http.NoBody
@@ -95,7 +110,62 @@ func (c *Client) sendRest(ctx context.Context, location string, content io.ReadS
 	req.Header.Set("Upload-Offset", strconv.FormatInt(offset, 10))
 	req.Header.Set("Upload-Complete", "?1")
 	_, err = c.fileAnswer(req, f)
+	if p, ok := errors.AsType[*Problem](err); ok && (p.Status == http.StatusConflict || strings.HasSuffix(p.Type, "#completed-upload")) {
+		return &overtakenError{p, location}
+	}
 	return err
+}
+
+// lent is content in the hands of net/http, which may still read it when an answer came early; not after Close, when the next attempt
+// has it.
+type lent struct {
+	mu   sync.Mutex
+	r    io.Reader
+	over bool
+}
+
+func (l *lent) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return 0, io.ErrClosedPipe
+	}
+	return l.r.Read(p)
+}
+
+func (l *lent) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+	return nil
+}
+
+// overtakenError says that the gateway goes on with another request for the same file: what a connection that broke still held came
+// to it late. Where the upload stands now is to be asked anew.
+type overtakenError struct {
+	*Problem
+	location string
+}
+
+// Unwrap gives what the gateway said.
+func (e *overtakenError) Unwrap() error { return e.Problem }
+
+// gone reports whether an upload is no more.
+func (c *Client) gone(ctx context.Context, location string) (bool, error) {
+	u, err := c.own(location)
+	if err != nil {
+		return false, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, u.String(), nil)
+	if err != nil {
+		return false, err
+	}
+	req.SetBasicAuth(c.account, c.password)
+	res, err := c.http.Do(req)
+	if err != nil {
+		return false, err
+	}
+	return res.StatusCode == http.StatusNotFound, res.Body.Close()
 }
 
 // fileAnswer makes a request and reads a file from the answer, where there is one.

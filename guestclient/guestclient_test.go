@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -414,6 +417,52 @@ func TestAbandonedFileIsTakenBack(t *testing.T) {
 	}
 	if f := g.Files(); len(f) != 1 || !f[0].Cancelled || f[0].Whole {
 		t.Errorf("files %+v", f)
+	}
+}
+
+// R33, X3: bytes of a connection that broke come late and move the upload on; the client asks where it stands. One that was cancelled
+// elsewhere is not begun anew.
+func TestOvertakenUploadGoesOnUnlessItIsGone(t *testing.T) {
+	const place = "/rcsgw/invitee/file/f1"
+	for _, gone := range []bool{false, true} {
+		var calls []string
+		offset := 0
+		mux := http.NewServeMux()
+		mux.HandleFunc("POST /rcsgw/invitee/file", func(w http.ResponseWriter, _ *http.Request) {
+			calls = append(calls, fmt.Sprint("POST ", offset))
+			w.Header().Set("Location", place)
+			w.Header().Set("Upload-Offset", strconv.Itoa(offset))
+			w.WriteHeader(http.StatusCreated)
+		})
+		mux.HandleFunc("PATCH "+place, func(w http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			calls = append(calls, "PATCH "+r.Header.Get("Upload-Offset")+" "+string(b))
+			if offset == 0 {
+				offset = 3 // what came late
+				w.WriteHeader(http.StatusConflict)
+				return
+			}
+			w.WriteHeader(http.StatusAccepted)
+			_, _ = io.WriteString(w, `{"id":"f1"}`)
+		})
+		mux.HandleFunc("HEAD "+place, func(w http.ResponseWriter, _ *http.Request) {
+			calls = append(calls, "HEAD")
+			if gone {
+				w.WriteHeader(http.StatusNotFound)
+			}
+		})
+		s := httptest.NewServer(mux)
+		t.Cleanup(s.Close)
+		c := guestclient.New(s.URL, guestclienttest.Account, "p", guestclient.Options{FirstBack: time.Millisecond})
+		t.Cleanup(c.Close)
+		f, err := c.SendFile(deadline(t), guestclienttest.Inviter, "x", "x/y", strings.NewReader("abcdef"))
+		want := []string{"POST 0", "PATCH 0 abcdef", "HEAD"}
+		if !gone {
+			want = append(want, "POST 3", "PATCH 3 def")
+		}
+		if !slices.Equal(calls, want) || gone != errors.Is(err, &guestclient.Problem{Type: "about:blank"}) || !gone && (err != nil || f.ID != "f1") {
+			t.Errorf("gone %v: SendFile = %+v, %v after %q, want %q", gone, f, err, calls, want)
+		}
 	}
 }
 

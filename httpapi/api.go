@@ -84,7 +84,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
-			return // the client has gone; nobody reads an answer
+			panic(http.ErrAbortHandler) // the client has gone, most likely; should it still read, an empty 200 would be a lie
 		}
 		a.problem(rec, r, err)
 	}

@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -608,4 +609,25 @@ func FuzzAttachment(f *testing.F) {
 			t.Errorf("attachment(%q) gives back %q", name, got)
 		}
 	})
+}
+
+// R33, X3: a request whose context ends - another one goes on with its file - may have a client that still reads. It gets no answer, and
+// not one of success that nobody gave.
+func TestRequestThatIsGivenUpIsNoSuccess(t *testing.T) {
+	w := filesWorld(t, files.Options{})
+	s := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancel(r.Context())
+		cancel()
+		w.handler().ServeHTTP(out, r.WithContext(ctx))
+	}))
+	t.Cleanup(s.Close)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+filePath+"?with="+url.QueryEscape(aliceURI), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth(account, password)
+	if res, err := s.Client().Do(req); err == nil {
+		defer res.Body.Close()
+		t.Errorf("answered %s, want the connection closed", res.Status)
+	}
 }

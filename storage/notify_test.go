@@ -70,7 +70,7 @@ func runCourier(t *testing.T, db *DB, l *letterbox) {
 // X4, S3: a long outbox is drained, each notice whole and once, and no password stays behind.
 func TestCourierDrainsTheRealOutbox(t *testing.T) {
 	db, l := open(t), &letterbox{got: map[string]latchkey.Notice{}}
-	const n = 500
+	const n = 120 // fifteen times what is under way at once
 	queueNotices(t, db, n)
 	runCourier(t, db, l)
 	left := func() (queued, secrets int) {
@@ -98,7 +98,7 @@ func TestClaimOfTheDeadRunsOut(t *testing.T) {
 		t.Fatalf("ClaimNotices = %v, %v", claimed, err)
 	}
 	runCourier(t, db, l)
-	imstest.Eventually(t, 10*time.Second, func() bool { return l.count() == 1 })
+	imstest.Eventually(t, 60*time.Second, func() bool { return l.count() == 1 })
 	if early := time.Until(until); early > 0 {
 		t.Errorf("delivered %v before the claim was over", early)
 	}

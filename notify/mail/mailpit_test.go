@@ -75,7 +75,7 @@ func startMailpit(t *testing.T, args ...string) mailpit {
 		over := make(chan error, 1)
 		go func() { over <- cmd.Wait() }() // ends with the process
 		ready := false
-		imstest.Eventually(t, 20*time.Second, func() bool {
+		imstest.Eventually(t, time.Minute, func() bool {
 			select {
 			case err := <-over:
 				over <- err
@@ -275,9 +275,9 @@ func TestMailpitRefusesAndThenTakes(t *testing.T) {
 		defer close(over)
 		_ = notify.New(box, map[latchkey.Channel]notify.Channel{latchkey.ByMail: New(Options{Server: m.smtp, From: "invitations@example.com"})}, notify.Options{}).Run(ctx)
 	}()
-	imstest.Eventually(t, 20*time.Second, func() bool { state, reason := box.now(); return state == latchkey.NotificationQueued && reason != "" })
+	imstest.Eventually(t, time.Minute, func() bool { state, reason := box.now(); return state == latchkey.NotificationQueued && reason != "" })
 	m.chaos(t, "", 0)
-	imstest.Eventually(t, 20*time.Second, func() bool { state, _ := box.now(); return state == latchkey.NotificationSent })
+	imstest.Eventually(t, time.Minute, func() bool { state, _ := box.now(); return state == latchkey.NotificationSent })
 	if all := m.mails(t); len(all) != 1 || all[0].MessageID != "n0tice@example.com" {
 		t.Errorf("mailpit has %v, want one mail", all)
 	}
