@@ -185,8 +185,7 @@ func (c *Client) persist(ctx context.Context, call func() error) error {
 	}
 }
 
-// passing reports whether a repeat can help: the network failed, or the gateway is busy, or took more of an upload
-// over the connection that broke after it had said where to go on.
+// passing reports whether a repeat can help: the network failed, or the gateway is busy, or an upload was overtaken.
 func passing(err error) bool {
 	if _, overtaken := errors.AsType[*overtakenError](err); overtaken {
 		return true
@@ -201,7 +200,7 @@ func passing(err error) bool {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
 	}
-	return problem.Type == "https://iana.org/assignments/http-problem-types#mismatching-upload-offset"
+	return false
 }
 
 func retryAfter(err error) time.Duration {

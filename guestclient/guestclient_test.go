@@ -364,25 +364,6 @@ func TestFilesGoOnBehindACut(t *testing.T) {
 	}
 }
 
-// R32, X3: what a broken connection had still brought may come in after the gateway has said where to go on; then it is asked again.
-func TestUploadThatHasMovedOnIsAskedForAgain(t *testing.T) {
-	g := newGateway(t)
-	c := open(t, g)
-	g.CutFiles(12_345)
-	g.Fail(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/problem+json")
-		w.WriteHeader(http.StatusConflict)
-		_, _ = io.WriteString(w, `{"type":"https://iana.org/assignments/http-problem-types#mismatching-upload-offset","expected-offset":20000,"provided-offset":12345}`)
-	})
-	body := strings.Repeat("0123456789", 5000)
-	if f, err := c.SendFile(deadline(t), guestclienttest.Inviter, "a.txt", "text/plain", strings.NewReader(body)); err != nil || f.State != "accepted" {
-		t.Fatalf("SendFile = %+v, %v", f, err)
-	}
-	if got := g.Files(); len(got) != 1 || string(got[0].Body) != body {
-		t.Errorf("%d files at the gateway", len(got))
-	}
-}
-
 var errFull = errors.New("full")
 
 type failing struct{}
