@@ -78,7 +78,7 @@ type Engine struct {
 	stopped context.Context // ends by stop, in Shutdown
 	stop    context.CancelFunc
 	calls   sync.WaitGroup // calls under way in either direction; grows under mu and not after closed
-	running sync.WaitGroup // goroutines that outlive their caller; they end with their transaction or leg
+	running errands        // goroutines that outlive their caller; they end with their transaction or leg
 }
 
 // Handler takes the INVITEs that open dialogs. ServeInvite runs on a goroutine of its own and must
