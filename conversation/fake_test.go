@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -19,29 +18,12 @@ import (
 	"latchkey"
 	"latchkey/conversation"
 	"latchkey/storage"
+	"latchkey/storage/storagetest"
 )
 
 var _ conversation.Store = (*storage.DB)(nil)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// empty is a data file with the schema in it, made once.
-var empty = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "conversation")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "latchkey.db")
-	db, err := storage.Open(context.Background(), path, storage.Options{})
-	if err != nil {
-		return nil, err
-	}
-	if err := db.Close(); err != nil {
-		return nil, err
-	}
-	return os.ReadFile(path)
-})
 
 // phone is an inviter's phone with memory. It plays the core, too: Dial is a call that reaches it.
 type phone struct {
@@ -339,13 +321,7 @@ func newWorld(t *testing.T, opt conversation.Options) *world {
 	w := &world{t: t, path: filepath.Join(t.TempDir(), "latchkey.db"), phone: &phone{}, presence: &board{now: presence{state: latchkey.StatusOnline}}, opt: opt}
 	w.registrar = &late{phone: w.phone}
 	w.opt.Log = slog.New(slog.DiscardHandler)
-	data, err := empty()
-	if err == nil {
-		err = os.WriteFile(w.path, data, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	storagetest.Blank(t, w.path)
 	w.start()
 	w.rel = w.relate(alice, bob)
 	t.Cleanup(w.stop)

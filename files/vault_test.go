@@ -24,6 +24,7 @@ import (
 	"latchkey/files"
 	"latchkey/imstest"
 	"latchkey/storage"
+	"latchkey/storage/storagetest"
 )
 
 const bob = latchkey.AccountID("sip:b_at_cc.com@guest.example")
@@ -49,11 +50,7 @@ func open(t *testing.T, opt files.Options) *cellar {
 func openIn(t *testing.T, in *imstest.Bucket, opt files.Options) *cellar {
 	t.Helper()
 	c := &cellar{t: t, dir: filepath.Join(t.TempDir(), "files"), in: in}
-	var err error
-	if c.db, err = storage.Open(t.Context(), filepath.Join(t.TempDir(), "x.db"), storage.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.db.Close() })
+	c.db = storagetest.Open(t, storage.Options{})
 	c.rel = c.relate("sip:a@cc.com")
 	c.reopen(opt)
 	return c

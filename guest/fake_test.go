@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,27 +17,10 @@ import (
 	"latchkey"
 	"latchkey/guest"
 	"latchkey/storage"
+	"latchkey/storage/storagetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// empty is a data file with the schema in it, made once: the crash table opens a hundred of them.
-var empty = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "guest")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "latchkey.db")
-	db, err := storage.Open(context.Background(), path, storage.Options{})
-	if err != nil {
-		return nil, err
-	}
-	if err := db.Close(); err != nil {
-		return nil, err
-	}
-	return os.ReadFile(path)
-})
 
 // steps is what the desk did outside, in order, with a failure on demand.
 type steps struct {
@@ -195,13 +177,7 @@ func newOffice(t *testing.T, opt guest.Options) *office {
 	if err := o.opt.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	data, err := empty()
-	if err == nil {
-		err = os.WriteFile(o.path, data, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	storagetest.Blank(t, o.path)
 	db, err := storage.Open(t.Context(), o.path, storage.Options{Readers: 2})
 	if err != nil {
 		t.Fatal(err)

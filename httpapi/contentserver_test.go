@@ -17,6 +17,7 @@ import (
 	"latchkey"
 	"latchkey/files"
 	"latchkey/storage"
+	"latchkey/storage/storagetest"
 )
 
 // depot is a vault of uploads as the facade needs it.
@@ -33,11 +34,7 @@ func (d depot) Transfer(ctx context.Context, inviter latchkey.InviterID, tid str
 func contentWorld(t *testing.T, opt files.Options) *world {
 	t.Helper()
 	w := newWorld(t, Options{ContentURL: "https://ft.example/up/"})
-	db, err := storage.Open(t.Context(), filepath.Join(t.TempDir(), "x.db"), storage.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
+	db := storagetest.Open(t, storage.Options{})
 	opt.PublicURL = func() string { return "https://chat.example" }
 	place, err := files.NewDisk(filepath.Join(t.TempDir(), "files"))
 	if err != nil {

@@ -28,6 +28,7 @@ import (
 	"latchkey"
 	"latchkey/files"
 	"latchkey/storage"
+	"latchkey/storage/storagetest"
 )
 
 // shelf is a vault as the facade needs it.
@@ -61,11 +62,7 @@ func (s shelf) Open(ctx context.Context, f latchkey.StoredFile) (io.ReadSeekClos
 func filesWorld(t *testing.T, opt files.Options) *world {
 	t.Helper()
 	w := newWorld(t, Options{})
-	db, err := storage.Open(t.Context(), filepath.Join(t.TempDir(), "x.db"), storage.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
+	db := storagetest.Open(t, storage.Options{})
 	w.desk.relations[0].Interactions = []latchkey.Interaction{latchkey.IM, latchkey.File}
 	w.desk.relations = append(w.desk.relations, relation(carolURI, "Carol"))
 	for _, rel := range w.desk.relations {

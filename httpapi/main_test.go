@@ -50,7 +50,7 @@ var (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // world is a facade over fakes, with one guest whom Alice has invited.
 type world struct {

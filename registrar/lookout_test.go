@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -17,6 +16,7 @@ import (
 	"latchkey/internal/sipua"
 	"latchkey/registrar"
 	"latchkey/storage"
+	"latchkey/storage/storagetest"
 )
 
 var _ registrar.Sightings = (*storage.DB)(nil)
@@ -208,11 +208,7 @@ func watch(t *testing.T, l *registrar.Lookout) (stop func()) {
 
 // B1.02: the real store remembers.
 func TestLookoutLivesOnTheRealStore(t *testing.T) {
-	db, err := storage.Open(t.Context(), filepath.Join(t.TempDir(), "latchkey.db"), storage.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storagetest.Open(t, storage.Options{})
 	if err := db.SaveSighting(t.Context(), latchkey.Sighting{Identity: alice, State: latchkey.Seen, SCSCF: "sip:scscf.cc.com:6060"}); err != nil {
 		t.Fatal(err)
 	}

@@ -1,22 +1,18 @@
 package registrar_test
 
 import (
-	"path/filepath"
 	"testing"
 
 	"latchkey/registrar"
 	"latchkey/storage"
+	"latchkey/storage/storagetest"
 )
 
 var _ registrar.Store = (*storage.DB)(nil)
 
 // R5, R29: the rows of one life, in the real store.
 func TestRegistrarLivesOnTheRealStore(t *testing.T) {
-	db, err := storage.Open(t.Context(), filepath.Join(t.TempDir(), "latchkey.db"), storage.Options{})
-	if err != nil {
-		t.Fatalf("Open = %v", err)
-	}
-	defer db.Close()
+	db := storagetest.Open(t, storage.Options{})
 	n := newNetwork(t)
 	opt := options()
 	opt.IMServer = imURI

@@ -21,7 +21,7 @@ import (
 	"latchkey/imstest"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // core is a Kamailio that the test started.
 type core struct {

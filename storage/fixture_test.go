@@ -1,12 +1,12 @@
 package storage_test
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 
 	"latchkey"
 	"latchkey/storage"
+	"latchkey/storage/storagetest"
 )
 
 const (
@@ -29,7 +29,7 @@ func open(t *testing.T, path string) *storage.DB {
 
 func fresh(t *testing.T) *storage.DB {
 	t.Helper()
-	return open(t, filepath.Join(t.TempDir(), "latchkey.db"))
+	return storagetest.Open(t, storage.Options{})
 }
 
 func guestOf(account latchkey.AccountID) latchkey.Guest {

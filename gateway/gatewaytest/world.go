@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"latchkey/imstest"
+	"latchkey/storage/storagetest"
 )
 
 // The people of these worlds. All inviters have the same password.
@@ -92,6 +93,7 @@ func New(t testing.TB, p Plan) *World {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Mail.Close)
+	storagetest.Blank(t, w.Data)
 	w.args = append([]string{
 		"--data=" + w.Data, "--http-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0",
 		"--sip-listen=udp:" + sip + ",tcp:" + sip, "--msrp-listen=tcp:127.0.0.1:0", "--domain=guest.example",

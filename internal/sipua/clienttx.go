@@ -45,13 +45,18 @@ func newClientTx(b *table, key string, req *sip.Request, out outlet) *clientTx {
 func (tx *clientTx) Responses() <-chan *sip.Response { return tx.responses }
 func (tx *clientTx) Done() <-chan struct{}           { return tx.done }
 
-// begin sends the request, which by then may be let go of already, since the endpoint closes.
-func (tx *clientTx) begin(req *sip.Request) error {
-	text, patience := render(req), sip.Timer_F
+// begin sends the request, unless the endpoint was closed meanwhile.
+func (tx *clientTx) begin() error {
+	patience := sip.Timer_F
 	if tx.invite {
 		patience = sip.Timer_B
 	}
 	tx.mu.Lock()
+	if tx.phase == over {
+		defer tx.mu.Unlock()
+		return tx.err
+	}
+	text := render(tx.req)
 	tx.text, tx.until, tx.wait = text, time.Now().Add(patience), sip.Timer_A
 	if first := tx.wait; tx.phase == trying {
 		if tx.out.reliable() {

@@ -42,7 +42,7 @@ func (b *table) ask(req *sip.Request, out outlet) (*clientTx, error) {
 	}
 	b.clients[key] = tx
 	b.mu.Unlock()
-	if err := tx.begin(req); err != nil {
+	if err := tx.begin(); err != nil {
 		return nil, err
 	}
 	return tx, nil

@@ -2,6 +2,7 @@ package sipua
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -216,4 +217,26 @@ func TestRestIsLongEnough(t *testing.T) {
 			}
 		}
 	})
+}
+
+// nowhere is an outlet that counts.
+type nowhere struct{ written int }
+
+func (n *nowhere) write([]byte) error { n.written++; return nil }
+func (n *nowhere) reliable() bool     { return true }
+
+// RFC 3261 §17.1: a request that is about to leave when its endpoint closes stays at home, and is no crash.
+func TestRequestIntoAClosingEndpointEnds(t *testing.T) {
+	req, err := NewRequest(sip.OPTIONS, "sip:a@cc.com", "sip:b@guest.example", "sip:a@cc.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, out := &table{}, &nowhere{}
+	b.open()
+	tx := newClientTx(b, "key", req, out)
+	b.clients["key"] = tx
+	b.close()
+	if err := tx.begin(); !errors.Is(err, errTerminated) || out.written != 0 {
+		t.Errorf("begin = %v, %d writes, want %v and none", err, out.written, errTerminated)
+	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"latchkey/imstest"
 	"latchkey/msrp"
 	"latchkey/msrp/msrpws"
 )
@@ -408,7 +409,7 @@ func TestSilentPeerIsNoticed(t *testing.T) {
 
 // A peer whose answers are stuck behind what a slow Handler doesn't take yet is alive.
 func TestPeerThatIsHeldBackIsNotSilent(t *testing.T) {
-	l, h, url := serve(t, msrpws.Options{Limits: msrpws.Limits{PingEvery: 200 * time.Millisecond}})
+	l, h, url := serve(t, msrpws.Options{Limits: msrpws.Limits{PingEvery: 500 * time.Millisecond}})
 	holding, release := make(chan struct{}), make(chan struct{})
 	got := make(chan int64, 1)
 	s := expected(t, l, h, msrp.SessionOptions{Handler: handler(func(m *msrp.IncomingMessage) error {
@@ -439,13 +440,15 @@ func TestPeerThatIsHeldBackIsNotSilent(t *testing.T) {
 		responses <- err
 	}()
 	const size = 8 << 20
+	long := []byte(p.send("long1234", fmt.Sprintf("1-*/%d", size), strings.Repeat("x", size), "$"))
+	// Right behind a ping there is a second until the next one would have to be answered.
+	before := pings.Load()
+	imstest.Eventually(t, patience, func() bool { return pings.Load() > before })
 	held.Store(true)
 	written := make(chan error, 1)
-	go func() {
-		written <- ws.Write(within(t), websocket.MessageText, []byte(p.send("long1234", fmt.Sprintf("1-*/%d", size), strings.Repeat("x", size), "$")))
-	}()
+	go func() { written <- ws.Write(within(t), websocket.MessageText, long) }()
 	receive(t, holding)
-	for start, end := pings.Load(), time.Now().Add(patience); pings.Load() < start+4; time.Sleep(5 * time.Millisecond) {
+	for start, end := pings.Load(), time.Now().Add(patience); pings.Load() < start+3; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("no pings come")
 		}

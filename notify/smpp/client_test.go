@@ -16,7 +16,7 @@ import (
 	"latchkey/notify/smpp"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func centre(t *testing.T) *imstest.SMSC {
 	t.Helper()

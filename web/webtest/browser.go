@@ -30,7 +30,7 @@ import (
 )
 
 // patience is how long a page may take for what is waited for; the machine may be busy.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Browser is one Chromium process, started by the first Tab.
 type Browser struct {
