@@ -327,6 +327,27 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
+// Whoever begins at the README finds each page by one click.
+func TestEachPageIsLinkedFromTheREADME(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	linked := map[string]bool{}
+	for _, m := range linkPattern.FindAllStringSubmatch(string(text), -1) {
+		linked[strings.TrimPrefix(m[1], "docs/")] = true
+	}
+	pages, err := filepath.Glob("*/*.md")
+	if err != nil || len(pages) < 20 {
+		t.Fatal(pages, err)
+	}
+	for _, page := range pages {
+		if filepath.Dir(page) != "decisions" && !linked[page] {
+			t.Errorf("README.md doesn't lead to docs/%s", page)
+		}
+	}
+}
+
 var functionPattern = regexp.MustCompile("`([a-z0-9]+)\\.(?:([A-Z][A-Za-z0-9]*)\\.)?([A-Z][A-Za-z0-9]*)`")
 
 // R34: each unit of the method can be pointed at, so what the pages point at must be there.

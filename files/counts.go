@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"latchkey"
+	"latchkey/internal/stranger"
 )
 
 // Outcome is what became of a file's bytes, or of a look at them.
@@ -64,7 +65,7 @@ func (c *counts) fetched(err error) {
 	switch {
 	case err == nil:
 		c.fetches[Fetched].Add(1)
-	case errors.Is(err, errForbidden):
+	case errors.Is(err, stranger.ErrForbidden):
 		c.fetches[Forbidden].Add(1)
 	default:
 		c.fetches[Failed].Add(1)

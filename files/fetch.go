@@ -5,16 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"latchkey"
+	"latchkey/internal/stranger"
 )
 
 // Limits of what is fetched from a stranger's server.
@@ -28,9 +26,6 @@ const (
 	firstPause    = 2 * time.Second // doubles, up to maxPause
 	maxPause      = 10 * time.Minute
 )
-
-// errForbidden says that an address is none to fetch from. It is not tried again.
-var errForbidden = errors.New("address is not allowed")
 
 // final is a failure that no repeat mends, with what the guest is told.
 type final struct {
@@ -72,7 +67,7 @@ func (v *Vault) fetch(f latchkey.StoredFile, preview string) {
 			return // cancelled, or the relation is gone, too
 		}
 		// The address is the key to the file: it is not logged.
-		v.log.Info("file not fetched", latchkey.LogFile, f.ID, latchkey.LogRelation, f.Relation, latchkey.LogError, withoutURL(err))
+		v.log.Info("file not fetched", latchkey.LogFile, f.ID, latchkey.LogRelation, f.Relation, latchkey.LogError, stranger.WithoutURL(err))
 		reason := "It could not be fetched."
 		switch end, ok := errors.AsType[*final](err); {
 		case ok:
@@ -85,14 +80,6 @@ func (v *Vault) fetch(f latchkey.StoredFile, preview string) {
 			v.log.Error("file not given up", latchkey.LogFile, f.ID, latchkey.LogError, err)
 		}
 	})
-}
-
-// withoutURL takes the address out of an error of package http.
-func withoutURL(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
 }
 
 // fetchAll tries until the file is here.
@@ -133,15 +120,8 @@ func (v *Vault) fetchAll(ctx context.Context, f latchkey.StoredFile, preview str
 // client asks nobody but whom Peers allows: the address is looked at when the connection is made, behind every name and redirect. No
 // proxy of the environment is used, which would do the asking for us.
 func (v *Vault) client() *http.Client {
-	dialer := &net.Dialer{Timeout: 10 * time.Second, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
-		a, err := netip.ParseAddrPort(address)
-		if err != nil || !v.opt.Peers.Allows(a.Addr()) {
-			return errForbidden
-		}
-		return nil
-	}}
 	var transport http.RoundTripper = &http.Transport{
-		DialContext: dialer.DialContext, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 15 * time.Second,
+		DialContext: stranger.Dial(v.opt.Peers.Allows), TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 15 * time.Second,
 		MaxResponseHeaderBytes: 32 << 10, DisableCompression: true, MaxIdleConnsPerHost: 1, ForceAttemptHTTP2: true,
 	}
 	if v.opt.Own != nil {
@@ -183,7 +163,7 @@ func (o ownFirst) CloseIdleConnections() {
 // checkURL refuses what is no plain HTTP address.
 func checkURL(u *url.URL) error {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return never("Its address is not allowed.", "%w: scheme %.10q", errForbidden, u.Scheme)
+		return never("Its address is not allowed.", "%w: scheme %.10q", stranger.ErrForbidden, u.Scheme)
 	}
 	return nil
 }
@@ -192,7 +172,7 @@ func checkURL(u *url.URL) error {
 func (v *Vault) get(ctx context.Context, client *http.Client, address string, from int64, validator string) (res *http.Response, err error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		return nil, never("Its address is not allowed.", "%w: not a URL", errForbidden)
+		return nil, never("Its address is not allowed.", "%w: not a URL", stranger.ErrForbidden)
 	}
 	if err := checkURL(u); err != nil {
 		return nil, err
@@ -200,7 +180,7 @@ func (v *Vault) get(ctx context.Context, client *http.Client, address string, fr
 	u.Fragment = ""
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, never("Its address is not allowed.", "%w: not a URL", errForbidden)
+		return nil, never("Its address is not allowed.", "%w: not a URL", stranger.ErrForbidden)
 	}
 	req.Header.Set("User-Agent", "Latchkey")
 	req.Header.Set("Accept", "*/*")
@@ -212,11 +192,11 @@ func (v *Vault) get(ctx context.Context, client *http.Client, address string, fr
 		}
 	}
 	res, err = client.Do(req)
-	if errors.Is(err, errForbidden) {
+	if errors.Is(err, stranger.ErrForbidden) {
 		if f, ok := errors.AsType[*final](err); ok {
 			return nil, f
 		}
-		return nil, &final{"Its address is not allowed.", withoutURL(err)}
+		return nil, &final{"Its address is not allowed.", stranger.WithoutURL(err)}
 	}
 	return res, err
 }

@@ -14,9 +14,10 @@ import (
 
 	"latchkey"
 	"latchkey/files"
+	"latchkey/internal/stranger"
 )
 
-var loopback = files.Peers{netip.MustParsePrefix("127.0.0.0/8")}
+var loopback = stranger.Peers{netip.MustParsePrefix("127.0.0.0/8")}
 
 // promised is Alice's file on a server of her network.
 func (c *cellar) promised(address string, size int) latchkey.StoredFile {
@@ -118,7 +119,7 @@ func TestForbiddenAddressIsNeverAsked(t *testing.T) {
 		w.WriteHeader(http.StatusTemporaryRedirect)
 	}))
 	defer outside.Close()
-	c := open(t, files.Options{Peers: files.Peers{netip.MustParsePrefix("127.0.0.1/32")}})
+	c := open(t, files.Options{Peers: stranger.Peers{netip.MustParsePrefix("127.0.0.1/32")}})
 	forbidden := []string{
 		"http://169.254.169.254/latest/meta-data/", "http://127.0.0.2:" + port + "/", "http://[::ffff:127.0.0.2]:" + port + "/", "http://0.0.0.0:" + port + "/",
 		"http://10.0.0.1/", "http://[::1]:" + port + "/", "http://[fe80::1]/", "http://user:secret@127.0.0.1:" + port + "/", "ftp://127.0.0.1/", "file:///etc/passwd", "gopher://127.0.0.1/", "http:///x", "://",

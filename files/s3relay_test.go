@@ -10,6 +10,8 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -118,5 +120,43 @@ func TestBucketOverTLSReadsOnWhereAConnectionBroke(t *testing.T) {
 	}
 	if _, err := r.Read(make([]byte, 1)); !latchkey.Is(err, latchkey.KindUnavailable) {
 		t.Errorf("Read without the store = %v", err)
+	}
+}
+
+// F53, X3: the store puts the parts together, and its answer is lost: the repeat finds no upload, and the file is here all the same.
+func TestBucketWhoseLastAnswerIsLostHasTheFile(t *testing.T) {
+	b := imstest.NewBucket(t)
+	store, err := url.Parse("http://" + b.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lost atomic.Int64
+	relay := httptest.NewServer(&httputil.ReverseProxy{
+		ErrorLog: log.New(io.Discard, "", 0),
+		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(store); r.Out.Host = r.In.Host },
+		ModifyResponse: func(res *http.Response) error {
+			if res.Request.Method != http.MethodPost || !res.Request.URL.Query().Has("uploadId") {
+				return nil
+			}
+			if lost.Add(1) == 1 {
+				return errors.New("lost")
+			}
+			const gone = `<Error><Code>NoSuchUpload</Code><Message>The specified multipart upload does not exist.</Message></Error>` // as stores say that forget uploads at their end
+			res.StatusCode, res.Body, res.ContentLength = http.StatusNotFound, io.NopCloser(strings.NewReader(gone)), int64(len(gone))
+			res.Header.Set("Content-Length", strconv.Itoa(len(gone)))
+			return nil
+		},
+	})
+	t.Cleanup(relay.Close)
+	place, err := files.NewS3(files.S3Options{Endpoint: relay.Listener.Addr().String(), Plain: true, Region: "us-east-1", Bucket: b.Name, Prefix: ours, KeyID: b.KeyID, Secret: latchkey.Secret(b.Secret), PartDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := openIn(t, b, files.Options{})
+	c.Vault = files.Open(place, c.db, files.Options{})
+	t.Cleanup(func() { _ = c.Close() })
+	content := noise(9 * mib)
+	if got := c.content(c.put(c.file(latchkey.ToGuest, len(content)), content)); !bytes.Equal(got, content) || lost.Load() != 2 {
+		t.Errorf("%d bytes are here after %d answers, want all after a repeat", len(got), lost.Load())
 	}
 }

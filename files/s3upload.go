@@ -303,7 +303,13 @@ func (o *s3Upload) complete(ctx context.Context) error {
 		all[i] = minio.CompletePart{PartNumber: i + 1, ETag: p.ETag}
 	}
 	_, err := o.s.core.CompleteMultipartUpload(ctx, o.s.opt.Bucket, o.s.key(o.id), o.upload, all, minio.PutObjectOptions{})
-	return failed("complete upload", err)
+	if err = failed("complete upload", err); gone(err) {
+		// A repeat after an answer that was lost: some stores have forgotten the upload by then, and have the file.
+		if whole, missing := o.s.core.StatObject(ctx, o.s.opt.Bucket, o.s.key(o.id), minio.StatObjectOptions{}); missing == nil && whole.Size == o.sent {
+			return nil
+		}
+	}
+	return err
 }
 
 func (o *s3Upload) close() {

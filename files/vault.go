@@ -4,7 +4,7 @@
 // It streams: no file is ever in memory. A file counts when its bytes are on the disk, its hash is right and the scanner found
 // nothing; then its row, and for the guest the event, are one transaction. What fails, expires, is cancelled or loses
 // its relation is erased. An inviter's file on an HTTP server (PROTOCOLS B3.13) is fetched here, and only from addresses that
-// Peers allows (S13). The package never speaks SIP, MSRP or the facade's HTTP; rows stand behind the port Rows.
+// stranger.Peers allows (S13). The package never speaks SIP, MSRP or the facade's HTTP; rows stand behind the port Rows.
 //
 // Start with Open; Vault.Create and Vault.Open are the two ends of a file's life.
 package files
@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"latchkey"
+	"latchkey/internal/stranger"
 )
 
 // Rows keep what is known of files. Each method is one transaction that is on disk when it returns. *storage.DB is one.
@@ -49,12 +50,12 @@ type Scanner interface {
 
 // Options of a Vault.
 type Options struct {
-	MaxSize   int64         // of one file, in bytes; default 100 MiB
-	Quota     int64         // of all files of one guest; default 1 GiB; negative: none
-	Lifetime  time.Duration // a file is erased after it; default 168 h
-	Quiet     time.Duration // a file that comes in parts is given up after so long without a byte; default 6 h
-	PublicURL func() string // base of the addresses where inviters fetch files
-	Peers     Peers         // where files may be fetched from
+	MaxSize   int64          // of one file, in bytes; default 100 MiB
+	Quota     int64          // of all files of one guest; default 1 GiB; negative: none
+	Lifetime  time.Duration  // a file is erased after it; default 168 h
+	Quiet     time.Duration  // a file that comes in parts is given up after so long without a byte; default 6 h
+	PublicURL func() string  // base of the addresses where inviters fetch files
+	Peers     stranger.Peers // where files may be fetched from
 	// Own answers a request for a file whose address is our own, without the network; nil: it is somebody else's. May be nil itself.
 	Own     func(*http.Request) *http.Response
 	Scanner Scanner // nil: nobody looks

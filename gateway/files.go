@@ -7,6 +7,7 @@ import (
 	"latchkey/conversation"
 	"latchkey/files"
 	"latchkey/httpapi"
+	"latchkey/internal/stranger"
 )
 
 // openFiles makes the vaults of files: of those between two, and of what inviters' phones upload. What the former tells, it tells the hall, which
@@ -14,7 +15,7 @@ import (
 func (g *Gateway) openFiles() (err error) {
 	c := g.config
 	opt := files.Options{
-		MaxSize: c.FileMaxSize, Quota: c.FileQuota, Lifetime: c.FileLifetime, Peers: files.Peers(c.FilePeers), PublicURL: g.URL, Log: g.log,
+		MaxSize: c.FileMaxSize, Quota: c.FileQuota, Lifetime: c.FileLifetime, Peers: stranger.Peers(c.FilePeers), PublicURL: g.URL, Log: g.log,
 	}
 	if g.scanner = c.FileScan.Scanner(); g.scanner != nil {
 		opt.Scanner = g.scanner

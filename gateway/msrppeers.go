@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+
+	"latchkey/internal/stranger"
 )
 
 // peerPolicy decides which addresses MSRP may connect to. An address comes from a
@@ -23,11 +25,10 @@ func newPeerPolicy(networks []netip.Prefix, core netip.Addr) peerPolicy {
 }
 
 func (p peerPolicy) allows(a netip.Addr) bool {
-	a = a.Unmap()
-	// Never link-local: that is where clouds keep their metadata services.
-	if !a.IsValid() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() {
+	if stranger.Never(a) {
 		return false
 	}
+	a = a.Unmap()
 	if p.networks != nil {
 		for _, n := range p.networks {
 			if n.Contains(a) {
@@ -42,11 +43,8 @@ func (p peerPolicy) allows(a netip.Addr) bool {
 	case a.IsPrivate():
 		return p.private
 	}
-	return a.IsGlobalUnicast() && !sharedSpace.Contains(a)
+	return stranger.Public(a)
 }
-
-// RFC 6598: shared address space of carriers is not public.
-var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
 
 // dial connects to hostport if the policy allows one of its addresses. The name is
 // resolved here once and the connection goes to the address that was checked.

@@ -15,7 +15,10 @@ func TestMSRPConnectsToAllowedNetworksOnly(t *testing.T) {
 		peer     string
 		want     bool
 	}{
-		{nil, public, "198.51.100.1", true},
+		{nil, public, "8.8.8.8", true},
+		{nil, public, "64:ff9b::10.0.0.1", false}, // behind NAT64, and 6to4
+		{nil, public, "2002:a00:1::1", false},
+		{nil, private, "::10.0.0.1", false},
 		{nil, public, "127.0.0.1", false},
 		{nil, public, "10.0.0.1", false},
 		{nil, public, "::1", false},

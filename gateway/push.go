@@ -6,8 +6,8 @@ import (
 	"strings"
 
 	"latchkey"
-	"latchkey/files"
 	"latchkey/httpapi"
+	"latchkey/internal/stranger"
 	"latchkey/push"
 )
 
@@ -19,7 +19,7 @@ func (g *Gateway) openPush() error {
 	}
 	opt := push.Options{
 		Contact: c.pushContact(c.BaseURL(g.front.guests.Addr().String())), Tells: c.Push, Here: func(a latchkey.AccountID) bool { return g.hall.Online(a) },
-		Allows: files.Peers(c.PushPeers).Allows, TTL: c.AccountLifetime, Log: g.log,
+		Allows: stranger.Peers(c.PushPeers).Allows, TTL: c.AccountLifetime, Log: g.log,
 	}
 	if c.PushKey != nil {
 		opt.Key = *c.PushKey

@@ -15,10 +15,8 @@ import (
 	"github.com/SherClockHolmes/webpush-go"
 
 	"latchkey"
+	"latchkey/internal/stranger"
 )
-
-// errForbidden says that an address is none to ask. It is not tried again.
-var errForbidden = errors.New("address is not allowed")
 
 // target is where a call goes, and what it is about.
 type target struct {
@@ -172,11 +170,11 @@ func (c *Crier) attempt(u *call, text []byte) (wait time.Duration, err error) {
 			HTTPClient: c.client, Subscriber: subscriber(c.opt.Contact), VAPIDPublicKey: c.opt.Key.public, VAPIDPrivateKey: c.opt.Key.private,
 			TTL: int(max(0, time.Until(u.until)).Seconds()), Urgency: webpush.UrgencyNormal, Topic: u.topic, // RFC 8030 §5.3: normal is for chats
 		})
-	if errors.Is(err, errForbidden) {
-		return never, errForbidden
+	if errors.Is(err, stranger.ErrForbidden) {
+		return never, stranger.ErrForbidden
 	}
 	if err != nil {
-		return 0, withoutURL(err)
+		return 0, stranger.WithoutURL(err)
 	}
 	defer res.Body.Close()
 	_, _ = io.CopyN(io.Discard, res.Body, maxAnswer) // so that the connection is used again
@@ -207,14 +205,6 @@ func retryAfter(v string) time.Duration {
 		return max(time.Until(t), 0)
 	}
 	return 0
-}
-
-// withoutURL takes the address, which is a key, out of an error of package http.
-func withoutURL(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
 }
 
 // host is the push service's name, for the log.

@@ -10,14 +10,13 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"sync"
-	"syscall"
 	"time"
 
 	"latchkey"
+	"latchkey/internal/stranger"
 )
 
 // Store keeps the subscriptions of guests.
@@ -125,17 +124,10 @@ func New(store Store, opt Options) *Crier {
 	c := &Crier{store: store, opt: opt, log: opt.Log, places: make(chan struct{}, maxRequests), news: map[subject]latchkey.Event{}, calls: map[target]*call{}}
 	c.meter = newMeter(c)
 	c.ctx, c.stop = context.WithCancel(context.Background())
-	// The address is looked at when the connection is made, behind every name; no proxy of the environment does the asking for us.
-	dialer := &net.Dialer{Timeout: 10 * time.Second, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
-		if a, err := netip.ParseAddrPort(address); err != nil || !opt.Allows(a.Addr()) {
-			return errForbidden
-		}
-		return nil
-	}}
 	c.client = &http.Client{
 		Timeout: attemptTime,
 		Transport: &http.Transport{
-			DialContext: dialer.DialContext, TLSClientConfig: opt.TLS, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 15 * time.Second, MaxResponseHeaderBytes: 32 << 10,
+			DialContext: stranger.Dial(opt.Allows), TLSClientConfig: opt.TLS, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 15 * time.Second, MaxResponseHeaderBytes: 32 << 10,
 			DisableCompression: true, MaxIdleConns: 32, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

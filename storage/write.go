@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 
+	"modernc.org/sqlite"
+
 	"latchkey"
 )
 
@@ -35,15 +37,26 @@ func (db *DB) Write(ctx context.Context, fn func(*sql.Tx) error) error {
 	}
 	select {
 	case <-j.done:
-		return j.err
+		return fullError(j.err)
 	case <-ctx.Done():
 		if j.taken.CompareAndSwap(false, true) {
 			return ctx.Err()
 		}
 		<-j.done
-		return j.err
+		return fullError(j.err)
 	}
 }
+
+// fullError is an error of a write in our words: a full disk is nobody's fault who asks, and may have room in a moment.
+func fullError(err error) error {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code()&0xff == sqliteFull {
+		return latchkey.Wrap(latchkey.KindUnavailable, err, "")
+	}
+	return err
+}
+
+// sqliteFull is SQLITE_FULL, the primary result code (https://sqlite.org/rescode.html#full).
+const sqliteFull = 13
 
 func (db *DB) submit(ctx context.Context, j *job) error {
 	db.mu.RLock()

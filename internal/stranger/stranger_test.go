@@ -1,4 +1,4 @@
-package files
+package stranger
 
 import (
 	"net/netip"
