@@ -122,6 +122,64 @@ func TestBrowserCallsAGuestAndConnectionsAreCut(t *testing.T) {
 	a.Wait("bye", 1)
 }
 
+// X2, B2.09, B4.17, B4.21, F38: a browser calls a subscriber's phone through the gateway, which anchors WebSocket on one side and TCP on the other. What the phone sends
+// in one piece is divided; after a cut the browser comes again by re-INVITE, and the phone's connection stays.
+func TestBrowserChatsWithAPhoneThroughTheGateway(t *testing.T) {
+	t.Parallel()
+	a := imstest.NewBrowser(t, gatewaytest.Alice, browserPage)
+	sip, web := gatewaytest.FreePort(t), gatewaytest.FreePort(t)
+	w := gatewaytest.New(t, gatewaytest.Plan{SIP: sip, Args: []string{
+		"--sip-listen=udp:" + sip + ",tcp:" + sip + ",wss:" + web, "--sip-tls-cert=" + a.Cert, "--sip-tls-key=" + a.Key,
+		"--msrp-listen=tcp:127.0.0.1:0,wss:127.0.0.1:0", "--ws-origins=" + browserPage,
+	}})
+	carol := w.Phone(gatewaytest.Carol, imstest.Manner{})
+	a.Do("dial", "address", web)
+	got := a.Do("call", "to", gatewaytest.Carol, "routes", []string{"sip:" + web + ";transport=ws;lr", w.Core.URI() + ";lr;orig"})
+	if got.Status != 200 || !strings.Contains(got.Text, ";ws\r\n") || !strings.Contains(got.Text, "TCP/TLS/MSRP") {
+		t.Fatalf("the call is answered %+v", got)
+	}
+	if sdp := string(carol.Invites()[0].Body); !strings.Contains(sdp, ";tcp\r\n") || !strings.Contains(sdp, " TCP/MSRP ") {
+		t.Errorf("the phone is offered\n%s", sdp)
+	}
+	a.Wait("bound", 1)
+	a.Do("say", "text", "hello Carol")
+	if got := texts(t, w, carol, 1); got[0] != "hello Carol" {
+		t.Errorf("Carol reads %q", got)
+	}
+	long := strings.Repeat("0123456789", 20_000)
+	for i, text := range []string{"hello Alice", long} {
+		if _, err := carol.Send(w.Within(gatewaytest.Patience), gatewaytest.Alice, text); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.Wait("message", i+1)[i].Text; got != text {
+			t.Errorf("Alice reads %.20q, %d octets", got, len(got))
+		}
+	}
+	before := carol.Peers()
+	a.Do("drop", "text", "msrp")
+	a.Wait("msrpclosed", 1)
+	again := a.Do("again")
+	if again.Status != 200 || !strings.Contains(again.Text, ";ws\r\n") {
+		t.Fatalf("the re-INVITE is answered %+v", again)
+	}
+	// RFC 3264 §8: Carol's phone has changed nothing, but the gateway has, so the version of o= counts on.
+	if line := func(sdp string) string { return strings.Split(sdp, "\r\n")[1] }; line(again.Text) == line(got.Text) {
+		t.Errorf("another path under the same %s", line(got.Text))
+	}
+	a.Wait("bound", 2)
+	a.Do("say", "text", "back again")
+	if got := texts(t, w, carol, 2); got[1] != "back again" {
+		t.Errorf("Carol reads %q", got)
+	}
+	if now := carol.Peers(); !slices.Equal(now, before) {
+		t.Errorf("Carol's connections were %q and are %q", before, now)
+	}
+	if got := a.Do("bye").Status; got != 200 {
+		t.Errorf("BYE is answered %d", got)
+	}
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return !carol.Chatting(gatewaytest.Alice) })
+}
+
 // B4.21, S5, RFC 6455 §10.2: pages of other sites get no connection, neither for SIP nor for MSRP.
 func TestPagesOfOthersMayNotConnect(t *testing.T) {
 	t.Parallel()

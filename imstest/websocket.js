@@ -203,9 +203,9 @@ const commands = {
     ws.on('close', () => tell('edgeclosed'));
   }),
   // call makes a call to a guest and returns once MSRP may begin.
-  call: async ({ to }) => {
+  call: async ({ to, routes = [] }) => {
     call = { id: token(), ours: `<${config.uri}>;tag=${token()}`, cseq: 1, ws: edge, version: 1 };
-    const res = await request(edge, 'INVITE', to, call.ours, `<${to}>`, call.id, 1, [`Contact: ${contact()}`, `P-Asserted-Identity: <${config.uri}>`,
+    const res = await request(edge, 'INVITE', to, call.ours, `<${to}>`, call.id, 1, [...routes.map((r) => `Route: <${r}>`), `Contact: ${contact()}`, `P-Asserted-Identity: <${config.uri}>`, `Conversation-ID: ${token()}`, `Contribution-ID: ${token()}`,
       'Accept-Contact: *;+g.3gpp.icsi-ref="urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session"', sdpType], describe());
     if (res.status !== 200) {
       ack(res);
