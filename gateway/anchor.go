@@ -147,8 +147,8 @@ func (a *anchor) propose(s *stream, from b2bua.Side, m msrpsdp.Media) (*proposal
 	}
 	p.fresh = [2]bool{!alive[0], !alive[1]}
 	if p.fresh[to] {
-		port := a.ports.like(m.TLS, false, m.Addr)
-		if s != nil && s.legs[to].port.web != nil { // a browser stays one
+		port := a.ports.like(m.TLS, a.ports.all[0].web != nil, m.Addr) // as calls of ours offer first
+		if s != nil && s.legs[to].port.web != nil {                    // a browser stays one
 			port = s.legs[to].port
 		}
 		p.legs[to] = a.at(port)

@@ -138,6 +138,9 @@ func TestBrowserChatsWithAPhoneThroughTheGateway(t *testing.T) {
 	if got.Status != 200 || !strings.Contains(got.Text, ";ws\r\n") || !strings.Contains(got.Text, "TCP/TLS/MSRP") {
 		t.Fatalf("the call is answered %+v", got)
 	}
+	if !strings.Contains(got.Contact, web+";transport=ws") {
+		t.Errorf("the browser's requests are to go to %s, where it can't connect to", got.Contact)
+	}
 	if sdp := string(carol.Invites()[0].Body); !strings.Contains(sdp, ";tcp\r\n") || !strings.Contains(sdp, " TCP/MSRP ") {
 		t.Errorf("the phone is offered\n%s", sdp)
 	}

@@ -42,16 +42,17 @@ type Browser struct {
 
 // BrowserEvent is what happened to it, or what came of a command.
 type BrowserEvent struct {
-	Event  string // listening, register, invite, reinvite, ack, bye, bound, message, cut, msrpclosed, edgeclosed, pong, violation, done
-	SDP    string
-	Path   string
-	Text   string
-	ID     string
-	Type   string
-	Error  string
-	Status int
-	Port   int
-	Serial int
+	Event   string // listening, register, invite, reinvite, ack, bye, bound, message, cut, msrpclosed, edgeclosed, pong, violation, done
+	SDP     string
+	Path    string
+	Contact string
+	Text    string
+	ID      string
+	Type    string
+	Error   string
+	Status  int
+	Port    int
+	Serial  int
 }
 
 //go:embed websocket.js

@@ -216,7 +216,7 @@ const commands = {
     call.remote = uriOf(res.get('contact'));
     ack(res);
     connect(parseSDP(res.body));
-    return { status: 200, text: res.body };
+    return { status: 200, text: res.body, contact: call.remote };
   },
   // again moves the call to another path by re-INVITE.
   again: async () => {
