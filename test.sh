@@ -17,6 +17,7 @@ SMPP=smpp@0.6.0-rc.4 # an SMS centre for tests, from npm
 AXE=axe-core@4.11.0  # looks for what keeps people from using the page
 LIGHTHOUSE=lighthouse@12.8.2
 HTTP_ECE=http_ece@1.2.1 # reads calls of Web Push as browsers do, from npm
+WS=ws@7.5.14 # WebSockets of a peer, from npm; the version that lighthouse has
 REDOCLY=@redocly/cli@1.34.5 # the linter of openapi.yaml, from npm
 MAILPIT=github.com/axllent/mailpit@v1.27.11
 VERSITYGW=github.com/versity/versitygw/cmd/versitygw@v1.8.0 # an S3 store
@@ -125,7 +126,7 @@ package() {
 	mkdir -p "$LATCHKEY_TOOLS/npm" && npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$LATCHKEY_TOOLS/npm" "$1" && : >"$stamp"
 }
 
-packages() { package "$SMPP" && package "$AXE" && package "$LIGHTHOUSE" && package "$REDOCLY" && package "$HTTP_ECE"; }
+packages() { package "$SMPP" && package "$AXE" && package "$LIGHTHOUSE" && package "$REDOCLY" && package "$HTTP_ECE" && package "$WS"; }
 
 form() {
 	files=$(gofmt -l .)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,8 @@ type anchor struct {
 	kept    *string              // the fork whose 2xx was the first
 	sent    [2][]byte            // what each side was told last, until that has come to something
 	plain   [2]bool              // this side is offered no CEMA
-	ahead   [2]uint64            // so many offers of ours has this side had
+	told    [2][]byte            // what each side was told last
+	ahead   [2]uint64            // so many changes of ours has this side been told of
 }
 
 // stream is one MSRP medium.
@@ -116,8 +118,20 @@ func (a *anchor) Offer(fork string, from b2bua.Side, sdp []byte) ([]byte, error)
 // relocate writes a description for one side. a.mu is held.
 func (a *anchor) relocate(to b2bua.Side, sdp []byte, places map[int]msrpsdp.Place) ([]byte, error) {
 	sdp, err := msrpsdp.Relocate(sdp, places, a.ports.offering(true).host)
-	a.sent[to] = msrpsdp.Later(sdp, a.ahead[to])
-	return a.sent[to], err
+	next := msrpsdp.Later(sdp, a.ahead[to])
+	if before := a.told[to]; bytes.Equal(originLine(next), originLine(before)) && !bytes.Equal(next, before) {
+		a.ahead[to]++ // RFC 3264 §8: who wrote it has changed nothing, but our leg has moved
+		next = msrpsdp.Later(sdp, a.ahead[to])
+	}
+	a.sent[to], a.told[to] = next, next
+	return next, err
+}
+
+// originLine is the o= line of a description.
+func originLine(sdp []byte) []byte {
+	_, rest, _ := bytes.Cut(sdp, []byte("\r\no="))
+	line, _, _ := bytes.Cut(rest, []byte("\r\n"))
+	return line
 }
 
 // propose says where the legs of a stream are after an offer: where they were, unless the offerer has moved, or the connection is lost.
@@ -133,8 +147,8 @@ func (a *anchor) propose(s *stream, from b2bua.Side, m msrpsdp.Media) (*proposal
 	}
 	p.fresh = [2]bool{!alive[0], !alive[1]}
 	if p.fresh[to] {
-		port := a.ports.like(m.TLS, false, m.Addr)
-		if s != nil && s.legs[to].port.web != nil { // a browser stays one
+		port := a.ports.like(m.TLS, a.ports.all[0].web != nil, m.Addr) // as calls of ours offer first
+		if s != nil && s.legs[to].port.web != nil {                    // a browser stays one
 			port = s.legs[to].port
 		}
 		p.legs[to] = a.at(port)

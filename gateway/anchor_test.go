@@ -12,11 +12,14 @@ import (
 	"latchkey/msrp/msrpsdp"
 )
 
-// testAnchor gives an anchor on a listener of 127.0.0.1.
-func testAnchor(t *testing.T) (a *anchor, hungUp chan string) {
+// testAnchor gives an anchor on listeners of 127.0.0.1, by default one of TCP.
+func testAnchor(t *testing.T, listen ...string) (a *anchor, hungUp chan string) {
 	t.Helper()
 	core := netip.MustParseAddr("127.0.0.1")
-	ports, err := openMSRP([]string{"tcp:127.0.0.1:0"}, nil, nil, core, slog.New(slog.DiscardHandler))
+	if listen == nil {
+		listen = []string{"tcp:127.0.0.1:0"}
+	}
+	ports, err := openMSRP(listen, nil, nil, core, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,5 +217,47 @@ func TestWhatIsNotAboutPlacesPasses(t *testing.T) {
 	}
 	if _, err := a.Offer("y", b2bua.SideA, []byte(strings.Replace(string(description(1, 1, "alice", "actpass")), "c=IN IP4 10.0.0.1", "c=IN IP4 10.0.0.9", 1))); err == nil {
 		t.Error("c=/m= and a=path differ without CEMA, and the offer goes on (RFC 6714 §4.3)")
+	}
+}
+
+// B4.21, RFC 7977 §5.1: the far side is offered WebSocket where that is the first of the listeners; a side that came by it is offered it again, and
+// an answer must be of the transport that was offered.
+func TestLegsByWebSocket(t *testing.T) {
+	browser := func(version int, id string) []byte {
+		return []byte(strings.NewReplacer("msrp://10.0.0.1:7394/", "msrp://x.invalid:2855/", ";tcp", ";ws").Replace(string(description(version, 1, id, "active"))))
+	}
+	for _, c := range []struct {
+		listen      []string
+		far         string
+		fits, other func(version int, id string) []byte // who can answer on the far side, and who can't
+	}{
+		{[]string{"ws:127.0.0.1:0", "tcp:127.0.0.1:0"}, "ws", browser, func(v int, id string) []byte { return description(v, 1, id, "active") }},
+		{[]string{"tcp:127.0.0.1:0", "ws:127.0.0.1:0"}, "tcp", func(v int, id string) []byte { return description(v, 1, id, "active") }, browser},
+	} {
+		a, _ := testAnchor(t, c.listen...)
+		o, err := a.Offer("", b2bua.SideA, browser(1, "alice-1"))
+		if far := chat(t, o, err); far.Path[0].Transport != c.far || far.CEMA != (c.far == "tcp") {
+			t.Errorf("%q: the far side is offered\n%s", c.listen, o)
+		}
+		if _, err := a.Answer("b", b2bua.SideB, c.other(1, "bob-1")); !errors.Is(err, msrpsdp.ErrNotAcceptable) {
+			t.Errorf("%q: an answer of another transport: %v", c.listen, err)
+		}
+		r, err := a.Answer("b", b2bua.SideB, c.fits(1, "bob-1"))
+		near := chat(t, r, err)
+		if near.Path[0].Transport != "ws" || near.Setup != msrpsdp.Passive {
+			t.Errorf("%q: the browser is answered\n%s", c.listen, r)
+		}
+		a.Kept("b")
+		// The connections are lost, and the far side comes again: the browser is offered what it can take.
+		_ = a.streams[1].joined.Close()
+		o, err = a.Offer("b", b2bua.SideB, c.fits(2, "bob-2"))
+		if again := chat(t, o, err); again.Path[0].Transport != "ws" || again.Path.String() == near.Path.String() || again.CEMA {
+			t.Errorf("%q: the browser is offered\n%s", c.listen, o)
+		}
+	}
+	// Without a listener for it a browser is refused.
+	a, _ := testAnchor(t)
+	if _, err := a.Offer("", b2bua.SideA, browser(1, "alice-1")); !errors.Is(err, msrpsdp.ErrNotAcceptable) {
+		t.Errorf("without a listener: %v", err)
 	}
 }

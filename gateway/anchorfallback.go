@@ -46,6 +46,7 @@ func (a *anchor) fallBack(to b2bua.Side) {
 		a.ahead[to]++
 		offer, err := msrpsdp.Relocate(sdp, places, a.ports.offering(true).host)
 		a.sent[to] = msrpsdp.Later(offer, 1)
+		a.told[to] = a.sent[to]
 		return a.sent[to], err
 	}, func(fork string, answer []byte, err error) {
 		if err == nil {

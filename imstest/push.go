@@ -179,26 +179,35 @@ func (s *PushService) Wait(n int) []PushCall {
 	}
 }
 
-//go:embed push.js
-var readPush string
-
-// Read reads calls as their browsers do. Without Node or http_ece the test is skipped, or fails where CI=true says that nothing may be missing.
-func (s *PushService) Read(calls []PushCall) []PushCall {
-	s.t.Helper()
+// nodeModules is where npm's packages are, this one among them. Without it or Node the test is skipped, or fails where CI=true says that nothing
+// may be missing.
+func nodeModules(t testing.TB, pack string) string {
+	t.Helper()
 	tools := os.Getenv("LATCHKEY_TOOLS")
 	if tools == "" {
 		cache, _ := os.UserCacheDir()
 		tools = filepath.Join(cache, "latchkey", "tools")
 	}
 	modules := filepath.Join(tools, "npm", "node_modules")
+	name, _, _ := strings.Cut(pack, "@")
 	_, err := exec.LookPath("node")
-	if _, missing := os.Stat(filepath.Join(modules, "http_ece")); err != nil || missing != nil {
-		word := "Node or http_ece is missing; ./test.sh installs them, or: npm install --prefix " + tools + "/npm http_ece@1.2.1"
+	if _, missing := os.Stat(filepath.Join(modules, name)); err != nil || missing != nil {
+		word := "Node or " + name + " is missing; ./test.sh installs them, or: npm install --prefix " + tools + "/npm " + pack
 		if os.Getenv("CI") == "true" {
-			s.t.Fatal(word)
+			t.Fatal(word)
 		}
-		s.t.Skip(word)
+		t.Skip(word)
 	}
+	return modules
+}
+
+//go:embed push.js
+var readPush string
+
+// Read reads calls as their browsers do. Without Node or http_ece the test is skipped, or fails where CI=true says that nothing may be missing.
+func (s *PushService) Read(calls []PushCall) []PushCall {
+	s.t.Helper()
+	modules := nodeModules(s.t, "http_ece@1.2.1")
 	var in bytes.Buffer
 	for _, c := range calls {
 		line, _ := json.Marshal(map[string]string{ // strings
