@@ -664,11 +664,7 @@ func TestLostConnectionEndsTheIncomingCall(t *testing.T) {
 	d := s.caller("call")
 	d.send("INVITE", offer1)
 	in := s.incoming()
-	s.w.mu.Lock()
-	for _, c := range s.w.conns {
-		c.Close()
-	}
-	s.w.mu.Unlock()
+	s.w.HangUp()
 	select {
 	case <-in.Context().Done():
 	case <-time.After(patience):

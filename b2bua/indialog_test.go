@@ -337,6 +337,34 @@ func offering(ctx context.Context, l *Leg, sdp string) func() (string, error) {
 	}
 }
 
+// B2.05, RFC 4028 §7.4: our re-INVITE supports what the INVITE did, so its answer may come in a reliable 1xx (RFC 3262 §5), which gets one PRACK however often
+// it comes; the answer is the first one.
+func TestReofferIsAnsweredByAReliableResponse(t *testing.T) {
+	t.Parallel()
+	dialogs(t, nil, func(t *testing.T, s *side, leg *Leg, d *talk) {
+		wait := offering(ctxOf(t), leg, offer2)
+		m := s.w.expect("INVITE")
+		if m.get("Supported") != "100rel, timer" || len(m.all("Supported")) != 1 {
+			t.Errorf("re-INVITE\n%s", m.raw)
+		}
+		progress := m.response("183 Session Progress", "", answer2, "Require: 100rel", "RSeq: 7")
+		m.reply(progress)
+		m.reply(progress)
+		prack := s.w.expect("PRACK")
+		if want := fmt.Sprint("7 ", m.seq(), " INVITE"); prack.get("RAck") != want || prack.seq() != m.seq()+1 || prack.get("To") != d.local {
+			t.Errorf("PRACK, want RAck %s\n%s", want, prack.raw)
+		}
+		prack.answer("200 OK", "", "")
+		m.answer("180 Ringing", "", "", "Require: 100rel", "RSeq: 9") // out of order
+		m.answer("200 OK", "", "", "Contact: <"+d.contact()+">")
+		s.w.expect("ACK")
+		if answer, err := wait(); err != nil || answer != answer2 || string(leg.RemoteSDP()) != answer2 {
+			t.Errorf("Reoffer = %q, %v; RemoteSDP = %q", answer, err, leg.RemoteSDP())
+		}
+		s.w.silent()
+	})
+}
+
 // RFC 3261 §14.1: our re-INVITE, accepted, refused, and asked for credentials.
 func TestReoffer(t *testing.T) {
 	t.Parallel()

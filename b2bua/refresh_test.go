@@ -114,8 +114,8 @@ func timedTest(t *testing.T, f func(t *testing.T, x *crossroads)) {
 			}
 			_ = x.ua.Close()
 			x.engine.running.Wait()
-			x.a.close()
-			x.w.close()
+			x.a.Close()
+			x.w.Close()
 			time.Sleep(time.Minute) // sipgo's timers run out
 		}()
 		f(t, x)

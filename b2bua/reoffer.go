@@ -24,7 +24,7 @@ func (l *Leg) Reoffer(ctx context.Context, sdp []byte) ([]byte, error) {
 	if busy {
 		return nil, errors.New("reoffer: an offer is under way")
 	}
-	res, err := l.reoffers(ctx, sdp)
+	res, answer, err := l.reoffers(ctx, sdp)
 	if err != nil {
 		return nil, fmt.Errorf("reoffer: %w", err)
 	}
@@ -34,33 +34,34 @@ func (l *Leg) Reoffer(ctx context.Context, sdp []byte) ([]byte, error) {
 		}
 		return nil, refusedBy(res)
 	}
-	return bodyPart(res, sdpType), nil
+	return answer, nil
 }
 
-// reoffers sends re-INVITEs until one has a final answer that counts. l.offering is false afterwards, or when the last
+// reoffers sends re-INVITEs until one has a final answer that counts. answer is the description that it brought, or a reliable 1xx before it. l.offering is false afterwards, or when the last
 // one is over.
-func (l *Leg) reoffers(ctx context.Context, sdp []byte) (*sip.Response, error) {
+func (l *Leg) reoffers(ctx context.Context, sdp []byte) (res *sip.Response, answer []byte, err error) {
 	var fields []sip.Header // credentials
 	for ch := (sipua.Challenges{}); ; {
 		var req *sip.Request
 		if !l.do(func() { req = l.state.Request(sip.INVITE); l.session.ask(req) }) {
-			return nil, errOver
+			return nil, nil, errOver
 		}
 		l.engine.contact(req, req.From().Address)
 		req.AppendHeader(sip.NewHeader("Allow", allow))
+		req.RemoveHeader("Supported")
+		req.AppendHeader(sip.NewHeader("Supported", "100rel, timer")) // as in the INVITE (RFC 4028 §7.4)
 		req.AppendHeader(sip.NewHeader("Content-Type", sdpType))
 		for _, h := range fields {
 			req.AppendHeader(h)
 		}
 		req.SetBody(sdp)
 		unsent := sipua.Clone(req)
-		res, err := l.reoffer1(ctx, req, sdp)
-		if err != nil || res.IsSuccess() {
-			return res, err
+		if res, answer, err = l.reoffer1(ctx, req, sdp); err != nil || res.IsSuccess() {
+			return res, answer, err
 		}
 		again, err := ch.Answer(unsent, res, l.creds)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		switch {
 		case again:
@@ -68,18 +69,18 @@ func (l *Leg) reoffers(ctx context.Context, sdp []byte) (*sip.Response, error) {
 		case res.StatusCode == 491:
 			// RFC 3261 §14.1: in the mean time the peer's own offer may come, so ours isn't out.
 			if err := l.standBack(ctx); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		case l.tooBrief(res): // RFC 4028 §7.3
 		default:
-			return res, nil
+			return res, nil, nil
 		}
 		busy := false
 		if !l.do(func() { busy, l.offering = l.offering, true }) {
-			return nil, errOver
+			return nil, nil, errOver
 		}
 		if busy {
-			return nil, errors.New("an offer is under way")
+			return nil, nil, errors.New("an offer is under way")
 		}
 	}
 }
@@ -103,23 +104,39 @@ func (l *Leg) standBack(ctx context.Context) error {
 }
 
 // reoffer1 sends one re-INVITE. Its reader acknowledges a 2xx in any case.
-func (l *Leg) reoffer1(ctx context.Context, req *sip.Request, sdp []byte) (*sip.Response, error) {
+func (l *Leg) reoffer1(ctx context.Context, req *sip.Request, sdp []byte) (*sip.Response, []byte, error) {
 	type outcome struct {
-		res *sip.Response
-		err error
+		res    *sip.Response
+		answer []byte
+		err    error
 	}
 	result := make(chan outcome, 1)
-	var ack *sip.Request // the reader's own
+	var ack *sip.Request // the reader's own, as what follows
+	var answer []byte
+	var rseq uint32 // of the last reliable 1xx
 	gone := make(chan struct{})
-	v := &invitation{engine: l.engine, req: req, gone: gone, progress: func(*sip.Response) {}}
+	v := &invitation{engine: l.engine, req: req, gone: gone}
+	v.progress = func(res *sip.Response) {
+		n := dialog.RSeq(res)
+		if n == 0 || rseq != 0 && n != rseq+1 {
+			return // RFC 3262 §4: a repeat, or out of order
+		}
+		if rseq = n; answer == nil {
+			answer = bodyPart(res, sdpType) // §5: the first one counts
+		}
+		l.acknowledge(n, req.CSeq().SeqNo)
+	}
 	v.final = func(res *sip.Response, lost error) {
+		if res != nil && len(answer) == 0 {
+			answer = bodyPart(res, sdpType)
+		}
 		ok := l.do(func() {
 			l.offering = false
 			if res != nil && res.IsSuccess() {
 				l.state.Refresh(res)
 				l.session.learn(res)
 				l.keepTime(dialog.Granted(res))
-				l.local, l.remote = sdp, bytes.Clone(bodyPart(res, sdpType))
+				l.local, l.remote = sdp, bytes.Clone(answer)
 				ack = l.state.ACK(req.CSeq().SeqNo)
 			}
 		})
@@ -130,7 +147,7 @@ func (l *Leg) reoffer1(ctx context.Context, req *sip.Request, sdp []byte) (*sip.
 		} else if !ok && lost == nil {
 			lost = errOver
 		}
-		result <- outcome{res, lost}
+		result <- outcome{res, answer, lost}
 		if errors.Is(lost, sipua.ErrTimeout) {
 			// RFC 3261 §12.2.1.2: a peer that doesn't answer is gone.
 			l.engine.running.Go(func() { _ = l.bye(context.Background(), "", "timeout") })
@@ -143,21 +160,35 @@ func (l *Leg) reoffer1(ctx context.Context, req *sip.Request, sdp []byte) (*sip.
 	}
 	if err := v.send(ctx); err != nil {
 		l.post(func() { l.offering = false })
-		return nil, err
+		return nil, nil, err
 	}
 	select {
 	case o := <-result:
-		return o.res, o.err
+		return o.res, o.answer, o.err
 	case <-l.done: // a BYE ends the re-INVITE, too; the reader sees to what still comes
 		select {
 		case o := <-result:
-			return o.res, o.err
+			return o.res, o.answer, o.err
 		default:
 		}
 		close(gone)
-		return nil, errOver
+		return nil, nil, errOver
 	case <-ctx.Done():
 		close(gone)
-		return nil, ctx.Err()
+		return nil, nil, ctx.Err()
 	}
+}
+
+// acknowledge sends the PRACK of a reliable 1xx to a re-INVITE (RFC 3262 §4).
+func (l *Leg) acknowledge(rseq, invite uint32) {
+	var req *sip.Request
+	if !l.do(func() { req = l.state.Request(sip.PRACK) }) {
+		return
+	}
+	req.AppendHeader(sip.NewHeader("RAck", dialog.RAck(rseq, invite, sip.INVITE)))
+	l.engine.running.Go(func() { // ends with its request
+		ctx, cancel := context.WithTimeout(context.Background(), l.engine.h())
+		defer cancel()
+		_, _ = l.engine.sip.DoAuthNext(ctx, req, l.creds, l.nextSeq)
+	})
 }

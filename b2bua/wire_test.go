@@ -1,11 +1,9 @@
 package b2bua
 
 import (
-	"bufio"
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"slices"
@@ -18,6 +16,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 	"go.uber.org/goleak"
 
+	"latchkey/imstest"
 	"latchkey/internal/sipua"
 )
 
@@ -56,19 +55,15 @@ func TestMain(m *testing.M) {
 
 // wire is the other side: SIP as text on sockets, without any code of the product.
 type wire struct {
+	*imstest.Wire
 	t    *testing.T
-	udp  net.PacketConn
-	tcp  net.Listener
 	addr string
 
 	mu      sync.Mutex
 	arrived []*text
 	seen    map[string]bool // what expect has returned; the same once more is a repeat
-	conns   []net.Conn
-	auto    bool          // answer all requests with 200
-	more    chan struct{} // closed and replaced by each arrival
-
-	running sync.WaitGroup
+	auto    bool            // answer all requests with 200
+	more    chan struct{}   // closed and replaced by each arrival
 }
 
 // text is one message.
@@ -80,103 +75,29 @@ type text struct {
 
 func newWire(t *testing.T) *wire {
 	t.Helper()
-	w := &wire{t: t, seen: map[string]bool{}, more: make(chan struct{})}
-	var err error
-	for range 20 { // a free port must be free for both
-		if w.udp, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
-			t.Fatal(err)
-		}
-		w.addr = w.udp.LocalAddr().String()
-		if w.tcp, err = net.Listen("tcp", w.addr); err == nil {
-			break
-		}
-		w.udp.Close()
-	}
+	on, err := imstest.ListenWire(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.readDatagrams()
-	w.running.Go(func() {
-		for {
-			conn, err := w.tcp.Accept()
-			if err != nil {
-				return
-			}
-			w.read(conn)
-		}
-	})
-	t.Cleanup(w.close)
+	w := reads(t, on)
+	t.Cleanup(w.Close)
 	return w
 }
 
 // newWireOn is a wire with datagrams only.
-func newWireOn(t *testing.T, conn net.PacketConn) *wire {
-	w := &wire{t: t, seen: map[string]bool{}, more: make(chan struct{}), udp: conn, addr: conn.LocalAddr().String()}
-	w.readDatagrams()
+func newWireOn(t *testing.T, conn net.PacketConn) *wire { return reads(t, &imstest.Wire{UDP: conn}) }
+
+func reads(t *testing.T, on *imstest.Wire) *wire {
+	w := &wire{Wire: on, t: t, addr: on.UDP.LocalAddr().String(), seen: map[string]bool{}, more: make(chan struct{})}
+	on.Take = w.take
+	on.Read()
 	return w
 }
 
-func (w *wire) readDatagrams() {
-	w.running.Go(func() { // ends when the socket is closed
-		buf := make([]byte, 65535)
-		for {
-			n, from, err := w.udp.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			head, body, _ := strings.Cut(string(buf[:n]), "\r\n\r\n")
-			w.add(head, body, func(s string) { _, _ = w.udp.WriteTo([]byte(s), from) })
-		}
-	})
-}
-
-func (w *wire) close() {
-	w.udp.Close()
-	if w.tcp != nil {
-		w.tcp.Close()
-	}
-	w.mu.Lock()
-	for _, c := range w.conns {
-		c.Close()
-	}
-	w.mu.Unlock()
-	w.running.Wait()
-}
-
-func (w *wire) read(conn net.Conn) {
-	w.mu.Lock()
-	w.conns = append(w.conns, conn)
-	w.mu.Unlock()
-	w.running.Go(func() { // ends when the connection is closed
-		r := bufio.NewReader(conn)
-		for {
-			var head strings.Builder
-			length := 0
-			for {
-				line, err := r.ReadString('\n')
-				if err != nil {
-					return
-				}
-				if line == "\r\n" {
-					break
-				}
-				head.WriteString(line)
-				if v, found := strings.CutPrefix(line, "Content-Length: "); found {
-					length, _ = strconv.Atoi(strings.TrimSpace(v))
-				}
-			}
-			body := make([]byte, length)
-			if _, err := io.ReadFull(r, body); err != nil {
-				return
-			}
-			w.add(strings.TrimSuffix(head.String(), "\r\n"), string(body), func(s string) { _, _ = conn.Write([]byte(s)) })
-		}
-	})
-}
-
-func (w *wire) add(head, body string, reply func(string)) {
+func (w *wire) take(a imstest.Writing) {
+	head, body, _ := strings.Cut(a.Text, "\r\n\r\n")
 	lines := strings.Split(head, "\r\n")
-	m := &text{raw: head + "\r\n\r\n" + body, first: lines[0], lines: lines[1:], body: body, reply: reply}
+	m := &text{raw: a.Text, first: lines[0], lines: lines[1:], body: body, reply: a.Answer}
 	w.mu.Lock()
 	auto := w.auto && m.code() == 0
 	if !auto {
@@ -579,7 +500,7 @@ func (s *side) callerOn(w *wire, callID string) *talk {
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			w.read(conn)
+			w.Add(conn)
 			d.out = func(text string) { _, _ = conn.Write([]byte(text)) }
 			return d
 		}
@@ -587,7 +508,7 @@ func (s *side) callerOn(w *wire, callID string) *talk {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		d.out = func(text string) { _, _ = w.udp.WriteTo([]byte(text), to) }
+		d.out = func(text string) { _, _ = w.UDP.WriteTo([]byte(text), to) }
 	}
 	return d
 }

@@ -36,8 +36,10 @@ type doorkeeper struct {
 }
 
 // ServeInvite answers an INVITE towards a temporary account, or to somebody who may get one.
-func (d *doorkeeper) ServeInvite(in *b2bua.Incoming) {
-	rel, word, err := d.meet(in.Context(), approachOf(in))
+func (d *doorkeeper) ServeInvite(in *b2bua.Incoming) { d.serveInvite(in, approachOf(in)) }
+
+func (d *doorkeeper) serveInvite(in *b2bua.Incoming, a approach) {
+	rel, word, err := d.meet(in.Context(), a)
 	if err != nil {
 		// KindAlreadyRegistered and KindOffline say that the call is between registered users, and none of ours.
 		code, fields := refusal(err)

@@ -92,8 +92,12 @@ func (p *inPath) isGuest(uri string) bool {
 // ServeInvite bridges a call that goes through.
 func (p *inPath) ServeInvite(in *b2bua.Incoming) {
 	emergency := sipua.Emergency(in.Request())
-	if !p.Passes(in.Request()) || !emergency && p.invites(in.Context(), approachOf(in)) {
+	if !p.Passes(in.Request()) {
 		p.doorkeeper.ServeInvite(in)
+		return
+	}
+	if a := approachOf(in); !emergency && p.invites(in.Context(), &a) {
+		p.serveInvite(in, a)
 		return
 	}
 	crossing, refused := p.border.Open(in.Request(), p.engine.Trusts(in.Request()))
@@ -119,9 +123,13 @@ func (p *inPath) ServeInvite(in *b2bua.Incoming) {
 
 // serveMessage carries a MESSAGE on, unless it is for a guest or makes somebody one.
 func (p *inPath) serveMessage(t *sipua.Transaction) {
-	if p.Passes(t.Request) && !sipua.Emergency(t.Request) && p.introduces(t.Request) {
-		p.doorkeeper.ServeMessage(t)
-		return
+	if p.Passes(t.Request) && !sipua.Emergency(t.Request) {
+		ctx, cancel := context.WithTimeout(context.Background(), pageTimeout)
+		defer cancel()
+		if m := p.pageOf(t.Request); m.wrong == nil && p.invites(ctx, &m.approach) {
+			p.servePage(ctx, t, m)
+			return
+		}
 	}
 	p.route(p.doorkeeper.ServeMessage)(t)
 }

@@ -18,61 +18,39 @@ type approach struct {
 	called, asserted []string // names of who is called; identities that a trusted neighbour asserts of the caller
 	languages        string   // Accept-Language
 	chat             bool     // it asks for a chat or says something, and so may be an invitation
+
+	found *guest.Introduction // what it comes to, once that has been looked up
 }
 
 // meet finds the relation of an approach. Where there is none, a registered user's approach to somebody who isn't registered
-// is an invitation by the rules of all (R1, R3-R8), and word is what the user is to be told of that.
+// is an invitation, and word is what the user is to be told of that.
 func (d *doorkeeper) meet(ctx context.Context, a approach) (rel latchkey.Relation, word string, err error) {
 	rel, err = d.relate(ctx, a.called, a.asserted)
-	if !latchkey.Is(err, latchkey.KindNoRelation) || !d.inviteBySIP || !a.chat {
+	if !latchkey.Is(err, latchkey.KindNoRelation) {
 		return rel, "", err
 	}
-	inviter, ok, failed := d.inviter(ctx, a.asserted)
-	if failed != nil || !ok {
-		return rel, "", errors.Join(failed, err)
+	if lookedUp := d.introduces(ctx, &a); lookedUp != nil {
+		err = lookedUp
 	}
-	identifier, refused := d.desk.Callee(ctx, inviter.ID(), a.called)
-	if refused != nil {
-		return rel, "", refused
+	if a.found == nil {
+		return rel, "", err
 	}
-	invited, refused := d.desk.Invite(ctx, guest.InviteRequest{Inviter: inviter, Identifier: identifier, Speaks: latchkey.PreferredLanguage(a.languages)})
-	switch {
-	case latchkey.Is(refused, latchkey.KindBadRequest): // there is no way to reach this person
-		return rel, "", latchkey.Wrap(latchkey.KindNoRelation, refused, "")
-	case refused != nil:
-		return rel, "", refused
-	case invited.Created:
-		word = guest.Announcement(a.languages, identifier)
+	return d.desk.Introduce(ctx, *a.found, a.languages)
+}
+
+// introduces looks up what an approach comes to, unless that is known: found stays nil where it is no invitation. An error says whom it is
+// meant for instead.
+func (d *doorkeeper) introduces(ctx context.Context, a *approach) (err error) {
+	if a.found == nil && d.inviteBySIP && a.chat {
+		a.found, err = d.desk.Introduction(ctx, a.asserted, a.called)
 	}
-	return invited.Relation, word, nil
+	return err
 }
 
 // invites reports whether an approach that could go on through the core is an invitation: a registered user's to somebody whom the
 // directory does not know, and who can be reached by mail or telephone.
-func (d *doorkeeper) invites(ctx context.Context, a approach) bool {
-	if !d.inviteBySIP || !a.chat {
-		return false
-	}
-	inviter, ok, err := d.inviter(ctx, a.asserted)
-	if err != nil || !ok {
-		return false
-	}
-	_, err = d.desk.Callee(ctx, inviter.ID(), a.called)
-	return err == nil
-}
-
-// inviter finds the registered user who is asserted.
-func (d *doorkeeper) inviter(ctx context.Context, asserted []string) (latchkey.Subscriber, bool, error) {
-	for _, identity := range asserted {
-		address, err := latchkey.ParseAddress(identity)
-		if err != nil {
-			continue
-		}
-		if s, ok, err := d.desk.RegisteredURI(ctx, address); ok || err != nil {
-			return s, ok, err
-		}
-	}
-	return latchkey.Subscriber{}, false, nil
+func (d *doorkeeper) invites(ctx context.Context, a *approach) bool {
+	return d.introduces(ctx, a) == nil && a.found != nil
 }
 
 func approachOf(in *b2bua.Incoming) approach {

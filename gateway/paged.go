@@ -26,7 +26,11 @@ const pageTimeout = 25 * time.Second
 func (d *doorkeeper) ServeMessage(t *sipua.Transaction) {
 	ctx, cancel := context.WithTimeout(context.Background(), pageTimeout)
 	defer cancel()
-	rel, word, err := d.take(ctx, t.Request)
+	d.servePage(ctx, t, d.pageOf(t.Request))
+}
+
+func (d *doorkeeper) servePage(ctx context.Context, t *sipua.Transaction, m page) {
+	rel, word, err := d.take(ctx, m)
 	if err != nil {
 		code, fields := refusal(err)
 		d.log.Info("page refused", latchkey.LogCallID, t.Request.CallID().Value(), "code", code, latchkey.LogError, err)
@@ -45,39 +49,35 @@ func (d *doorkeeper) ServeMessage(t *sipua.Transaction) {
 }
 
 // take stores what a MESSAGE brings. word is what its sender is to be told besides.
-func (d *doorkeeper) take(ctx context.Context, req *sip.Request) (rel latchkey.Relation, word string, err error) {
-	page, err := pageOf(req)
+func (d *doorkeeper) take(ctx context.Context, m page) (rel latchkey.Relation, word string, err error) {
+	if m.wrong != nil {
+		return rel, "", m.wrong
+	}
+	rel, word, err = d.meet(ctx, m.approach)
 	if err != nil {
 		return rel, "", err
 	}
-	rel, word, err = d.meet(ctx, d.approachBy(req, page))
-	if err != nil {
-		return rel, "", err
-	}
-	return rel, word, d.hall.Arrived(ctx, rel, page)
+	return rel, word, d.hall.Arrived(ctx, rel, m.brings)
 }
 
-func (d *doorkeeper) approachBy(req *sip.Request, page conversation.Arrival) approach {
-	return approach{
+// page is a MESSAGE that was read.
+type page struct {
+	approach
+	brings conversation.Arrival
+	wrong  error // why it can't be taken
+}
+
+func (d *doorkeeper) pageOf(req *sip.Request) page {
+	brings, err := arrivalOf(req)
+	return page{approach{
 		called: d.wire.engine.Called(req), asserted: d.wire.engine.Asserted(req), languages: field(req, "Accept-Language"),
-		chat: len(page.Body) > 0 && isText(page.ContentType, page.Body),
-	}
+		chat: err == nil && len(brings.Body) > 0 && isText(brings.ContentType, brings.Body),
+	}, brings, err}
 }
 
-// introduces reports whether a MESSAGE that could go on through the core is an invitation (R1).
-func (d *doorkeeper) introduces(req *sip.Request) bool {
-	page, err := pageOf(req)
-	if err != nil {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), pageTimeout)
-	defer cancel()
-	return d.invites(ctx, d.approachBy(req, page))
-}
-
-// pageOf reads a MESSAGE. Call-ID and CSeq name one whose content has no name (RFC 3261 §8.1.1.4), so that a repeat from a sender who
+// arrivalOf reads a MESSAGE. Call-ID and CSeq name one whose content has no name (RFC 3261 §8.1.1.4), so that a repeat from a sender who
 // heard no answer is a repeat.
-func pageOf(req *sip.Request) (conversation.Arrival, error) {
+func arrivalOf(req *sip.Request) (conversation.Arrival, error) {
 	a := conversation.Arrival{ID: fmt.Sprint(req.CallID().Value(), " ", req.CSeq().SeqNo), ContentType: field(req, "Content-Type"), Body: req.Body()}
 	media, _, err := mime.ParseMediaType(a.ContentType)
 	known := false

@@ -104,3 +104,18 @@ func TestAnnouncementIsInTheInvitersLanguage(t *testing.T) {
 		}
 	}
 }
+
+// R1: the first of the asserted who is a registered user turns to whom the call names; a stranger, or nobody, turns to nobody.
+func TestIntroductionIsARegisteredUsers(t *testing.T) {
+	d := calledDesk("")
+	i, err := d.Introduction(t.Context(), []string{"no uri", "sip:x@cc.com", "sip:d@cc.com"}, []string{"sip:b_at_cc.com@guest.example"})
+	if err != nil || i == nil || i.Inviter.URI.String() != "sip:d@cc.com" || i.Identifier.Value != "b@cc.com" {
+		t.Errorf("Introduction = %+v, %v", i, err)
+	}
+	if i, err := d.Introduction(t.Context(), []string{"sip:x@cc.com"}, []string{"sip:b_at_cc.com@guest.example"}); i != nil || err != nil {
+		t.Errorf("a stranger's = %+v, %v", i, err)
+	}
+	if i, err := d.Introduction(t.Context(), []string{"sip:d@cc.com"}, []string{"sip:bob@cc.com"}); i != nil || !latchkey.Is(err, latchkey.KindNoRelation) {
+		t.Errorf("to nobody = %+v, %v", i, err)
+	}
+}

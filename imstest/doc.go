@@ -2,7 +2,7 @@
 //
 // A [Core] is a small IMS core (registrar and proxy); a second one may be the interaction server. A
 // [Phone] is a subscriber's RCS client, a [Media] the MSRP half of one whose signalling is somebody
-// else's, a [MailSink] a mail server that keeps what it gets, a [Postfix] a real one, and a [Hose] the network before a server.
+// else's, a [MailSink] a mail server that keeps what it gets, a [Postfix] a real one, a [Hose] the network before a server, and a [Wire] SIP as text, for tests of each octet.
 // All of them listen on loopback, take port 0, live side by side in one process, record
 // what they saw, and fail on demand.
 //

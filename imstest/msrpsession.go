@@ -309,10 +309,6 @@ func (e *endpoint) collect(f *frame) int {
 		e.phone.violation("msrp: message of %d octets, max-size is %d", max(start-1+int64(len(f.body)), total), limit)
 		return refuse(413)
 	}
-	if manner.LoseFirst && bytes.Contains(f.body, []byte("text/plain")) && e.phone.once("lost "+id) {
-		go e.close() // e.mu is held; it ends by itself
-		return 0
-	}
 	part := e.parts[id]
 	if int64(len(part)) < start-1 {
 		e.phone.violation("msrp: chunk at %d, %d octets are there", start, len(part))
@@ -320,12 +316,13 @@ func (e *endpoint) collect(f *frame) int {
 	}
 	part = append(part[:start-1:start-1], f.body...) // RFC 4975 §7.3.1: of what overlaps, the last wins
 	e.parts[id] = part
+	if manner.CutAt > 0 && len(part) >= manner.CutAt && e.call != nil && bytes.Contains(part, []byte("text/plain")) && e.phone.once("cut "+id) {
+		e.mu.Unlock()
+		e.phone.cut(e.call, e, id)
+		e.mu.Lock()
+		return 0
+	}
 	if f.flag == '+' {
-		if manner.CutAt > 0 && len(part) >= manner.CutAt && e.call != nil {
-			e.mu.Unlock()
-			e.phone.cut(e.call, e, id)
-			e.mu.Lock()
-		}
 		return 200
 	}
 	delete(e.parts, id)

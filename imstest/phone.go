@@ -42,11 +42,10 @@ type Manner struct {
 	Host          string        // address of MSRP; "": 127.0.0.1
 	NoMedia       bool          // answers INVITE with 200 and port 0 (RFC 3264 §6)
 	MSRPCode      int           // answers each SEND that has a body; 0: 200
-	CutAt         int           // closes the connection once, in the middle of a chat's message, after so many octets of it; 0: not
+	CutAt         int           // closes the connection in the middle of each text, the first time that it comes, after so many octets of it; 0: not
 	Renews        bool          // offers another path at once when it has done so (F38)
 	ReofferCode   int           // to re-INVITEs; 0: 200
 	Hasty         bool          // connects behind its 200 without waiting for the ACK, and a CANCEL comes too late for it (F41)
-	LoseFirst     bool          // the connection is lost in the middle of each text, the first time that it comes
 	Files         FileManner
 }
 

@@ -413,9 +413,8 @@ func (c *phoneCall) isRenewing() bool {
 	return c.renewing
 }
 
-// cut closes the connection in the middle of a message, once, as the phone's manner says.
+// cut closes the connection in the middle of a message, as the phone's manner says.
 func (p *Phone) cut(c *phoneCall, ep *endpoint, message string) {
-	p.Behave(func(m *Manner) { m.CutAt = 0 })
 	p.tell(PhoneEvent{Type: "cut", Peer: c.peer, ID: message})
 	ep.close()
 	if !p.mannered().Renews {

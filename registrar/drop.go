@@ -14,15 +14,11 @@ import (
 // repeats until it answers or the registration is over by itself; Drop does not wait
 // for that. Dropping what isn't kept is no error.
 func (r *Registrar) Drop(ctx context.Context, account latchkey.AccountID) error {
-	release, err := r.turns.take(ctx, account)
+	regs, release, err := r.begin(ctx, account)
 	if err != nil {
-		return fmt.Errorf("registration of %s: %w", account, err)
+		return err
 	}
 	defer release()
-	regs, err := r.store.Registrations(ctx, account)
-	if err != nil {
-		return fmt.Errorf("registration of %s: %w", account, err)
-	}
 	r.opt.Left(account)
 	var core *latchkey.Registration
 	var others []latchkey.Server

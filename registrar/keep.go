@@ -16,15 +16,11 @@ import (
 // account is left (F12). An interaction server that is down is no error: Run and Ensure
 // go on trying (F13).
 func (r *Registrar) Keep(ctx context.Context, account latchkey.AccountID, interactions []latchkey.Interaction) error {
-	release, err := r.turns.take(ctx, account)
+	regs, release, err := r.begin(ctx, account)
 	if err != nil {
-		return fmt.Errorf("registration of %s: %w", account, err)
+		return err
 	}
 	defer release()
-	regs, err := r.store.Registrations(ctx, account)
-	if err != nil {
-		return fmt.Errorf("registration of %s: %w", account, err)
-	}
 	core, fresh := revive(regs, account, latchkey.CoreServer)
 	if err := r.stand(ctx, core, r.opt.Timeout); err != nil {
 		if fresh {
@@ -87,15 +83,11 @@ func (r *Registrar) Confirm(ctx context.Context, account latchkey.AccountID) err
 }
 
 func (r *Registrar) confirm(ctx context.Context, account latchkey.AccountID) error {
-	release, err := r.turns.take(ctx, account)
+	regs, release, err := r.begin(ctx, account)
 	if err != nil {
-		return fmt.Errorf("registration of %s: %w", account, err)
+		return err
 	}
 	defer release()
-	regs, err := r.store.Registrations(ctx, account)
-	if err != nil {
-		return fmt.Errorf("registration of %s: %w", account, err)
-	}
 	if err := known(regs, account); err != nil {
 		return err
 	}

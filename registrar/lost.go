@@ -43,14 +43,13 @@ func (l Loss) older(reg *latchkey.Registration) bool {
 // A contact that was shortened is registered anew at once, where it would end before its time, since the core may want to see the credentials again.
 // What the gateway itself takes back is no loss.
 func (r *Registrar) Lost(ctx context.Context, account latchkey.AccountID, loss Loss) {
-	release, err := r.turns.take(ctx, account)
+	regs, release, err := r.begin(ctx, account)
 	if err != nil {
 		return
 	}
 	defer release()
-	regs, err := r.store.Registrations(ctx, account)
 	reg := find(regs, latchkey.CoreServer)
-	if err != nil || reg == nil || reg.State == latchkey.RegistrationLeaving || loss.older(reg) {
+	if reg == nil || reg.State == latchkey.RegistrationLeaving || loss.older(reg) {
 		return
 	}
 	// A contact that is there after it was lost came of a REGISTER that the core took later, which only another one can confirm.
@@ -88,14 +87,13 @@ func (r *Registrar) Restore(ctx context.Context, account latchkey.AccountID, res
 	if res == nil || !restoration(res) {
 		return false
 	}
-	release, err := r.turns.take(ctx, account)
+	regs, release, err := r.begin(ctx, account)
 	if err != nil {
 		return false
 	}
 	defer release()
-	regs, err := r.store.Registrations(ctx, account)
 	reg := find(regs, latchkey.CoreServer)
-	if err != nil || reg == nil || reg.State != latchkey.Registered || !meets(reg.ServiceRoute, addressList(res, "P-Asserted-Identity")) {
+	if reg == nil || reg.State != latchkey.Registered || !meets(reg.ServiceRoute, addressList(res, "P-Asserted-Identity")) {
 		return false
 	}
 	r.log.Info("the core has lost a registration", latchkey.LogGuest, account)

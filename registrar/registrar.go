@@ -218,3 +218,16 @@ func parseHop(uri string) (sip.Uri, error) {
 	}
 	return u, nil
 }
+
+// begin waits for the account's turn and reads what is registered. release must be called in the end, unless err says that it has been.
+func (r *Registrar) begin(ctx context.Context, account latchkey.AccountID) (regs []latchkey.Registration, release func(), err error) {
+	if release, err = r.turns.take(ctx, account); err == nil {
+		if regs, err = r.store.Registrations(ctx, account); err != nil {
+			release()
+		}
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("registration of %s: %w", account, err)
+	}
+	return regs, release, nil
+}

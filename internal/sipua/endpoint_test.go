@@ -315,7 +315,7 @@ func TestNoAnswer(t *testing.T) {
 	go func() {
 		for a := p.next(); a.network != "tcp"; a = p.next() {
 		}
-		p.hangUp()
+		p.HangUp()
 	}()
 	if res, err := e.Do(bounded(t), request(t, p, ";transport=tcp")); !errors.Is(err, ErrTransport) || res != nil {
 		t.Errorf("broken connection: Do = %v, %v", res, err)
@@ -361,11 +361,10 @@ func TestCloseEndsWhatWaits(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Errorf("second Close = %v", err)
 	}
-	p.running.Go(func() {}) // the readers of connections end by themselves:
-	p.udp.Close()
-	p.tcp.Close()
+	p.UDP.Close() // the readers of connections end by themselves
+	p.TCP.Close()
 	over := make(chan struct{})
-	go func() { p.running.Wait(); close(over) }() // ends with the last reader
+	go func() { p.Wait(); close(over) }() // ends with the last reader
 	select {
 	case <-over:
 	case <-time.After(patience):

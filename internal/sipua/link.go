@@ -1,7 +1,6 @@
 package sipua
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -25,8 +24,6 @@ const (
 	pongTime   = 10 * time.Second       // RFC 5626 §4.4.1
 	maxAliases = 8                      // addresses by which a connection is known beside its own
 )
-
-var errTooLong = errors.New("message too long")
 
 // link is a connection over which messages flow one after the other: TCP, TLS or WebSocket.
 type link struct {
@@ -357,71 +354,6 @@ func (s *link) refuse(data []byte, reason error) {
 	_ = s.put(text)
 }
 
-// border finds the first message of a stream: how many keep-alives come before it (RFC 5626 §3.5.1: double line ends; a single one
-// is the answer to ours), where it starts, and where it ends, which Content-Length tells (RFC 3261 §18.3); end is 0 as long as it
-// isn't whole. Bytes before start are done with.
-func border(b []byte) (pings, start, end int, err error) {
-	for bytes.HasPrefix(b[start:], []byte("\r\n")) {
-		switch rest := b[start:]; {
-		case bytes.HasPrefix(rest, []byte("\r\n\r\n")):
-			pings++
-			start += 4
-		case string(rest) == "\r\n\r":
-			return pings, start, 0, nil
-		default:
-			start += 2
-		}
-	}
-	rest := b[start:]
-	head := bytes.Index(rest, []byte("\r\n\r\n"))
-	if head < 0 {
-		if len(rest) > maxMessage {
-			return pings, start, 0, errTooLong
-		}
-		return pings, start, 0, nil
-	}
-	length, err := contentLength(rest[:head+2])
-	switch {
-	case err != nil:
-		return pings, start, 0, err
-	case head+4+length > maxMessage:
-		return pings, start, 0, errTooLong
-	case len(rest) < head+4+length:
-		return pings, start, 0, nil
-	}
-	return pings, start, start + head + 4 + length, nil
-}
-
-var errNoLength = errors.New("no Content-Length, or no single one, on a stream")
-
-// contentLength reads the field from a head; it must be there on a stream (RFC 3261 §20.14), and once, since two would let one message
-// hide in another.
-func contentLength(head []byte) (int, error) {
-	length, said := 0, 0
-	_, rest, _ := nextLine(head)
-	for len(rest) > 0 {
-		var line []byte
-		line, rest, _ = nextLine(rest)
-		name, value, has := bytes.Cut(line, []byte(":"))
-		if !has || blank(line[0]) || kindOf(bytes.TrimRight(name, " \t")) != kindContentLength {
-			continue
-		}
-		for len(rest) > 0 && blank(rest[0]) { // folded (§7.3.1)
-			line, rest, _ = nextLine(rest)
-			value = append(append(bytes.Clone(value), ' '), line...)
-		}
-		n, ok := number(trim(value), 1<<30)
-		if !ok {
-			return 0, errNoLength
-		}
-		length, said = int(n), said+1
-	}
-	if said != 1 {
-		return 0, errNoLength
-	}
-	return length, nil
-}
-
 // nextPing is when the next keep-alive is due: 80 to 100 % of the interval (RFC 5626 §4.4.1).
 func (e *Endpoint) nextPing() time.Duration {
 	return e.keepAlive - time.Duration(int64(e.keepAlive)/5*int64(time.Now().UnixNano()&1023)/1024)
@@ -458,106 +390,4 @@ func (s *link) pong() {
 	if s.waiting.Swap(false) {
 		s.ponged.Store(true)
 	}
-}
-
-// connect finds or opens a connection to the first of several addresses of one host that can be reached. A later address is tried
-// beside an earlier one that takes its time (RFC 8305 §5).
-func (e *Endpoint) connect(ctx context.Context, all []target) (*link, target, error) {
-	for _, t := range all {
-		if s := e.streamTo(t); s != nil {
-			return s, t, nil
-		}
-	}
-	type result struct {
-		s   *link
-		t   target
-		err error
-	}
-	results := make(chan result, len(all))
-	begun, done := 0, 0
-	begin := func() {
-		t := all[begun]
-		begun++
-		go func() { // ends with ctx
-			s, err := e.dialOnce(ctx, t)
-			results <- result{s, t, err}
-		}()
-	}
-	begin()
-	for err := error(nil); ; {
-		var next <-chan time.Time
-		if begun < len(all) {
-			next = time.After(stagger)
-		}
-		select {
-		case r := <-results:
-			if r.err == nil {
-				return r.s, r.t, nil
-			}
-			done++
-			err = errors.Join(err, r.err)
-			if begun < len(all) {
-				begin()
-			} else if done == begun {
-				return nil, target{}, err
-			}
-		case <-next:
-			begin()
-		case <-ctx.Done():
-			return nil, target{}, errors.Join(err, ctx.Err())
-		}
-	}
-}
-
-// dialOnce lets those who want one connection at the same time share it.
-func (e *Endpoint) dialOnce(ctx context.Context, t target) (*link, error) {
-	ch := e.dialing.DoChan(t.network+" "+t.addr.String()+" "+t.domain, func() (any, error) {
-		if s := e.streamTo(t); s != nil {
-			return s, nil
-		}
-		if !e.begin() {
-			return nil, errClosed
-		}
-		s, err := e.dial(t)
-		if err != nil {
-			e.running.Done()
-			return nil, fmt.Errorf("%w: connect to %s %s: %v", ErrTransport, t.network, t.addr, err) // not a timeout of the request
-		}
-		go func() { // ends with the connection, which Close closes
-			defer e.running.Done()
-			s.read()
-		}()
-		return s, nil
-	})
-	select {
-	case r := <-ch:
-		s, _ := r.Val.(*link)
-		return s, r.Err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// dial opens a connection. It goes on when the one who asked has left: the next one will want it.
-func (e *Endpoint) dial(t target) (*link, error) {
-	ctx, cancel := context.WithTimeout(e.stopped, dialTime)
-	defer cancel()
-	if t.network == "ws" || t.network == "wss" {
-		return e.dialWS(ctx, t)
-	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", t.addr.String())
-	if err != nil {
-		return nil, err
-	}
-	s := &link{network: t.network, conn: conn, domain: canonicalDomain(t.domain), shut: func() { _ = conn.Close() }}
-	if t.network == "tls" {
-		secured, err := e.handshake(tls.Client(conn, e.tls.client(t.domain)))
-		if err != nil {
-			_ = conn.Close()
-			return nil, err
-		}
-		s.secure(secured)
-	}
-	s.put, s.read = s.toConn, s.serve
-	return s, e.newStream(s)
 }

@@ -44,7 +44,7 @@ func toCore(t *testing.T, method sip.RequestMethod) *sip.Request {
 // answerAll answers what comes until the test ends, and tells of it.
 func answerAll(p *peer, status string, fields ...string) <-chan arrival {
 	seen := make(chan arrival, 64)
-	p.running.Go(func() {
+	p.Go(func() {
 		for {
 			select {
 			case a := <-p.in:
@@ -273,7 +273,7 @@ func TestStandInTakesOver(t *testing.T) {
 		first, second := newPeer(t, true), newPeer(t, true)
 		e, request := pairOfCores(t, first, second, "")
 		told := make(chan struct{})
-		first.running.Go(func() {
+		first.Go(func() {
 			for {
 				select {
 				case a := <-first.in:

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+
+	"latchkey/imstest"
 )
 
 func ours(t *testing.T, method sip.RequestMethod, target string) *sip.Request {
@@ -97,30 +99,13 @@ func TestSilentNextHopComesBack(t *testing.T) {
 	if o := e.Overload(); o.Silent != 1 || o.Held[Shed{"OPTIONS", "silence"}] != 1 {
 		t.Errorf("overload = %+v", o)
 	}
-	p := &peer{t: t, in: make(chan arrival, 8)}
-	if p.tcp, err = net.Listen("tcp", addr); err != nil {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
 		t.Skipf("the port is taken by now: %v", err)
 	}
-	p.running.Go(func() { // ends when the listener is closed
-		for {
-			conn, err := p.tcp.Accept()
-			if err != nil {
-				return
-			}
-			p.read(conn)
-		}
-	})
-	p.running.Go(func() { // ends with the channel
-		for a := range p.in {
-			a.reply(answer(a.text, "200 OK"))
-		}
-	})
-	t.Cleanup(func() {
-		p.tcp.Close()
-		p.hangUp()
-		close(p.in)
-		p.running.Wait()
-	})
+	p := &imstest.Wire{TCP: ln, Take: func(w imstest.Writing) { w.Answer(answer(w.Text, "200 OK")) }}
+	p.Read()
+	t.Cleanup(p.Close)
 	for end := time.Now().Add(patience); ; {
 		err := do()
 		if err == nil {

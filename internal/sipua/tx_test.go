@@ -91,7 +91,7 @@ func TestAnswerOutlivesItsConnection(t *testing.T) {
 		}
 		a := p.next()
 		a.reply(answer(a.text, "200 OK"))
-		p.hangUp()
+		p.HangUp()
 		e.mu.Lock()
 		link := tx.tx.out.(*link)
 		e.mu.Unlock()

@@ -1,21 +1,19 @@
 package sipua
 
 import (
-	"bufio"
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 	"go.uber.org/goleak"
+
+	"latchkey/imstest"
 )
 
 const patience = time.Minute
@@ -71,16 +69,11 @@ func (e *Endpoint) at(network string) string {
 
 // peer is the other side: text on a UDP and a TCP port with one number, without any code of the product.
 type peer struct {
-	t    *testing.T
-	udp  net.PacketConn
-	tcp  net.Listener // nil: not there
-	addr string
-	in   chan arrival
-	seen map[string]bool // by fresh
-
-	mu      sync.Mutex
-	conns   []net.Conn
-	running sync.WaitGroup
+	*imstest.Wire // nil: it only writes
+	t             *testing.T
+	addr          string
+	in            chan arrival
+	seen          map[string]bool // by fresh
 }
 
 type arrival struct {
@@ -90,90 +83,25 @@ type arrival struct {
 
 func newPeer(t *testing.T, tcp bool) *peer {
 	t.Helper()
-	p := &peer{t: t, in: make(chan arrival, 256), seen: map[string]bool{}}
-	for range 20 { // a free port must be free for both
-		var err error
-		if p.udp, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
-			t.Fatal(err)
-		}
-		p.addr = p.udp.LocalAddr().String()
-		ln, err := net.Listen("tcp", p.addr)
-		if err == nil {
-			if p.tcp = ln; !tcp {
-				p.tcp = nil
-				ln.Close()
-			}
-			break
-		}
-		p.udp.Close()
+	on, err := imstest.ListenWire(nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	p.running.Go(func() { // ends when the socket is closed
-		buf := make([]byte, 65535)
-		for {
-			n, from, err := p.udp.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			p.in <- arrival{"udp", from.String(), string(buf[:n]), func(s string) { _, _ = p.udp.WriteTo([]byte(s), from) }}
-		}
-	})
-	if p.tcp != nil {
-		p.running.Go(func() {
-			for {
-				conn, err := p.tcp.Accept()
-				if err != nil {
-					return
-				}
-				p.read(conn)
-			}
-		})
+	if !tcp {
+		on.TCP.Close()
+		on.TCP = nil
 	}
-	t.Cleanup(func() {
-		p.udp.Close()
-		if p.tcp != nil {
-			p.tcp.Close()
-		}
-		p.hangUp()
-		p.running.Wait()
-	})
+	p := reads(t, on)
+	p.addr = on.UDP.LocalAddr().String()
+	t.Cleanup(p.Close)
 	return p
 }
 
-func (p *peer) hangUp() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range p.conns {
-		c.Close()
-	}
-}
-
-// read takes messages from a connection until it is closed.
-func (p *peer) read(conn net.Conn) {
-	p.mu.Lock()
-	p.conns = append(p.conns, conn)
-	p.mu.Unlock()
-	p.running.Go(func() {
-		r := bufio.NewReader(conn)
-		for {
-			var head strings.Builder
-			length := 0
-			for !strings.HasSuffix(head.String(), "\r\n\r\n") {
-				line, err := r.ReadString('\n')
-				if err != nil {
-					return
-				}
-				head.WriteString(line)
-				if v, found := strings.CutPrefix(line, "Content-Length: "); found {
-					length, _ = strconv.Atoi(strings.TrimSpace(v))
-				}
-			}
-			body := make([]byte, length)
-			if _, err := io.ReadFull(r, body); err != nil {
-				return
-			}
-			p.in <- arrival{"tcp", conn.RemoteAddr().String(), head.String() + string(body), func(s string) { _, _ = conn.Write([]byte(s)) }}
-		}
-	})
+func reads(t *testing.T, on *imstest.Wire) *peer {
+	p := &peer{Wire: on, t: t, in: make(chan arrival, 256), seen: map[string]bool{}}
+	on.Take = func(w imstest.Writing) { p.in <- arrival{w.Network, w.From, w.Text, w.Answer} }
+	on.Read()
+	return p
 }
 
 // next waits for a message.
@@ -207,7 +135,7 @@ func (p *peer) send(network string, e *Endpoint, text string) {
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		p.read(conn)
+		p.Add(conn)
 		_, _ = conn.Write([]byte(text))
 		return
 	}
@@ -215,7 +143,7 @@ func (p *peer) send(network string, e *Endpoint, text string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if _, err := p.udp.WriteTo([]byte(text), to); err != nil {
+	if _, err := p.UDP.WriteTo([]byte(text), to); err != nil {
 		p.t.Fatal(err)
 	}
 }
