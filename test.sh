@@ -104,12 +104,12 @@ LIST
 	return $result
 }
 
-# tool NAME MODULE@VERSION builds one Go tool unless it is there in that version.
+# tool NAME MODULE@VERSION builds one Go tool unless it is there in that version; without symbols, which take longer to link than to read.
 tool() {
 	stamp="$LATCHKEY_TOOLS/.$1-$(printf '%s' "$2" | tr -c 'A-Za-z0-9.\n' '-')"
 	[ -x "$LATCHKEY_TOOLS/$1" ] && [ -e "$stamp" ] && return 0
 	echo "$2"
-	mkdir -p "$LATCHKEY_TOOLS" && (cd / && GOFLAGS= GOBIN="$LATCHKEY_TOOLS" go install "$2") || return 1
+	mkdir -p "$LATCHKEY_TOOLS" && (cd / && GOFLAGS= GOBIN="$LATCHKEY_TOOLS" go install -ldflags=-s "$2") || return 1
 	rm -f "$LATCHKEY_TOOLS/.$1-"*
 	: >"$stamp"
 }

@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"go/ast"
@@ -255,6 +256,9 @@ func TestSpecificationsAreListed(t *testing.T) {
 			if !slices.Contains(*list, room) {
 				*list = append(*list, room)
 			}
+		}
+		if !bytes.Contains(text, []byte("unverified")) { // most have none, and the pattern is slow
+			return
 		}
 		for _, m := range unreadPattern.FindAllStringSubmatch(string(text), -1) {
 			u, clause := used[m[1]], strings.TrimSpace(m[2])
