@@ -374,7 +374,7 @@ func newSideWith(t *testing.T, network string, ts timers) *side {
 	t.Helper()
 	s := &side{t: t, w: newWire(t), network: network, calls: make(chan *Incoming, 64), let: make(chan struct{})}
 	var err error
-	if s.ua, err = sipua.Listen(sipua.Options{Listen: []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0"}, UserAgent: "Latchkey"}); err != nil {
+	if s.ua, err = sipua.Listen(sipua.Options{Listen: []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0"}, UserAgent: "Latchkey", ServeAll: true}); err != nil {
 		t.Fatal(err)
 	}
 	s.engine = New(s.ua, Options{Core: "sip:" + s.w.addr + ";transport=" + network, Trusted: []string{"127.0.0.1"}})

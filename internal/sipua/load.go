@@ -31,6 +31,8 @@ const (
 
 // load decides what is let in, and counts what is in hand. Its zero value lets everything in.
 type load struct {
+	all bool // let in, whatever is measured
+
 	mu       sync.Mutex
 	begun    time.Time // of the interval
 	samples  int       // requests that began in it
@@ -124,7 +126,7 @@ func (d *load) admit(l *letter, now time.Time) *verdict {
 	if !l.came.IsZero() {
 		waited = now.Sub(l.came)
 	}
-	if c == classKept || !d.shed(c, heeds, waited) {
+	if d.all || c == classKept || !d.shed(c, heeds, waited) {
 		d.admitted[0][key] = struct{}{}
 		if !bytes.Equal(l.method, []byte("ACK")) && !bytes.Equal(l.method, []byte("CANCEL")) { // which may never begin
 			d.in++

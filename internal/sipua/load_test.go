@@ -197,6 +197,11 @@ func TestWhoIsShed(t *testing.T) {
 	}
 	d = &load{}
 	d.hold(maxServing)
+	d.all = true // Options.ServeAll
+	if d.admit(letterFor(t, ask1("INVITE", 7, "")), now) != nil {
+		t.Error("who serves all refuses")
+	}
+	d.all = false
 	if d.admit(letterFor(t, ask1("INVITE", 1, "")), now) == nil {
 		t.Error("with all hands full it is let in")
 	}
