@@ -54,7 +54,7 @@ type Options struct {
 	Origins   []string      // of Web pages that may connect by WebSocket beside those of the listener's own host
 	// ListenPacket opens UDP ports; nil: net.ListenPacket. Tests with a clock of their own bring a network.
 	ListenPacket func(network, address string) (net.PacketConn, error)
-	// ServeAll refuses nothing for overload: tests that want each answer run beside others on slow machines.
+	// ServeAll refuses nothing for overload, and spares no next hop that is silent: tests that want each answer run beside others on slow machines.
 	ServeAll bool
 }
 

@@ -31,7 +31,7 @@ const (
 
 // load decides what is let in, and counts what is in hand. Its zero value lets everything in.
 type load struct {
-	all bool // let in, whatever is measured
+	all bool // let in and out, whatever is measured
 
 	mu       sync.Mutex
 	begun    time.Time // of the interval

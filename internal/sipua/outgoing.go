@@ -95,7 +95,7 @@ func (o *Outgoing) began(t target, req *sip.Request, conn outlet) error {
 func (o *Outgoing) next(ctx context.Context, unsent func() *sip.Request) (err error) {
 	for len(o.left) > 0 {
 		tried, req := o.left, unsent()
-		if e := o.endpoint; e.silences.some.Load() > 0 && !e.silences.allows(e.neighbours.mark(tried[0].addr.String()), req, time.Now()) {
+		if e := o.endpoint; !e.load.all && e.silences.some.Load() > 0 && !e.silences.allows(e.neighbours.mark(tried[0].addr.String()), req, time.Now()) {
 			e.counts.held(req, "silence")
 			o.left, err = tried[1:], errors.Join(err, ErrOverload)
 			continue
