@@ -216,6 +216,16 @@ func (a *API) since(ctx context.Context, account latchkey.AccountID, after int64
 	if err != nil || len(relations) > 0 {
 		return events, false, err
 	}
+	if reason == "" { // it may have ended since the events were read
+		if events, err = a.ports.Hall.Events(ctx, account, after, eventBatch); err != nil || len(events) == eventBatch {
+			return events, false, err
+		}
+		for _, e := range events {
+			if e.Type == latchkey.InviterEvent && e.State == "removed" {
+				reason = e.Reason
+			}
+		}
+	}
 	// Told live only, so without a number: nobody can come back and ask for it.
 	end := latchkey.Event{Type: latchkey.SessionEvent, Time: time.Now().UTC(), Account: account, State: "ended", Reason: reason}
 	return append(events, end), true, nil
