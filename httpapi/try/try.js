@@ -20,7 +20,7 @@ function follow(o) {
 
 const operations = []
 for (const [path, item] of Object.entries(doc.paths)) {
-  for (const method of ['get', 'head', 'post', 'patch', 'delete']) {
+  for (const method of ['get', 'head', 'post', 'put', 'patch', 'delete']) {
     const o = item[method]
     if (o) operations.push({ ...o, path, method: method.toUpperCase(), parameters: [...item.parameters ?? [], ...o.parameters ?? []].map(follow) })
   }
