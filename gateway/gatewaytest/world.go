@@ -32,7 +32,7 @@ const (
 )
 
 // Patience is how long anything may take that happens at once on a quiet machine.
-const Patience = 20 * time.Second
+const Patience = 60 * time.Second
 
 // Plan is what a test wants to be different.
 type Plan struct {
