@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -38,6 +39,21 @@ func program(t *testing.T, name, debian string) string {
 	return ""
 }
 
+// freePort is an address that a program can listen on. It lies below the ports that systems give to outgoing connections, and above those that
+// other packages' tests take.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 30_000+rand.IntN(2700)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
 // realClamd is ClamAV's own daemon with one signature in its data base, on a UNIX socket and a TCP port.
 type realClamd struct {
 	t                 *testing.T
@@ -59,12 +75,7 @@ func startClamd(t *testing.T) *realClamd {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(d.dir) })
 	d.socket = filepath.Join(d.dir, "s")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.addr = l.Addr().String()
-	_ = l.Close()
+	d.addr = freePort(t)
 	_, port, _ := net.SplitHostPort(d.addr)
 	write := func(name, text string) {
 		t.Helper()

@@ -35,12 +35,7 @@ func startICAP(t *testing.T, d *realClamd) *realICAP {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(s.dir) })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.addr = l.Addr().String()
-	_ = l.Close()
+	s.addr = freePort(t)
 	// virus_scan is a package of its own, and so is the module that asks clamd.
 	path := program(t, "c-icap", "c-icap libc-icap-mod-virus-scan")
 	modules, _ := filepath.Glob("/usr/lib/*/c_icap/clamd_mod.so")
