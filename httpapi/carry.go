@@ -58,7 +58,6 @@ type stream struct {
 
 	head  []byte // the answer's header; nil when it is written
 	after int64  // number of the last event that was written
-	woken bool   // there was more than one look
 
 	// Guarded by streams.mu.
 	work         work
@@ -272,9 +271,11 @@ func (s *stream) do(w work, off func()) (over bool) {
 // tell writes the events that the client has not, until there are no more. over: the guest's last relation has ended.
 func (s *stream) tell(off func()) (wrote, over bool, err error) {
 	a := s.of.api
-	for more := true; more && !over; s.woken = true { // what follows a full batch may be nothing, and this have been the last
+	// What follows a full batch may be nothing, and this have been the last. A look that finds nothing else says nothing: it may come of a word that the
+	// one before has seen, while the inviter's leaving is being written down.
+	for more, full := true, false; more && !over; full = true {
 		var events []latchkey.Event
-		if events, over, err = a.since(a.open, s.account, s.after, s.woken); err != nil {
+		if events, over, err = a.since(a.open, s.account, s.after, full); err != nil {
 			return wrote, false, err
 		}
 		more = len(events) == eventBatch

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -36,6 +37,8 @@ func (c *Core) ThirdParty(ctx context.Context, server string, r ThirdParty) (*Me
 
 // regSubscription is a subscription to the core's notifier of registrations (RFC 3680).
 type regSubscription struct {
+	turn sync.Mutex // held while a NOTIFY is under way: one after the other, since over UDP two may arrive the other way round
+
 	of                      string
 	callID, local, remote   string // of the dialog; the tags
 	subscriber, as, target  string
@@ -185,6 +188,8 @@ func (c *Core) document(s *regSubscription, full bool) string {
 
 // notify sends one NOTIFY and returns how it was answered; 0: not at all.
 func (c *Core) notify(s *regSubscription, state, doc string) int {
+	s.turn.Lock()
+	defer s.turn.Unlock()
 	c.mu.Lock()
 	s.seq++
 	m := &Message{Method: "NOTIFY", URI: s.target, Body: []byte(doc)}
