@@ -288,3 +288,30 @@ func TestIdleStreamsOverHTTP2Last(t *testing.T) {
 		t.Errorf("the stream ended: %v", err)
 	}
 }
+
+// F57: a word without an event, while an inviter's leaving is being written down, doesn't end the stream before the leaving is told.
+func TestStreamWaitsForTheLastWord(t *testing.T) {
+	w := newWorld(t, Options{})
+	s := w.serve()
+	stream := openSSE(t, s.Client(), s.URL+eventsPath)
+	eventually(t, func() bool { return len(w.hall.all()) == 1 }) // Alice's state
+	w.desk.mu.Lock()
+	w.desk.relations = nil
+	w.desk.mu.Unlock()
+	w.hall.mu.Lock()
+	for _, news := range w.hall.listeners {
+		news(nil)
+	}
+	w.hall.mu.Unlock()
+	eventually(t, func() bool {
+		w.api.streams.mu.Lock()
+		defer w.api.streams.mu.Unlock()
+		return w.api.streams.first != nil || len(w.api.streams.all) == 0
+	})
+	w.hall.post(latchkey.Event{Type: latchkey.InviterEvent, URI: aliceURI, State: "removed"})
+	for _, want := range []latchkey.EventType{latchkey.InviterEvent, latchkey.SessionEvent} {
+		if e, _ := stream.next(); e.Type != want {
+			t.Errorf("event %+v, want %s", e, want)
+		}
+	}
+}
