@@ -1,7 +1,6 @@
 package b2bua
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -71,13 +70,6 @@ func (p *pair) reoffer(s Side, offer func() ([]byte, error), answered func(strin
 			answered(p.fork, nil, lost)
 		}
 	}
-	p.invite, p.offered = c, offered{true, s.Other()}
-	c.prepare()
-	p.engine.running.Go(func() { // ends with its transaction
-		if tx, err := p.engine.sip.Start(context.Background(), req); err != nil {
-			c.inv.final(nil, err)
-		} else {
-			c.inv.read(tx)
-		}
-	})
+	p.offered = offered{true, s.Other()}
+	p.ask(c)
 }

@@ -163,6 +163,12 @@ func (p *pair) refresh(s Side) {
 	req.AppendHeader(sip.NewHeader("Content-Type", sdpType))
 	req.SetBody(e.sent)
 	c := &crossing{bridge: p.bridge, from: s.Other(), out: req, pair: p, other: map[string]*sip.Request{}, acked: make(chan struct{})}
+	p.ask(c)
+}
+
+// ask begins an INVITE of our own within the pair.
+func (p *pair) ask(c *crossing) {
+	req := c.out // of the transaction, from now on
 	p.invite = c
 	c.prepare()
 	p.engine.running.Go(func() { // ends with its transaction
