@@ -201,11 +201,7 @@ func TestVaultGoesByClamAV(t *testing.T) {
 	c := open(t, files.Options{Scanner: &files.Clamd{Addr: d.socket}})
 	store := func(body []byte) error {
 		t.Helper()
-		w := c.begin(c.file(latchkey.ToInviter, len(body)))
-		if _, err := w.Write(body); err != nil {
-			t.Fatal(err)
-		}
-		_, err := w.Commit(t.Context())
+		_, err := c.offer(c.file(latchkey.ToInviter, len(body)), body)
 		return err
 	}
 	if err := store(noise(5000)); err != nil {
@@ -218,14 +214,7 @@ func TestVaultGoesByClamAV(t *testing.T) {
 	if err := store(noise(5000)); !latchkey.Is(err, latchkey.KindUnavailable) {
 		t.Errorf("without a scanner: %v", err)
 	}
-	left := 0
-	err := filepath.WalkDir(c.dir, func(_ string, e os.DirEntry, err error) error {
-		if err == nil && !e.IsDir() {
-			left++
-		}
-		return err
-	})
-	if err != nil || left != 1 {
-		t.Errorf("%d files on disk, %v; want the clean one", left, err)
+	if left := c.onDisk(); left != 1 {
+		t.Errorf("%d files on disk, want the clean one", left)
 	}
 }

@@ -142,11 +142,7 @@ func TestVaultGoesByCICAP(t *testing.T) {
 	c := open(t, files.Options{Scanner: s.client("avscan")})
 	store := func(body []byte) error {
 		t.Helper()
-		w := c.begin(c.file(latchkey.ToInviter, len(body)))
-		if _, err := w.Write(body); err != nil {
-			t.Fatal(err)
-		}
-		_, err := w.Commit(t.Context())
+		_, err := c.offer(c.file(latchkey.ToInviter, len(body)), body)
 		return err
 	}
 	if err := store(noise(50_000)); err != nil {

@@ -115,13 +115,19 @@ func (c *cellar) begin(f latchkey.StoredFile) *files.Writer {
 	return w
 }
 
-func (c *cellar) put(f latchkey.StoredFile, content []byte) latchkey.StoredFile {
+// offer writes a whole file and says whether the vault keeps it.
+func (c *cellar) offer(f latchkey.StoredFile, content []byte) (latchkey.StoredFile, error) {
 	c.t.Helper()
 	w := c.begin(f)
 	if _, err := w.Write(content); err != nil {
 		c.t.Fatal(err)
 	}
-	stored, err := w.Commit(c.t.Context())
+	return w.Commit(c.t.Context())
+}
+
+func (c *cellar) put(f latchkey.StoredFile, content []byte) latchkey.StoredFile {
+	c.t.Helper()
+	stored, err := c.offer(f, content)
 	if err != nil {
 		c.t.Fatal(err)
 	}
