@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bufio"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -112,22 +111,11 @@ const settled = 150 * time.Second
 // metric reads one of the gateway's metrics.
 func metric(b *testing.B, w *gatewaytest.World, name string) float64 {
 	b.Helper()
-	res, err := http.Get("http://" + w.Admin() + "/metrics")
+	f, err := strconv.ParseFloat(w.Metric(name), 64)
 	if err != nil {
-		b.Fatal(err)
+		b.Fatalf("metric %s: %v", name, err)
 	}
-	defer res.Body.Close()
-	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
-			f, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				b.Fatal(err)
-			}
-			return f
-		}
-	}
-	b.Fatalf("no metric %s", name)
-	return 0
+	return f
 }
 
 // settle waits until the gateway's memory has not changed by much for ten seconds, two minutes at most.

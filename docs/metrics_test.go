@@ -2,7 +2,6 @@ package docs
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"regexp"
@@ -30,16 +29,7 @@ func told(t *testing.T) string {
 	} else {
 		res.Body.Close()
 	}
-	res, err := http.Get("http://" + w.Admin() + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
+	return w.Metrics()
 }
 
 // The page lists what a gateway really tells; alerts and the pages for operators name nothing else, and the pages say what to do about each alert.

@@ -220,23 +220,9 @@ func TestReportsMoveTheirInvitation(t *testing.T) {
 					t.Fatalf("the envelope's sender is %s", m.From)
 				}
 			}
-			state := func() (got []string) {
-				var list struct {
-					Invitations []struct {
-						Invitee              struct{ Email string }
-						Notification, Reason string
-					}
-				}
-				w.Do("GET", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, "").Wants(200).Into(&list)
-				for _, i := range list.Invitations {
-					got = append(got, strings.TrimSpace(i.Invitee.Email+" "+i.Notification+" "+i.Reason))
-				}
-				slices.Sort(got)
-				return got
-			}
 			want := func(all ...string) {
 				t.Helper()
-				imstest.Eventually(t, gatewaytest.Patience, func() bool { return slices.Equal(state(), all) })
+				imstest.Eventually(t, gatewaytest.Patience, func() bool { return slices.Equal(mailStates(w), all) })
 			}
 			want("b@cc.com sent", "c@cc.com sent")
 			swapped := strings.Replace(from["b@cc.com"], "b-", "b-x", 1)
@@ -249,8 +235,8 @@ func TestReportsMoveTheirInvitation(t *testing.T) {
 				if err := send(strings.ToUpper(from[c.email]), c.action, c.status); err != nil {
 					t.Fatalf("report %v: %v", c, err)
 				}
-				if c.action == "delayed" && !slices.Contains(state(), "b@cc.com sent") {
-					t.Errorf("states %v after a delay", state())
+				if states := mailStates(w); c.action == "delayed" && !slices.Contains(states, "b@cc.com sent") {
+					t.Errorf("states %v after a delay", states)
 				}
 			}
 			want("b@cc.com failed there is no such mailbox (5.1.1)", "c@cc.com delivered")

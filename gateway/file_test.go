@@ -505,7 +505,7 @@ func TestInvitersFileIsFetched(t *testing.T) {
 	if err != nil || receipts[0].ID != id || receipts[0].Status != "delivered" {
 		t.Errorf("receipts %+v, %v", receipts, err)
 	}
-	if got := metric(t, w, `latchkey_files_fetches_total{outcome="forbidden"}`); got != "0" {
+	if got := w.Metric(`latchkey_files_fetches_total{outcome="forbidden"}`); got != "0" {
 		t.Errorf("%s fetches were forbidden before the first one", got)
 	}
 	if _, err := a.OfferFile(w.Within(gatewaytest.Patience), b.Account, "meta.txt", "text/plain", "http://169.254.169.254/latest/meta-data", 10); err != nil {

@@ -25,29 +25,10 @@ func bucketOption(t *testing.T, b *imstest.Bucket) string {
 	return "--file-store=s3://" + b.KeyID + ":@" + secret + "@" + b.Name + "/latchkey?endpoint=http://" + b.Addr + "&region=us-east-1"
 }
 
-// metric is the value of one line of the metrics; "" where there is none.
-func metric(t *testing.T, w *gatewaytest.World, line string) string {
-	t.Helper()
-	res, err := http.Get("http://" + w.Admin() + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(line) + ` (\S+)$`).FindSubmatch(text)
-	if m == nil {
-		return ""
-	}
-	return string(m[1])
-}
-
 func checkMetrics(t *testing.T, w *gatewaytest.World, want map[string]string) {
 	t.Helper()
 	for line, value := range want {
-		if got := metric(t, w, line); got != value {
+		if got := w.Metric(line); got != value {
 			t.Errorf("%s %s, want %s", line, got, value)
 		}
 	}
@@ -166,15 +147,7 @@ func TestAlertsOnFilesAreOfWhatThereIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := http.Get("http://" + w.Admin() + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	there, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	there := w.Metrics()
 	_, group, ok := strings.Cut(string(rules), "name: latchkey-files\n")
 	group, _, _ = strings.Cut(group, "\n  - name: ")
 	alerts := regexp.MustCompile(`alert: (\S+)`).FindAllStringSubmatch(group, -1)
@@ -187,12 +160,12 @@ func TestAlertsOnFilesAreOfWhatThereIs(t *testing.T) {
 		}
 	}
 	for _, m := range regexp.MustCompile(`(latchkey_files_\w+)\{(outcome="\w+")\}`).FindAllStringSubmatch(group, -1) {
-		if !regexp.MustCompile(`(?m)^` + m[1] + `\{.*` + m[2] + `\} `).Match(there) {
+		if !regexp.MustCompile(`(?m)^` + m[1] + `\{.*` + m[2] + `\} `).MatchString(there) {
 			t.Errorf("there is no %s with %s", m[1], m[2])
 		}
 	}
 	for _, name := range regexp.MustCompile(`latchkey_files_\w+`).FindAllString(string(page), -1) {
-		if name = strings.TrimSuffix(name, "_"); !strings.Contains(string(there), "\n"+name) {
+		if name = strings.TrimSuffix(name, "_"); !strings.Contains(there, "\n"+name) {
 			t.Errorf("the page names %s, which is not there", name)
 		}
 	}

@@ -1,33 +1,12 @@
 package gateway_test
 
 import (
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 
 	"latchkey/gateway/gatewaytest"
 	"latchkey/imstest"
 )
-
-// figures is the page for Prometheus.
-func figures(t *testing.T, w *gatewaytest.World) string {
-	t.Helper()
-	req, err := http.NewRequestWithContext(w.Within(gatewaytest.Patience), "GET", "http://"+w.Admin()+"/metrics", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
 
 // X7: /metrics tells what an HTTP directory was asked, how that ended, and that it is left alone; a file has no such figures.
 func TestDirectoryShowsInTheMetrics(t *testing.T) {
@@ -36,7 +15,7 @@ func TestDirectoryShowsInTheMetrics(t *testing.T) {
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--directory=" + d.URL}})
 	has := func(lines ...string) {
 		t.Helper()
-		page := figures(t, w)
+		page := w.Metrics()
 		for _, l := range lines {
 			if !strings.Contains(page, "\n"+l+"\n") {
 				t.Errorf("%s is not in\n%s", l, page)
@@ -52,10 +31,10 @@ func TestDirectoryShowsInTheMetrics(t *testing.T) {
 	d.Kill()
 	imstest.Eventually(t, gatewaytest.Patience, func() bool {
 		w.Do("GET", "/rcsgw/user/c@cc.com", gatewaytest.Alice, gatewaytest.Password, "").Wants(502)
-		page := figures(t, w)
+		page := w.Metrics()
 		return strings.Contains(page, "\nlatchkey_directory_left_alone 1\n") && !strings.Contains(page, "_count{outcome=\"left-alone\",request=\"users\"} 0\n") && !strings.Contains(page, "_count{outcome=\"failed\",request=\"users\"} 0\n")
 	})
-	if page := figures(t, gatewaytest.New(t, gatewaytest.Plan{})); strings.Contains(page, "latchkey_directory") {
+	if page := gatewaytest.New(t, gatewaytest.Plan{}).Metrics(); strings.Contains(page, "latchkey_directory") {
 		t.Error("a directory file has figures of an HTTP one")
 	}
 }

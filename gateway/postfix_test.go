@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -107,7 +106,7 @@ func TestPostfixBouncesMoveTheirInvitations(t *testing.T) {
 		t.Errorf("Alice was told %q, want %q", told, all)
 	}
 	imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.Count("SELECT count(*) FROM outcome WHERE told = 0") == 0 })
-	all := scrape(t, w)
+	all := w.Metrics()
 	for _, line := range []string{
 		`latchkey_notify_attempts_total{channel="email",outcome="taken"} 5`, `latchkey_notify_attempts_total{channel="chat",outcome="taken"} 4`,
 		`latchkey_notify_attempts_total{channel="email",outcome="failed"} 0`, `latchkey_notify_reports_total{channel="email",state="failed"} 3`,
@@ -122,21 +121,6 @@ func TestPostfixBouncesMoveTheirInvitations(t *testing.T) {
 	if n := len(a.Events("message")) + len(a.Events("repeat")); n != 4 {
 		t.Errorf("Alice's phone got %d messages, want 4", n)
 	}
-}
-
-// scrape is what the gateway tells its operators.
-func scrape(t *testing.T, w *gatewaytest.World) string {
-	t.Helper()
-	res, err := http.Get("http://" + w.Admin() + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }
 
 // Issue 8, line 1, X4: the gateway dies before Alice's phone could be told, and while it was being told. After the next start she is, under

@@ -1,14 +1,14 @@
 package gatewaytest
 
 import (
-	"bufio"
 	"context"
-	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -42,21 +42,40 @@ func (w *World) URL() string { return w.running.url }
 // Admin is host:port of /metrics, /healthz and /readyz.
 func (w *World) Admin() string { return w.running.admin }
 
-// Dialogs is how many SIP dialogs stand, by the gateway's metrics.
-func (w *World) Dialogs() (n int) {
+// Metrics is what the gateway tells Prometheus.
+func (w *World) Metrics() string {
 	w.t.Helper()
 	res, err := http.Get("http://" + w.Admin() + "/metrics")
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	defer res.Body.Close()
-	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
-		if _, err := fmt.Sscanf(lines.Text(), "latchkey_b2bua_dialogs %d", &n); err == nil {
-			return n
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Metric is the value of one of them, "" where there is none. Its name has its labels, as in a{b="c"}.
+func (w *World) Metric(name string) string {
+	w.t.Helper()
+	for line := range strings.Lines(w.Metrics()) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return strings.TrimSuffix(value, "\n")
 		}
 	}
-	w.t.Fatal("no latchkey_b2bua_dialogs in the metrics")
-	return 0
+	return ""
+}
+
+// Dialogs is how many SIP dialogs stand, by the gateway's metrics.
+func (w *World) Dialogs() int {
+	w.t.Helper()
+	n, err := strconv.Atoi(w.Metric("latchkey_b2bua_dialogs"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
 }
 
 // Stop drains the gateway and waits until it has ended.
