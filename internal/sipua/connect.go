@@ -98,6 +98,7 @@ func (e *Endpoint) dial(t target) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
+	conn = quietly(conn)
 	s := &link{network: t.network, conn: conn, domain: canonicalDomain(t.domain), shut: func() { _ = conn.Close() }}
 	if t.network == "tls" {
 		secured, err := e.handshake(tls.Client(conn, e.tls.client(t.domain)))

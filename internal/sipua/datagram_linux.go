@@ -14,9 +14,7 @@ import (
 	"unsafe"
 )
 
-// port reads and writes a UDP socket of the kernel's by system calls that the runtime needn't know of, since none of them can wait. Each that
-// it does know of wakes its monitor, which had gone to sleep while there was nothing to do: at some hundred calls a second that costs as
-// much as what the calls are made for.
+// port reads and writes a UDP socket of the kernel's by quiet system calls.
 type port struct {
 	raw  syscall.RawConn
 	six  bool // its family is IPv6, to which IPv4 addresses are mapped
@@ -54,32 +52,16 @@ type portRead struct {
 	head  syscall.Msghdr
 	n     uintptr
 	errno syscall.Errno
-	row   int // datagrams read without a pause
+	calls quietCalls
 	try   func(fd uintptr) bool
 }
-
-// wakeEvery is after how many datagrams in a row the monitor is woken after all: who is that busy must be watched.
-const wakeEvery = 16
 
 func newPortRead() *portRead {
 	r := &portRead{}
 	r.try = func(fd uintptr) bool {
-		for {
-			r.head = syscall.Msghdr{Name: (*byte)(unsafe.Pointer(&r.name)), Namelen: syscall.SizeofSockaddrInet6, Iov: &r.part, Iovlen: 1, Control: r.head.Control, Controllen: stampSize}
-			if r.row++; r.row%wakeEvery == 0 {
-				r.n, _, r.errno = syscall.Syscall(syscall.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&r.head)), 0)
-			} else {
-				r.n, _, r.errno = syscall.RawSyscall(syscall.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&r.head)), 0)
-			}
-			switch r.errno {
-			case syscall.EINTR:
-				continue
-			case syscall.EAGAIN:
-				r.row = 0
-				return false
-			}
-			return true
-		}
+		r.head = syscall.Msghdr{Name: (*byte)(unsafe.Pointer(&r.name)), Namelen: syscall.SizeofSockaddrInet6, Iov: &r.part, Iovlen: 1, Control: r.head.Control, Controllen: stampSize}
+		r.n, r.errno = r.calls.make(syscall.SYS_RECVMSG, fd, unsafe.Pointer(&r.head), 0)
+		return r.errno != syscall.EAGAIN
 	}
 	return r
 }

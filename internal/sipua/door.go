@@ -36,7 +36,7 @@ func (d *door) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		p := &place{Conn: c, places: d.places}
+		p := &place{Conn: quietly(c), places: d.places}
 		d.mu.Lock()
 		full := d.open >= maxConns
 		var oldest *place
