@@ -20,6 +20,7 @@ import (
 
 	"latchkey/b2bua"
 	"latchkey/gateway"
+	"latchkey/internal/processors"
 	"latchkey/internal/sipua"
 )
 
@@ -38,6 +39,8 @@ func (w *worker) bridge(o order) (report, error) {
 	}
 	if o.Count > 0 {
 		runtime.GOMAXPROCS(o.Count)
+	} else {
+		go processors.Follow(context.Background()) // ends with the process
 	}
 	e, err := sipua.Listen(sipua.Options{Listen: []string{o.Network + ":127.0.0.1:0"}})
 	if err != nil {
@@ -54,15 +57,21 @@ func (w *worker) bridge(o order) (report, error) {
 	return report{Addrs: []string{e.Addrs()[0].HostPort}}, nil
 }
 
-// free is a UDP port that nobody has.
+// free is a port that nobody has by UDP or TCP.
 func free(b *testing.B) int {
 	b.Helper()
-	c, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
+	for {
+		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		udp, err := net.ListenPacket("udp", tcp.Addr().String())
+		_ = tcp.Close()
+		if err == nil {
+			_ = udp.Close()
+			return tcp.Addr().(*net.TCPAddr).Port
+		}
 	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).Port
 }
 
 // begin starts a program that ends with the benchmark.

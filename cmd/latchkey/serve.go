@@ -11,6 +11,7 @@ import (
 
 	"latchkey"
 	"latchkey/gateway"
+	"latchkey/internal/processors"
 )
 
 const serveUsage = `Usage: latchkey serve [options]
@@ -36,6 +37,10 @@ func runServe(ctx context.Context, args []string) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
+
+	pacing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go processors.Follow(pacing)
 
 	ended := make(chan error, 1)
 	go func() { ended <- g.Run(context.WithoutCancel(ctx)) }() // ends with Shutdown
