@@ -24,7 +24,7 @@ var floors = map[string]int{
 	"httpapi": 4, "web": 4,
 	"guest": 3, "conversation": 3, "presence": 3, "registrar": 3, "b2bua": 3, "notify": 3, "push": 3, "directory": 3, "storage": 3, "files": 3,
 	"internal/sipua": 2, "msrp/msrpsdp": 2, "msrp/msrpws": 2,
-	"msrp": 1, "cpim": 1, "internal": 1, "internal/doze": 0, "internal/processors": 0, "notify/smpp": 1, "notify/mm7": 1,
+	"msrp": 1, "cpim": 1, "internal": 1, "internal/doze": 0, "internal/processors": 0, "internal/quiet": 0, "notify/smpp": 1, "notify/mm7": 1,
 	"": 0,
 }
 
@@ -47,7 +47,7 @@ var withoutCode = map[string]bool{"sipp-scenarios": true, "deploy": true, "docs"
 
 // pure rooms import the standard library and the root package only.
 var pure = map[string]bool{"": true, "msrp": true, "cpim": true, "guestclient": true, "guestclient/guestclienttest": true,
-	"notify/smpp": true, "notify/mm7": true, "internal/doze": true, "internal/processors": true}
+	"notify/smpp": true, "notify/mm7": true, "internal/doze": true, "internal/processors": true, "internal/quiet": true}
 
 type goPackage struct {
 	ImportPath                         string

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"latchkey/internal/doze"
+	"latchkey/internal/quiet"
 )
 
 // ErrClosed is the end of a session that was closed by our side.
@@ -38,6 +39,7 @@ const (
 // connection does; close ends it. Who writes has the turn (turn.go); without work there is no writer.
 type conn struct {
 	nc       net.Conn
+	out      io.Writer // writes to nc
 	log      *slog.Logger
 	listener *Listener    // nil on connections that we opened
 	client   *RelayClient // of a connection to a relay of ours; else nil
@@ -131,7 +133,7 @@ type transaction struct {
 }
 
 func newConn(nc net.Conn, l *Listener, log *slog.Logger) *conn {
-	c := &conn{nc: nc, log: log, listener: l, most: math.MaxInt, done: make(chan struct{})}
+	c := &conn{nc: nc, out: quiet.Conn(nc), log: log, listener: l, most: math.MaxInt, done: make(chan struct{})}
 	if whole, ok := nc.(WholeChunks); ok {
 		c.most = max(whole.MaxChunk(), maxPlain)
 	}

@@ -307,6 +307,11 @@ func (b *batch) flush() error {
 // write writes the parts. Each piece has its time, however slow the peer is.
 func (b *batch) write() error {
 	c := b.c
+	if len(b.parts) == 1 && b.size <= scratchSize {
+		c.extend()
+		_, err := c.out.Write(b.parts[0])
+		return err
+	}
 	if _, plain := c.nc.(*net.TCPConn); plain {
 		for parts := b.parts; ; { // WriteTo takes its receiver to pieces
 			c.extend()

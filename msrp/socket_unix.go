@@ -7,6 +7,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"latchkey/internal/quiet"
 )
 
 // socket waits for a TCP connection to be readable without holding a buffer meanwhile.
@@ -20,6 +22,7 @@ type socket struct {
 	size   int
 	n      int
 	err    error
+	calls  quiet.Calls
 	try    func(fd uintptr) bool
 }
 
@@ -50,18 +53,15 @@ func (s *socket) read(r *Reader, size int) (int, error) {
 func (s *socket) attempt(fd uintptr) bool {
 	r := s.reader
 	r.fit(s.size)
-	for {
-		s.n, s.err = syscall.Read(int(fd), r.buf[r.w:])
-		switch s.err {
-		case syscall.EINTR:
-			continue
-		case syscall.EAGAIN:
-			r.settle()
-			return false // called again when it is readable
-		}
-		s.n = max(s.n, 0)
-		return true
+	n, errno := s.calls.Read(fd, r.buf[r.w:])
+	if errno == syscall.EAGAIN {
+		r.settle()
+		return false // called again when it is readable
 	}
+	if s.n, s.err = n, nil; errno != 0 {
+		s.err = errno
+	}
+	return true
 }
 
 // linger has reads end after a while without anything to read. It is called before each, and sets a deadline now and then.

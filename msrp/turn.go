@@ -143,7 +143,7 @@ func (c *conn) grant() {
 
 // write has the turn and writes what waits, until there is nothing or somebody else has the turn.
 func (c *conn) write() {
-	w := NewWriter(c.nc)
+	w := NewWriter(c.out)
 	t := &c.turns
 	for {
 		t.mu.Lock()

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"latchkey/internal/quiet"
 )
 
 // connect finds or opens a connection to the first of several addresses of one host that can be reached. A later address is tried
@@ -98,7 +100,7 @@ func (e *Endpoint) dial(t target) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn = quietly(conn)
+	conn = quiet.Conn(conn)
 	s := &link{network: t.network, conn: conn, domain: canonicalDomain(t.domain), shut: func() { _ = conn.Close() }}
 	if t.network == "tls" {
 		secured, err := e.handshake(tls.Client(conn, e.tls.client(t.domain)))

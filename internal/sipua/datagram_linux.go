@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"latchkey/internal/quiet"
 )
 
 // port reads and writes a UDP socket of the kernel's by quiet system calls.
@@ -50,9 +52,9 @@ type portRead struct {
 	name  syscall.RawSockaddrInet6 // large enough for both families
 	part  syscall.Iovec
 	head  syscall.Msghdr
-	n     uintptr
+	n     int
 	errno syscall.Errno
-	calls quietCalls
+	calls quiet.Calls
 	try   func(fd uintptr) bool
 }
 
@@ -60,7 +62,7 @@ func newPortRead() *portRead {
 	r := &portRead{}
 	r.try = func(fd uintptr) bool {
 		r.head = syscall.Msghdr{Name: (*byte)(unsafe.Pointer(&r.name)), Namelen: syscall.SizeofSockaddrInet6, Iov: &r.part, Iovlen: 1, Control: r.head.Control, Controllen: stampSize}
-		r.n, r.errno = r.calls.make(syscall.SYS_RECVMSG, fd, unsafe.Pointer(&r.head), 0)
+		r.n, r.errno = r.calls.Make(syscall.SYS_RECVMSG, fd, unsafe.Pointer(&r.head), 0)
 		return r.errno != syscall.EAGAIN
 	}
 	return r
@@ -80,7 +82,7 @@ func (p *port) receive(buf, oob []byte) (n int, from netip.AddrPort, came time.T
 	case r.errno != 0:
 		return 0, from, now, r.errno
 	}
-	return int(r.n), r.source(), arrived(oob[:r.head.Controllen], now), nil
+	return r.n, r.source(), arrived(oob[:r.head.Controllen], now), nil
 }
 
 func (r *portRead) source() netip.AddrPort {

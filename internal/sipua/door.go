@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"latchkey/internal/quiet"
 )
 
 // Limits of connections that others open; slow ones and many must not hold a place (F67).
@@ -36,7 +38,7 @@ func (d *door) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		p := &place{Conn: quietly(c), places: d.places}
+		p := &place{Conn: quiet.Conn(c), places: d.places}
 		d.mu.Lock()
 		full := d.open >= maxConns
 		var oldest *place

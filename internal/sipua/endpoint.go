@@ -28,10 +28,10 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-func init() { sip.SetDefaultLogger(quiet) }
+func init() { sip.SetDefaultLogger(silent) }
 
-// quiet is for sipgo, which logs whole messages, with what people write.
-var quiet = slog.New(slog.DiscardHandler)
+// silent is for sipgo, which logs whole messages, with what people write.
+var silent = slog.New(slog.DiscardHandler)
 
 // Errors of requests that got no response.
 var (

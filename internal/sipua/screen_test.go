@@ -22,7 +22,7 @@ func screened(e *Endpoint, text string) (on, answer string, port int) {
 	return string(a), string(b), port
 }
 
-func bare() *Endpoint { return &Endpoint{log: quiet, agent: "Latchkey"} }
+func bare() *Endpoint { return &Endpoint{log: silent, agent: "Latchkey"} }
 
 // B2.11, RFC 3261 §7.3, §20, §25.1: what is out of the ordinary, and what is wrong.
 func TestScreen(t *testing.T) {

@@ -1,6 +1,6 @@
 //go:build amd64 || arm64
 
-package sipua
+package quiet
 
 import (
 	"bytes"
@@ -27,7 +27,7 @@ func streams(t *testing.T) (ours, theirs net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours = quietly(c)
+	ours = Conn(c)
 	if _, ok := ours.(*stream); !ok {
 		t.Fatalf("%T", ours)
 	}

@@ -1,6 +1,6 @@
 //go:build amd64 || arm64
 
-package sipua
+package quiet
 
 import (
 	"io"
@@ -8,10 +8,9 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"unsafe"
 )
 
-// stream is a TCP connection that is read and written by quiet system calls.
+// stream is a TCP connection that is read and written by Calls.
 type stream struct {
 	*net.TCPConn
 	raw       syscall.RawConn
@@ -25,11 +24,11 @@ type flow struct {
 	b     []byte     // to read into, or left to write
 	n     int        // octets moved by the last call
 	errno syscall.Errno
-	calls quietCalls
+	calls Calls
 }
 
-// quietly makes a stream of a TCP connection; what is none is given back as it is.
-func quietly(c net.Conn) net.Conn {
+// Conn gives a TCP connection of the kernel's that is read and written without the runtime's monitor; another one is given back as it is.
+func Conn(c net.Conn) net.Conn {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
 		return c
@@ -39,29 +38,19 @@ func quietly(c net.Conn) net.Conn {
 		return c
 	}
 	s := &stream{TCPConn: tcp, raw: raw}
-	s.pull = func(fd uintptr) bool { return s.in.move(syscall.SYS_READ, fd) }
+	s.pull = func(fd uintptr) bool {
+		f := &s.in
+		f.n, f.errno = f.calls.Read(fd, f.b)
+		return f.errno != syscall.EAGAIN
+	}
 	s.put = func(fd uintptr) bool {
-		for f := &s.out; len(f.b) > 0; f.b = f.b[f.n:] {
-			if !f.move(syscall.SYS_WRITE, fd) {
-				return false
-			}
-			if f.errno != 0 {
-				break
-			}
+		f := &s.out
+		for f.errno = 0; f.errno == 0 && len(f.b) > 0; f.b = f.b[f.n:] {
+			f.n, f.errno = f.calls.Write(fd, f.b)
 		}
-		return true
+		return f.errno != syscall.EAGAIN
 	}
 	return s
-}
-
-// move makes one system call. False: it would have to wait.
-func (f *flow) move(number, fd uintptr) bool {
-	var n uintptr
-	n, f.errno = f.calls.make(number, fd, unsafe.Pointer(unsafe.SliceData(f.b)), len(f.b))
-	if f.n = int(n); f.errno != 0 {
-		f.n = 0
-	}
-	return f.errno != syscall.EAGAIN
 }
 
 // Read is as net.Conn has it.
@@ -91,7 +80,7 @@ func (s *stream) Write(b []byte) (int, error) {
 	f := &s.out
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.b, f.errno = b, 0
+	f.b = b
 	err := s.raw.Write(s.put)
 	n := len(b) - len(f.b)
 	if f.b = nil; err == nil && f.errno != 0 {
