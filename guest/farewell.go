@@ -128,7 +128,7 @@ func (d *Desk) turn(ctx context.Context, account latchkey.AccountID) (release fu
 	if err != nil {
 		return nil, err
 	}
-	return d.turns.take(ctx, g.Identifier.Value)
+	return d.turns.Take(ctx, g.Identifier.Value)
 }
 
 // finish takes the asked and ending relations of an account to their end. The caller has the

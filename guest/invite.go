@@ -79,7 +79,7 @@ func (d *Desk) Invite(ctx context.Context, req InviteRequest) (Invited, error) {
 			return Invited{}, latchkey.Errorf(latchkey.KindNotAllowed, "this person takes no invitations")
 		}
 	}
-	release, err := d.turns.take(ctx, req.Identifier.Value)
+	release, err := d.turns.Take(ctx, req.Identifier.Value)
 	if err != nil {
 		return Invited{}, err
 	}
