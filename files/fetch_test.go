@@ -253,7 +253,7 @@ func TestPromiseOutlivesARestart(t *testing.T) {
 	}
 }
 
-// F66, S13: a server that takes requests and gives no bytes keeps nobody's file from another server waiting, whoever names it and however often.
+// Issue 8, line 6: a server that takes requests and gives no bytes keeps nobody's file from another server waiting, whoever names it and however often.
 func TestServerThatHangsHoldsUpNoOtherFiles(t *testing.T) {
 	come := make(chan struct{}, 100)
 	hung := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

@@ -57,7 +57,7 @@ func (s *services) call(t *testing.T, c *Crier, store *rows, site string, n int)
 	synctest.Wait()
 }
 
-// Issue 7, line 3; F66: a push service that hangs keeps no call to another one waiting, not even when it had answered until now; nor do its calls
+// Issue 7, line 3: a push service that hangs keeps no call to another one waiting, not even when it had answered until now; nor do its calls
 // take the room of the others'. Once it answers, what still waits goes out.
 func TestPushServiceThatHangsHoldsUpNobodyElse(t *testing.T) {
 	for name, busy := range map[string]int{"places": 1000, "room": 100} {

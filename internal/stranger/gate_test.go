@@ -68,7 +68,7 @@ func (c *crowd) want(when string, want map[string]int) {
 	}
 }
 
-// Issue 7, line 3; F66: a server that hangs has most places while nobody else wants them, and others find room beside it; when it was silent all
+// Issue 7, line 3; issue 8, line 6: a server that hangs has most places while nobody else wants them, and others find room beside it; when it was silent all
 // that wait for it are told, and then it has one place until it answers.
 func TestSilentServerLeavesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
