@@ -191,7 +191,7 @@ func (d *Desk) removes(ctx context.Context, account latchkey.AccountID, over []l
 // Resume finishes or undoes what a crash interrupted. Call it once, before Run; what fails
 // then is tried again by Run.
 func (d *Desk) Resume(ctx context.Context) error {
-	return errors.Join(d.store.RefundUnsettled(ctx, time.Now()), d.settle(ctx))
+	return d.settle(ctx)
 }
 
 // settle finishes all relations that are asked or ending and nobody is at.

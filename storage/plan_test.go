@@ -61,7 +61,7 @@ func TestHotQueriesUseAnIndex(t *testing.T) {
 		first3(db.Ask(ctx, g, r)), db.Settle(ctx, r, "salt", "hash", latchkey.Notice{ID: "o", Relation: r.ID, Channel: latchkey.ByMail, Link: "l"}),
 		first3(db.Ask(ctx, g, second)), db.Settle(ctx, second, "salt", "hash", latchkey.Notice{ID: "o2", Relation: second.ID, Channel: latchkey.ByMail, Link: "l", Due: time.Now()}),
 		last(db.Key(ctx, "k")), db.AddOptOut(ctx, "p", "h", time.Now()), last(db.OptedOutBy(ctx, "h")), last(db.OptedOut(ctx, "p")), db.RemoveOptOut(ctx, "p"),
-		last(db.Spend(ctx, "s", r.Inviter, g.Identifier, time.Now(), latchkey.Quota{PerInviter: 1, InviterWindow: time.Hour, PerTarget: 1, TargetWindow: time.Hour, Total: 1, TotalWindow: time.Hour, CoolDown: time.Hour})), db.Refund(ctx, "s"), db.RefundUnsettled(ctx, time.Now()),
+		last(db.Spend(ctx, "s", r.Inviter, g.Identifier, time.Now(), time.Minute, latchkey.Quota{PerInviter: 1, InviterWindow: time.Hour, PerTarget: 1, TargetWindow: time.Hour, Total: 1, TotalWindow: time.Hour, CoolDown: time.Hour})), db.Refund(ctx, "s"),
 		db.KeepSIPPassword(ctx, g.Account, "x"), last(db.SIPPassword(ctx, g.Account)),
 		last(db.Guest(ctx, g.Account)), last(db.GuestBy(ctx, g.Identifier)), last(db.Relations(ctx, g.Account)), last(db.Invitations(ctx, r.Inviter)), last(db.Invitation(ctx, r.ID)),
 		last4(db.Passwords(ctx, g.Account, time.Now())), db.AddLogin(ctx, g.Account, "h", time.Now(), time.Now().Add(time.Hour)), last(db.GuestByLogin(ctx, "h", time.Now())),
