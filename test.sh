@@ -82,6 +82,8 @@ postfix /usr/lib/postfix/sbin/master
 libsasl2-modules /usr/lib/$(uname -m)-linux-gnu/sasl2/libscram.so
 sasl2-bin saslpasswd2
 prometheus promtool
+curl curl
+jq jq
 LIST
 	[ -n "$missing" ] || return 0
 	echo "missing:$missing"
