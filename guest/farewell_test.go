@@ -393,9 +393,9 @@ func TestCrashGivesTheAllowanceBack(t *testing.T) {
 	o := newOffice(t, guest.Options{Quota: &latchkey.Quota{PerInviter: 2, InviterWindow: day, PerTarget: 2, TargetWindow: day}})
 	o.invited(alice, mail(t, "c@gmail.example"))
 	// What a process leaves that dies with its REGISTER on the way; and what another one has under way that shares the data base.
-	for id, ago := range map[string]time.Duration{"left behind": 3 * time.Minute, "another's": 0} {
-		hold := 3 * time.Minute
-		if wait, err := o.db.Spend(t.Context(), id, alice.ID(), bob, time.Now().Add(-ago), hold, *o.opt.Quota); err != nil || wait != 0 {
+	const hold = 3 * time.Minute
+	for i, id := range []string{"left behind", "another's"} {
+		if wait, err := o.db.Spend(t.Context(), id, alice.ID(), bob, time.Now().Add(time.Duration(i-1)*hold), hold, *o.opt.Quota); err != nil || wait != 0 {
 			t.Fatalf("Spend = %v, %v", wait, err)
 		}
 	}
@@ -424,8 +424,8 @@ func TestInvitationEndsBeforeItsAllowance(t *testing.T) {
 		}
 		return nil
 	}
-	if _, err := o.invite(alice, bob); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Invite = %v, want the deadline", err)
+	if _, err := o.invite(alice, bob); err == nil {
+		t.Error("it took longer than its allowance counts, and went through")
 	}
 	o.consistent("too slow")
 	o.steps.before = nil
