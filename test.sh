@@ -81,6 +81,9 @@ npm npm
 postfix /usr/lib/postfix/sbin/master
 libsasl2-modules /usr/lib/$(uname -m)-linux-gnu/sasl2/libscram.so
 sasl2-bin saslpasswd2
+prometheus promtool
+curl curl
+jq jq
 LIST
 	[ -n "$missing" ] || return 0
 	echo "missing:$missing"

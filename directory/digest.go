@@ -22,9 +22,21 @@ type digests map[string]string
 
 // DigestPassword makes the value of a user's digest field: of the name that their phone is provisioned with, and the password.
 func DigestPassword(user, password string) string {
+	return "SHA-256:" + DigestSum("SHA-256", user, password) + " MD5:" + DigestSum("MD5", user, password)
+}
+
+// DigestSum is one of the sums in it; "": there is no such algorithm.
+func DigestSum(algorithm, user, password string) string {
 	a1 := []byte(user + ":" + DigestRealm + ":" + password)
-	old, sum := md5.Sum(a1), sha256.Sum256(a1) //nolint:gosec // see the import
-	return "SHA-256:" + hex.EncodeToString(sum[:]) + " MD5:" + hex.EncodeToString(old[:])
+	switch algorithm {
+	case "SHA-256":
+		sum := sha256.Sum256(a1)
+		return hex.EncodeToString(sum[:])
+	case "MD5":
+		sum := md5.Sum(a1) //nolint:gosec // see the import
+		return hex.EncodeToString(sum[:])
+	}
+	return ""
 }
 
 func parseDigests(s string) (digests, error) {

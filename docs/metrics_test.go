@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,13 +17,15 @@ var (
 	metricLine = regexp.MustCompile(`(?m)^# (HELP|TYPE) (latchkey_\S+) (.*)$`)
 	labelName  = regexp.MustCompile(`([a-z_]+)="`)
 	alertName  = regexp.MustCompile(`(?m)^ +- alert: (\S+)$`)
+	selector   = regexp.MustCompile(`(latchkey_[a-z0-9_]+)\{([^}]*)\}`)
+	matcher    = regexp.MustCompile(`([a-z]+)(?:=|=~|!=|!~)"([^"]*)"`)
 	metricName = regexp.MustCompile(`\blatchkey_[a-z0-9]+_[a-z0-9_]+`)
 )
 
 // told is what /metrics of a gateway says.
 func told(t *testing.T) string {
 	t.Helper()
-	w := gatewaytest.New(t, gatewaytest.Plan{})
+	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--directory=http://127.0.0.1:9"}}) // which is never asked; a file tells nothing
 	// Requests are counted from the first one on.
 	if res, err := http.Get(w.URL() + "/openapi.yaml"); err != nil {
 		t.Fatal(err)
@@ -34,10 +37,10 @@ func told(t *testing.T) string {
 
 // The page lists what a gateway really tells; alerts and the pages for operators name nothing else, and the pages say what to do about each alert.
 func TestMetricsPageIsCurrent(t *testing.T) {
-	text := told(t)
+	metrics := told(t)
 	type metric struct{ kind, help, labels string }
 	all := map[string]metric{}
-	for _, m := range metricLine.FindAllStringSubmatch(text, -1) {
+	for _, m := range metricLine.FindAllStringSubmatch(metrics, -1) {
 		v := all[m[2]]
 		if m[1] == "HELP" {
 			v.help = m[3]
@@ -50,7 +53,7 @@ func TestMetricsPageIsCurrent(t *testing.T) {
 	for name, v := range all {
 		names = append(names, name)
 		labels := map[string]bool{}
-		for line := range strings.Lines(text) {
+		for line := range strings.Lines(metrics) {
 			if sample, values, ok := strings.Cut(line, "{"); ok && (sample == name || strings.HasPrefix(sample, name+"_") && v.kind == "histogram") {
 				for _, l := range labelName.FindAllStringSubmatch(values, -1) {
 					labels[l[1]] = l[1] != "le"
@@ -77,7 +80,11 @@ func TestMetricsPageIsCurrent(t *testing.T) {
 	}
 	compare(t, "metrics.md", b.String())
 	var pages strings.Builder
-	for _, page := range []string{"howto/watch.md", "howto/overload.md", "howto/file-store.md", "howto/push.md", "../deploy/alerts.yml"} {
+	list, err := filepath.Glob("[eht]*/*.md") // explanation, howto, tutorial
+	if err != nil || len(list) < 20 {
+		t.Fatalf("%d pages, %v", len(list), err)
+	}
+	for _, page := range append(list, "../deploy/alerts.yml", "../deploy/alerts_test.yml") {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
@@ -97,6 +104,18 @@ func TestMetricsPageIsCurrent(t *testing.T) {
 			}
 			if all[base].kind == "" && all[name].kind == "" {
 				t.Errorf("%s names %s, which no gateway tells", page, name)
+			}
+		}
+		if !strings.HasSuffix(page, ".yml") {
+			continue
+		}
+		for _, s := range selector.FindAllStringSubmatch(string(text), -1) {
+			for _, m := range matcher.FindAllStringSubmatch(s[2], -1) {
+				for value := range strings.SplitSeq(m[2], "|") {
+					if (m[1] == "outcome" || m[1] == "state") && !regexp.MustCompile(`(?m)^`+s[1]+`\{([^}]*,)?`+m[1]+`="`+value+`"`).MatchString(metrics) {
+						t.Errorf("%s asks for %s of which %s is %s; a gateway that begins has no such row, and an increase from nothing is none", page, s[1], m[1], value)
+					}
+				}
 			}
 		}
 	}

@@ -17,7 +17,8 @@ import (
 
 // Limits of what is fetched from a stranger's server.
 const (
-	maxFetches    = 16 // at a time
+	maxFetches    = 32          // at a time
+	fetchLong     = time.Minute // a fetch that takes longer counts as one from a slow server
 	maxRedirects  = 5
 	fetchTime     = 2 * time.Hour // one attempt
 	fetchQuiet    = 30 * time.Second
@@ -89,14 +90,7 @@ func (v *Vault) fetchAll(ctx context.Context, f latchkey.StoredFile, preview str
 	pause := firstPause
 	validator := ""
 	for attempt := 1; ; attempt++ {
-		select { // a place is held while something comes, not while we wait for better times
-		case v.places <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		err := v.attempt(ctx, client, f, preview, &validator)
-		<-v.places
-		v.counts.fetched(err)
+		err := v.inTurn(ctx, f, func() error { return v.attempt(ctx, client, f, preview, &validator) })
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -115,6 +109,39 @@ func (v *Vault) fetchAll(ctx context.Context, f latchkey.StoredFile, preview str
 		}
 		pause = min(2*pause, maxPause)
 	}
+}
+
+// inTurn has an attempt made when it is its turn. A place is held while something comes, not while we wait for better times.
+func (v *Vault) inTurn(ctx context.Context, f latchkey.StoredFile, attempt func() error) error {
+	host := ""
+	if u, err := url.Parse(f.Source.Reveal()); err == nil {
+		host = u.Hostname()
+	}
+	turn, err := v.gate.Enter(ctx, host, string(f.Inviter))
+	if err != nil {
+		return err
+	}
+	long := time.AfterFunc(fetchLong, turn.Linger)
+	begun := time.Now()
+	err = attempt()
+	long.Stop()
+	v.counts.fetched(err)
+	turn.Leave(mannerOf(ctx, err, time.Since(begun)))
+	return err
+}
+
+// mannerOf is how the server behaved that a file was fetched from.
+func mannerOf(ctx context.Context, err error, took time.Duration) stranger.Manner {
+	_, ended := errors.AsType[*final](err)
+	switch k := latchkey.KindOf(err); {
+	case ctx.Err() != nil, errors.Is(err, stranger.ErrForbidden), err != nil && !ended && k != latchkey.KindInternal && k != latchkey.KindUnavailable: // of the vault
+		return stranger.Unasked
+	case err != nil && !ended:
+		return stranger.Silent
+	case took > fetchLong:
+		return stranger.Slow
+	}
+	return stranger.Prompt
 }
 
 // client asks nobody but whom Peers allows: the address is looked at when the connection is made, behind every name and redirect. No

@@ -252,3 +252,48 @@ func TestPromiseOutlivesARestart(t *testing.T) {
 		t.Errorf("Close = %v, told %v", err, c.arrived())
 	}
 }
+
+// Issue 8, line 6: a server that takes requests and gives no bytes keeps nobody's file from another server waiting, whoever names it and however often.
+func TestServerThatHangsHoldsUpNoOtherFiles(t *testing.T) {
+	come := make(chan struct{}, 100)
+	hung := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		come <- struct{}{}
+		<-r.Context().Done()
+	}))
+	defer hung.Close()
+	quick := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("123456")) }))
+	l, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = quick.Listener.Close()
+	quick.Listener = l
+	quick.Start()
+	defer quick.Close()
+	c := open(t, files.Options{Peers: loopback})
+	for i := range 50 {
+		rel := c.relate(latchkey.InviterID(fmt.Sprintf("sip:u%d@cc.com", i)))
+		f := c.promised(hung.URL, 6)
+		f.Relation, f.Inviter = rel.ID, rel.Inviter
+		if err := c.Promise(t.Context(), f, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 8 {
+		<-come
+	}
+	for i := range 20 {
+		if err := c.Promise(t.Context(), c.promised(quick.URL, 6), ""); err != nil {
+			t.Fatal(err)
+		}
+		if f := c.waitTold(i + 1); f.State != latchkey.FileAccepted || string(c.content(f)) != "123456" {
+			t.Fatalf("%+v", f)
+		}
+	}
+	if n := len(come); n != 0 {
+		t.Errorf("%d fetches are with the server that hangs, want 8", 8+n)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}

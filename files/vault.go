@@ -79,8 +79,8 @@ type Vault struct {
 	ctx      context.Context // of what is fetched; until Close
 	stop     context.CancelFunc
 	fetching sync.WaitGroup
-	places   chan struct{} // one for each fetch that may run at a time
-	drawing  chan struct{} // one for the picture that is being made smaller
+	gate     *stranger.Gate // for fetches
+	drawing  chan struct{}  // one for the picture that is being made smaller
 }
 
 // Open makes a vault of a place. Run it, and Close it after use.
@@ -106,7 +106,7 @@ func Open(place Place, rows Rows, opt Options) *Vault {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	v := &Vault{place: place, rows: rows, opt: opt, log: opt.Log, writers: map[latchkey.FileID]*Writer{}, left: map[latchkey.FileID]bool{}, places: make(chan struct{}, maxFetches), drawing: make(chan struct{}, 1)}
+	v := &Vault{place: place, rows: rows, opt: opt, log: opt.Log, writers: map[latchkey.FileID]*Writer{}, left: map[latchkey.FileID]bool{}, gate: stranger.NewGate(maxFetches), drawing: make(chan struct{}, 1)}
 	v.ctx, v.stop = context.WithCancel(context.Background())
 	return v
 }

@@ -8,10 +8,13 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"latchkey"
+	"latchkey/directory"
 	"latchkey/files"
 	"latchkey/httpapi"
+	"latchkey/registrar"
 	"latchkey/storage"
 )
 
@@ -40,6 +43,44 @@ func setFileUploadURL(c *Config, v string) error {
 	}
 	c.FileUploadTo = strings.TrimRight(v, "/")
 	return nil
+}
+
+// limitedNames are a directory whose users have, beside what it says of them, the time-limited names of sip-auth ephemeral: a phone that registers
+// by such a name at the core uploads by it, too. Guests' accounts are in no directory, and so upload nothing here.
+type limitedNames struct {
+	userCentre
+	auth registrar.Auth
+}
+
+// Digest gives the user of a name and what Digest is checked by.
+func (l limitedNames) Digest(ctx context.Context, user, algorithm string) (who latchkey.Subscriber, a1 string, err error) {
+	unknown := latchkey.Errorf(latchkey.KindUnauthorized, "")
+	name, password, ok := l.auth.Limited(user, time.Now())
+	if !ok {
+		if d, ok := l.userCentre.(httpapi.Digests); ok {
+			return d.Digest(ctx, user, algorithm)
+		}
+		return who, "", unknown
+	}
+	uri, err := latchkey.ParseAddress(name)
+	if err != nil {
+		uri, err = latchkey.ParseAddress("sip:" + name) // as SIP has it, TS 23.003 §13.3 (unverified)
+	}
+	if err != nil {
+		return who, "", unknown
+	}
+	if who, err = l.FindURI(ctx, uri); latchkey.Is(err, latchkey.KindNotFound) {
+		return who, "", unknown
+	}
+	return who, directory.DigestSum(algorithm, user, password.Reveal()), err
+}
+
+// passport is the directory as the facade needs it.
+func (g *Gateway) passport() httpapi.Directory {
+	if g.config.FileUpload == DigestUploads && g.config.SIPAuth.String() == "ephemeral" {
+		return limitedNames{g.directory, g.config.SIPAuth}
+	}
+	return g.directory
 }
 
 // uploadsFolder is where uploads lie, below the other files, whose folders have two characters.

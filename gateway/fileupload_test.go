@@ -2,7 +2,11 @@ package gateway_test
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"image"
 	"image/jpeg"
 	"io"
@@ -10,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"latchkey/gateway/gatewaytest"
 	"latchkey/imstest"
@@ -188,6 +193,55 @@ func TestUploadsByDigest(t *testing.T) {
 	asserted := imstest.Uploader{URL: w.URL() + "/rcsgw/ft", Fields: []string{"X-3GPP-Asserted-Identity: " + gatewaytest.Alice}}
 	if _, err := asserted.Upload(ctx, imstest.UploadFile{TID: "y", Name: "a", Type: "text/plain", Body: []byte("x")}); err != nil {
 		t.Error(err)
+	}
+}
+
+// B3.13: where the core takes time-limited names, what a phone registers with there is good for uploads, too, with a directory of either kind, until it is
+// over; nobody's but a user's of the directory.
+func TestUploadsByTheNameThatRegisters(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string][]string{"file": nil, "http": {"--directory=" + gatewaytest.NewDirectory(t).URL}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := gatewaytest.New(t, gatewaytest.Plan{Core: func(o *imstest.CoreOptions) { o.Auth, o.Ephemeral = true, "of both" }, Args: append(args, "--sip-auth=ephemeral:of both", "--file-upload=digest")})
+			ctx := w.Within(2 * gatewaytest.Patience)
+			w.InviteAs(gatewaytest.Alice).Wants(201)
+			n := 0
+			upload := func(secret, user string, rust bool) error {
+				n++
+				mac := hmac.New(sha1.New, []byte(secret))
+				mac.Write([]byte(user))
+				u := uploader(w, rust)
+				u.User, u.Password = user, base64.StdEncoding.EncodeToString(mac.Sum(nil))
+				document, err := u.Upload(ctx, imstest.UploadFile{TID: fmt.Sprint(n), Name: "a.bin", Type: "application/x-thing", Body: noise(1000 + n)})
+				if err == nil {
+					if status, got := fetch(t, link(t, document, "file")); status != 200 || len(got) != 1000+n {
+						t.Errorf("%d, %d octets", status, len(got))
+					}
+				}
+				return err
+			}
+			soon, over := time.Now().Add(time.Hour).Unix(), time.Now().Add(-time.Minute).Unix()
+			for _, who := range []string{"a@cc.com", gatewaytest.Alice, gatewaytest.AliceTel, "+8613800000001@cc.com"} {
+				if err := upload("of both", fmt.Sprint(soon, ":", who), len(who)%2 == 0); err != nil {
+					t.Errorf("%s: %v", who, err)
+				}
+			}
+			refused(t, upload("of both", fmt.Sprint(over, ":a@cc.com"), false), 401)
+			refused(t, upload("of none", fmt.Sprint(soon, ":a@cc.com"), false), 401)
+			refused(t, upload("of both", "a@cc.com", false), 401)
+			refused(t, upload("of both", fmt.Sprint(soon, ":b_at_cc.com@guest.example"), false), 401) // a guest's account
+			refused(t, upload("of both", fmt.Sprint(soon, ":nobody@cc.com"), false), 401)
+			refused(t, upload("of both", fmt.Sprint(soon, ":s@cc.com"), false), 403) // suspended
+			if name == "file" {
+				if _, err := uploader(w, false).Upload(ctx, imstest.UploadFile{TID: "d", Name: "a.bin", Type: "application/x-thing", Body: noise(10)}); err != nil {
+					t.Errorf("by the digest in the file: %v", err)
+				}
+			}
+			if n := w.Count("SELECT count(*) FROM deposit WHERE inviter = '" + gatewaytest.Alice + "'"); n < 4 {
+				t.Errorf("%d uploads are Alice's", n)
+			}
+		})
 	}
 }
 

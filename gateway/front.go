@@ -84,7 +84,7 @@ func (f *front) certificate() func() *tls.Certificate {
 // serve makes the two servers of the rooms.
 func (f *front) serve(g *Gateway) {
 	f.api = httpapi.New(httpapi.Ports{
-		Desk: g.desk, Hall: g.hall, Presence: g.board, Directory: g.directory, Files: shelf{g.files}, Uploads: g.contentServer(), Push: g.pushPort(), Page: web.Page(), Assets: web.Assets(), OptOut: web.OptOut(),
+		Desk: g.desk, Hall: g.hall, Presence: g.board, Directory: g.passport(), Files: shelf{g.files}, Uploads: g.contentServer(), Push: g.pushPort(), Page: web.Page(), Assets: web.Assets(), OptOut: web.OptOut(),
 	}, httpapi.Options{PublicURL: g.URL(), ContentURL: f.config.FileUploadTo, AssertedUploads: f.config.FileUpload == AssertedUploads, DigestUploads: f.config.FileUpload == DigestUploads, Trusted: f.config.HTTPTrusted, Rate: f.config.HTTPRate, Origins: f.config.HTTPOrigins, Log: g.log})
 	server := func(h http.Handler) *http.Server {
 		return &http.Server{Handler: h, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ConnState: f.fresh.note}

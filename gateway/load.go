@@ -196,8 +196,8 @@ func (c *Config) complete() error {
 	if c.Directory == "" && c.DirectoryHTTP == nil {
 		return errors.New("directory: must say who the registered users are; for example --directory file:users.yaml")
 	}
-	if c.FileUpload == DigestUploads && c.DirectoryHTTP != nil {
-		return errors.New("file-upload: digest needs a directory file, an HTTP directory checks passwords and tells none; for example --file-upload basic")
+	if c.FileUpload == DigestUploads && c.DirectoryHTTP != nil && c.SIPAuth.String() != "ephemeral" {
+		return errors.New("file-upload: digest needs a directory file, or sip-auth ephemeral: an HTTP directory checks passwords and tells none; for example --file-upload basic")
 	}
 	if c.AccountScheme == guest.Allotted && c.DirectoryHTTP == nil {
 		return errors.New("account-scheme: directory needs an HTTP directory, a file allots no accounts; for example --directory https://users.example.com/latchkey")

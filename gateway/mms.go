@@ -73,6 +73,12 @@ func mmsText(book *wording.Book, n latchkey.Notice) (subject, text string, err e
 	return subject, text + "\n" + n.Link.Reveal() + "\n", nil
 }
 
+// mmsAway is what invitations wait for while the centre can't be reached.
+const mmsAway = "the MMS centre can't be reached"
+
+// Absent is mmsAway.
+func (m *mmsChannel) Absent() string { return mmsAway }
+
 // mmsFailure words an error for the inviter.
 func mmsFailure(err error) error {
 	f := &notify.Failure{Reason: "the MMS centre does not answer", Err: err}
@@ -82,7 +88,7 @@ func mmsFailure(err error) error {
 			f.Reason = "the MMS centre does not know that number"
 		}
 	} else if _, ok := errors.AsType[*net.OpError](err); ok {
-		f.Reason, f.Away = "the MMS centre can't be reached", true
+		f.Reason, f.Away = mmsAway, true
 	}
 	return f
 }

@@ -107,6 +107,7 @@ func TestBadValuesAreNamedOnOneLine(t *testing.T) {
 		{[]string{"--file-scan", "icap:127.0.0.1:1344"}, []string{"--file-scan", "clamd:", "icap://", "clamd:127.0.0.1:3310"}},
 		{[]string{"--file-upload", "gba"}, []string{"--file-upload", "basic", "asserted"}},
 		{[]string{"--file-upload", "digest", "--directory", "http://127.0.0.1:1/"}, []string{"--file-upload", "directory file"}},
+		{[]string{"--file-upload", "digest", "--directory", "http://127.0.0.1:1/", "--sip-auth", "shared:x"}, []string{"--file-upload", "sip-auth ephemeral"}},
 		{[]string{"--file-upload-url", "ftp://x"}, []string{"--file-upload-url", "http://", "https://ft.example.com/upload"}},
 		{[]string{"--file-upload-url", "https://x/?a"}, []string{"--file-upload-url", "more in it"}},
 		{[]string{"--file-scan", "icap://127.0.0.1:1344"}, []string{"--file-scan", "no service"}},

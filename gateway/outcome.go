@@ -8,6 +8,7 @@ import (
 
 	"latchkey"
 	"latchkey/conversation"
+	"latchkey/internal/limit"
 	"latchkey/notify"
 	"latchkey/notify/wording"
 	"latchkey/storage"
@@ -52,7 +53,15 @@ type chatChannel struct {
 	db    *storage.DB
 	hall  *conversation.Hall
 	texts *wording.Book
+	turns *limit.Turns // by inviter
 }
+
+// One phone that is silent has a few of the teller's workers at most, and others for a moment.
+const (
+	tellers    = 32
+	tellersOne = 2 // of one inviter
+	tellWait   = time.Second
+)
 
 // Deliver tells one outcome. A repeat has the same Message-ID.
 func (c chatChannel) Deliver(ctx context.Context, n latchkey.Notice) error {
@@ -74,6 +83,11 @@ func (c chatChannel) Deliver(ctx context.Context, n latchkey.Notice) error {
 	if err != nil {
 		return &notify.Failure{Reason: "the outcome can't be worded", Permanent: true, Err: err}
 	}
+	release, err := c.turn(ctx, rel.Inviter)
+	if err != nil {
+		return &notify.Failure{Reason: "the inviter is being told something else", Err: err}
+	}
+	defer release()
 	err = c.hall.Convey(ctx, rel, o.ID, word)
 	if refused, ok := errors.AsType[*conversation.CallRefused](err); ok {
 		// Who has no phone that takes messages sees it in their list.
@@ -82,9 +96,17 @@ func (c chatChannel) Deliver(ctx context.Context, n latchkey.Notice) error {
 	return err
 }
 
+// turn waits for a moment until fewer outcomes are on their way to an inviter.
+func (c chatChannel) turn(ctx context.Context, who latchkey.InviterID) (release func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, tellWait)
+	defer cancel()
+	return c.turns.Take(ctx, string(who))
+}
+
 // newTeller makes the courier of outcomes.
 func newTeller(db *storage.DB, hall *conversation.Hall, texts *wording.Book, log *slog.Logger) *notify.Courier {
-	return notify.New(outcomeBox{db}, map[latchkey.Channel]notify.Channel{latchkey.InChat: chatChannel{db, hall, texts}}, notify.Options{Log: log})
+	return notify.New(outcomeBox{db}, map[latchkey.Channel]notify.Channel{latchkey.InChat: chatChannel{db, hall, texts, limit.NewTurns(tellersOne)}},
+		notify.Options{Workers: tellers, Log: log})
 }
 
 // soon is within what time an outcome is told anyway, or is being told: none is hastened that is due by then.

@@ -46,3 +46,27 @@ func TestInviterWhoIsBackIsToldAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// Issue 8, line 1: an inviter whose phone is silent, and to whom much is owed, keeps nobody else waiting for what is owed to them.
+func TestSilentInviterHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	const owed = 40
+	w := gatewaytest.New(t, gatewaytest.Plan{})
+	a, c := w.Phone(gatewaytest.Alice, imstest.Manner{PageMute: true}), w.Phone(gatewaytest.Carol, imstest.Manner{})
+	for i := range owed {
+		who := fmt.Sprintf("n%d@cc.com", i)
+		w.Mail.RefuseTo(who, 550, "5.1.1")
+		w.Do("POST", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, fmt.Sprintf(`{"email":%q}`, who)).Wants(http.StatusCreated)
+	}
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.Count("SELECT count(*) FROM outcome") == owed })
+	w.Mail.RefuseTo("nobody@cc.com", 550, "5.1.1")
+	w.Do("POST", "/rcsgw/invitee/user", gatewaytest.Carol, gatewaytest.Password, `{"email":"nobody@cc.com"}`).Wants(http.StatusCreated)
+	begun := time.Now()
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(c.Events("message")) == 1 })
+	if took := time.Since(begun); took > 20*time.Second { // a MESSAGE is given up after 32 s (RFC 3261 §17.1.2.2)
+		t.Errorf("Carol was told after %v", took)
+	}
+	if n := len(a.Events("message")); n != 0 {
+		t.Errorf("Alice got %d", n)
+	}
+}

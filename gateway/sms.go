@@ -133,13 +133,19 @@ func referenceOf(id string) uint16 {
 	return uint16(h.Sum32() ^ h.Sum32()>>16)
 }
 
+// smsAway is what invitations wait for while no centre can be reached.
+const smsAway = "the SMS centre can't be reached"
+
+// Absent is smsAway.
+func (s *smsChannel) Absent() string { return smsAway }
+
 // smsFailure words an error for the inviter.
 func smsFailure(err error) error {
 	f := &notify.Failure{Reason: "the SMS centre does not answer", Err: err}
 	refusal, refused := errors.AsType[*smpp.Refusal](err)
 	switch {
 	case errors.Is(err, smpp.ErrDown):
-		f.Reason, f.Away = "the SMS centre can't be reached", true
+		f.Reason, f.Away = smsAway, true
 	case errors.Is(err, smpp.ErrLost), !refused:
 	case refusal.Status.Busy():
 		f.Reason = "the SMS centre has too much to do"

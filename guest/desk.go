@@ -24,9 +24,8 @@ type Store interface {
 	Ask(ctx context.Context, g latchkey.Guest, r latchkey.Relation) (latchkey.Guest, latchkey.Relation, error)
 	Settle(ctx context.Context, r latchkey.Relation, salt, hash string, n latchkey.Notice) error
 	Renew(ctx context.Context, r latchkey.Relation) error
-	Spend(ctx context.Context, id string, inviter latchkey.InviterID, target latchkey.Identifier, now time.Time, q latchkey.Quota) (wait time.Duration, err error)
+	Spend(ctx context.Context, id string, inviter latchkey.InviterID, target latchkey.Identifier, now time.Time, hold time.Duration, q latchkey.Quota) (wait time.Duration, err error)
 	Refund(ctx context.Context, id string) error
-	RefundUnsettled(ctx context.Context, before time.Time) error
 	KeepSIPPassword(ctx context.Context, account latchkey.AccountID, password latchkey.Secret) error
 
 	Relation(ctx context.Context, id latchkey.RelationID) (latchkey.Relation, error)
@@ -142,6 +141,7 @@ type Options struct {
 	Online      func(account latchkey.AccountID) bool // whether a guest has a stream attached; nil: never known
 	Notify      func()                                // called when a notice was queued, to wake the courier
 	Patience    time.Duration                         // how long BYE and deregistration may take; default 40 s
+	Registering time.Duration                         // how long the registrations of an invitation may take together; default 90 s
 	Log         *slog.Logger
 }
 
@@ -181,7 +181,7 @@ type Desk struct {
 	conversations Conversations
 	opt           Options
 	log           *slog.Logger
-	turns         turns // one flow at a time for each identifier
+	turns         *limit.Turns // one flow at a time for each identifier
 	matches       func(h secret.Hash, password string) bool
 }
 
@@ -220,9 +220,12 @@ func New(store Store, directory Directory, registrar Registrar, conversations Co
 	if opt.Patience == 0 {
 		opt.Patience = 40 * time.Second // a BYE that nobody answers takes 32 s (RFC 3261 §17.1.2.2, timer F)
 	}
+	if opt.Registering == 0 {
+		opt.Registering = 90 * time.Second
+	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	opt.PublicURL = strings.TrimRight(opt.PublicURL, "/")
-	return &Desk{store: store, directory: directory, registrar: registrar, conversations: conversations, opt: opt, log: opt.Log, turns: newTurns(), matches: secret.Hash.Matches}
+	return &Desk{store: store, directory: directory, registrar: registrar, conversations: conversations, opt: opt, log: opt.Log, turns: limit.NewTurns(1), matches: secret.Hash.Matches}
 }

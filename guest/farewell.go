@@ -128,7 +128,7 @@ func (d *Desk) turn(ctx context.Context, account latchkey.AccountID) (release fu
 	if err != nil {
 		return nil, err
 	}
-	return d.turns.take(ctx, g.Identifier.Value)
+	return d.turns.Take(ctx, g.Identifier.Value)
 }
 
 // finish takes the asked and ending relations of an account to their end. The caller has the
@@ -191,7 +191,7 @@ func (d *Desk) removes(ctx context.Context, account latchkey.AccountID, over []l
 // Resume finishes or undoes what a crash interrupted. Call it once, before Run; what fails
 // then is tried again by Run.
 func (d *Desk) Resume(ctx context.Context) error {
-	return errors.Join(d.store.RefundUnsettled(ctx, time.Now()), d.settle(ctx))
+	return d.settle(ctx)
 }
 
 // settle finishes all relations that are asked or ending and nobody is at.

@@ -79,7 +79,7 @@ func (d *Desk) Invite(ctx context.Context, req InviteRequest) (Invited, error) {
 			return Invited{}, latchkey.Errorf(latchkey.KindNotAllowed, "this person takes no invitations")
 		}
 	}
-	release, err := d.turns.take(ctx, req.Identifier.Value)
+	release, err := d.turns.Take(ctx, req.Identifier.Value)
 	if err != nil {
 		return Invited{}, err
 	}
@@ -256,6 +256,9 @@ func (d *Desk) again(ctx context.Context, rel latchkey.Relation, req InviteReque
 	return d.invited(was), nil
 }
 
+// clocks is how far those of several nodes may be apart.
+const clocks = 90 * time.Second
+
 // queued is what notify has written down.
 type queued struct {
 	ID       string // of the allowance that was spent; "" if none was
@@ -267,7 +270,10 @@ type queued struct {
 // an error came after it.
 func (d *Desk) notify(ctx context.Context, rel latchkey.Relation, req InviteRequest) (queued, error) {
 	id := latchkey.NewToken()
-	wait, err := d.store.Spend(ctx, id, rel.Inviter, req.Identifier, time.Now(), *d.opt.Quota)
+	// The allowance counts for longer than it takes to come to Settle, here or at a node with another clock.
+	ctx, cancel := context.WithTimeout(ctx, d.opt.Registering)
+	defer cancel()
+	wait, err := d.store.Spend(ctx, id, rel.Inviter, req.Identifier, time.Now(), d.opt.Registering+clocks, *d.opt.Quota)
 	if err != nil {
 		return queued{}, err
 	}

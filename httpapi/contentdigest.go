@@ -94,9 +94,11 @@ func (a *API) digested(r *http.Request) (who latchkey.Subscriber, err error) {
 	if !ours {
 		return who, unauthorized()
 	}
-	name := strings.ToLower(p["username"])
-	if known, err := address(p["username"]); err == nil {
+	name := timeless(p["username"])
+	if known, err := address(name); err == nil {
 		name = known.Identity()
+	} else {
+		name = strings.ToLower(name)
 	}
 	err = a.opt.Guard.Try(name, a.remote(r), func() (bool, error) {
 		var a1 string
@@ -121,6 +123,14 @@ func (a *API) digested(r *http.Request) (who latchkey.Subscriber, err error) {
 		return latchkey.Subscriber{}, err
 	}
 	return who, a.paced(string(who.ID()))
+}
+
+// timeless is a name without the time in seconds with which a time-limited one begins: whoever guesses has as many of those as there are seconds.
+func timeless(name string) string {
+	if end, rest, ok := strings.Cut(name, ":"); ok && end != "" && strings.Trim(end, "0123456789") == "" {
+		return rest
+	}
+	return name
 }
 
 // sameTarget reports whether an answer is for this request: by its path, with or without the query (rcsjta leaves it out), as it comes here or as the

@@ -10,12 +10,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"latchkey"
 	"latchkey/files"
+	"latchkey/internal/limit"
 	"latchkey/storage"
 	"latchkey/storage/storagetest"
 )
@@ -396,6 +398,20 @@ func TestDigestAnswersForItsRequestAndItsTime(t *testing.T) {
 	}
 	if res := w.phone("POST", contentPath, nil); res.status != 401 {
 		t.Errorf("Basic: %d", res.status)
+	}
+}
+
+// F05, S4: a time-limited name is as many names as there are seconds; guesses at them are counted together.
+func TestGuessesAtLimitedNamesAreCountedTogether(t *testing.T) {
+	w := contentWorld(t, files.Options{})
+	w.api.opt.DigestUploads, w.api.ports.Directory, w.api.opt.Guard = true, digesting{w.dir}, limit.NewGuard(limit.Limits{Pair: 3, Place: 1000, Account: 1000})
+	var got []int
+	for i, name := range []string{"1:a@cc.com", "20:a@cc.com", "300:sip:a@cc.com", "4000:a@cc.com", aliceURI, "5:c@cc.com"} {
+		got = append(got, w.phone("POST", contentPath, nil, "Authorization", fmt.Sprintf(`Digest username="%s", realm="latchkey", nonce="%s", uri="%s", algorithm=MD5, response="%032x"`,
+			name, w.api.nonces.make(time.Now()), contentPath, i)).status)
+	}
+	if !slices.Equal(got, []int{401, 401, 401, 503, 503, 401}) {
+		t.Errorf("answers %v", got)
 	}
 }
 

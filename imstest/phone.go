@@ -25,6 +25,7 @@ type Manner struct {
 	OptionsMute   bool          // no answer to OPTIONS at all
 	AnswerCode    int           // to INVITE; 0: 200
 	PageCode      int           // to MESSAGE; 0: 200
+	PageMute      bool          // no answer to MESSAGE at all
 	Language      string        // Accept-Language of INVITE and MESSAGE
 	RingFor       time.Duration // 180 before the answer, whichever it is
 	Reliable      bool          // the 180 wants a PRACK where the caller supports that (RFC 3262)

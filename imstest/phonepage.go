@@ -59,6 +59,9 @@ func (p *Phone) paged(m *Message, src source) {
 	}
 	p.checkPage(m)
 	media := mediaType(m.Get("Content-Type"))
+	if p.mannered().PageMute {
+		return
+	}
 	switch code := p.mannered().PageCode; {
 	case code >= 300:
 		p.respond(m, src, reply(m, code, "No", token()))

@@ -29,6 +29,8 @@ type Store interface {
 type Hastener interface {
 	// HastenNotices leaves one part in share of the wait of what waits for a reason and isn't due by after.
 	HastenNotices(ctx context.Context, channel latchkey.Channel, reason string, now, after time.Time, share int) error
+	// NoticesWait reports whether a notice waits for a reason.
+	NoticesWait(ctx context.Context, channel latchkey.Channel, reason string) (bool, error)
 }
 
 // Channel is a way to reach guests.
@@ -42,6 +44,12 @@ type Channel interface {
 // Width is an ability of a Channel that has room for another number of deliveries at once than Options.Workers.
 type Width interface {
 	Width() int
+}
+
+// Absence is an ability of a Channel whose failures are Away for one Reason: what waits for it tells a process that has just started of an outage
+// that another one saw.
+type Absence interface {
+	Absent() (reason string)
 }
 
 // Failure says why a notice was not delivered. Reason is in words for the inviter, without hosts or

@@ -111,6 +111,17 @@ func (o *outbox) HastenNotices(_ context.Context, channel latchkey.Channel, reas
 	return nil
 }
 
+func (o *outbox) NoticesWait(_ context.Context, channel latchkey.Channel, reason string) (bool, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, r := range o.rows {
+		if r.Channel == channel && r.state == latchkey.NotificationQueued && r.reason == reason {
+			return true, o.broken
+		}
+	}
+	return false, o.broken
+}
+
 func (o *outbox) EndNotice(ctx context.Context, id string, state latchkey.NotificationState, reason string) error {
 	return o.tick(ctx, id, func(r *row) { r.state, r.reason, r.Link = state, reason, "" })
 }

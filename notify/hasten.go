@@ -37,6 +37,25 @@ func (r *route) back(now time.Time, atLeast time.Duration) string {
 	return reason
 }
 
+// recall learns from the outbox that the server was away when it was tried last, which this process may not have seen.
+func (c *Courier) recall(ctx context.Context, r *route) {
+	channel, can := r.channel.(Absence)
+	store, ok := c.store.(Hastener)
+	if !can || !ok {
+		return
+	}
+	reason := channel.Absent()
+	within, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	waits, err := store.NoticesWait(within, r.name, reason)
+	if err != nil {
+		c.log.Warn("outage not recalled", "channel", r.name, latchkey.LogError, err) // what waits comes in its time
+	}
+	if waits {
+		r.away(reason)
+	}
+}
+
 // hasten has what waits for the server tried soon, now that it has taken a notice.
 func (c *Courier) hasten(ctx context.Context, r *route) {
 	now := time.Now()

@@ -78,3 +78,43 @@ func TestServerThatComesAndGoesIsNotRunOver(t *testing.T) {
 		}
 	})
 }
+
+// absent is a post whose server is away for a reason.
+type absent struct{ *post }
+
+func (absent) Absent() string { return "the mail server can't be reached" }
+
+// F19: an outage that another process saw, and that is over when this one starts, is known from what waits for it: it follows the first notice that gets through.
+func TestOutageOutlivesARestart(t *testing.T) {
+	for _, reason := range []string{absent{}.Absent(), "the mail server asks to come again later (450)"} {
+		synctest.Test(t, func(t *testing.T) {
+			o := newOutbox()
+			var down atomic.Bool
+			p := absent{&post{answer: func(context.Context, latchkey.Notice) error {
+				if down.Load() {
+					return &notify.Failure{Reason: reason, Away: reason == absent{}.Absent()}
+				}
+				return nil
+			}}}
+			ids := o.queue(latchkey.ByMail, 30)
+			down.Store(true)
+			_, stop := couriers(t, o, map[latchkey.Channel]notify.Channel{latchkey.ByMail: p}, notify.Options{})
+			time.Sleep(4 * time.Hour)
+			stop()
+			down.Store(false)
+			before := len(p.delivered())
+			c, stop := couriers(t, o, map[latchkey.Channel]notify.Channel{latchkey.ByMail: p}, notify.Options{})
+			defer stop()
+			fresh := o.queue(latchkey.ByMail, 1)[0]
+			c.Wake()
+			synctest.Wait()
+			o.want(t, fresh, sent, "")
+			time.Sleep(3 * time.Minute)
+			synctest.Wait()
+			n := len(p.delivered()) - before - 1
+			if reason == p.Absent() && n != len(ids) || reason != p.Absent() && n > len(ids)/2 {
+				t.Errorf("%q: %d of %d went within three minutes", reason, n, len(ids))
+			}
+		})
+	}
+}

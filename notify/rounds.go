@@ -19,6 +19,7 @@ func (c *Courier) serve(ctx context.Context, r *route) {
 		timer.Stop()
 		cut()
 	}()
+	c.recall(ctx, r)
 	for failures := 0; ; {
 		free := r.enter(ctx)
 		if free == 0 {

@@ -28,6 +28,7 @@ type target struct {
 type call struct {
 	to    latchkey.PushSubscription
 	topic string
+	site  string    // of the push service
 	until time.Time // nobody needs it after it
 	mu    sync.Mutex
 	word  *word // nil: it has gone
@@ -48,13 +49,14 @@ func (c *Crier) call(to latchkey.PushSubscription, w *word) {
 		under.replace(w)
 		return
 	}
-	under := &call{to: to, topic: at.topic, until: time.Now().Add(c.opt.TTL), word: w}
-	if !c.begin(func() { c.carry(at, under) }) {
+	under := &call{to: to, topic: at.topic, site: stranger.Site(hostname(to)), until: time.Now().Add(c.opt.TTL), word: w}
+	if c.sites[under.site] >= max(1, c.opt.Busy/2) || !c.begin(func() { c.carry(at, under) }) {
 		c.meter.count(held)
-		c.log.Debug("browser not called: too many calls", latchkey.LogGuest, to.Account)
+		c.log.Debug("browser not called: too many calls", latchkey.LogGuest, to.Account, "push_service", host(to))
 		return
 	}
 	c.calls[at] = under
+	c.sites[under.site]++
 }
 
 func (u *call) replace(w *word) {
@@ -98,7 +100,7 @@ func (c *Crier) carry(at target, u *call) {
 		case wait < 0 || tries == attempts || time.Now().After(u.until):
 			c.meter.count(failed)
 			c.log.Warn("browser not called", latchkey.LogGuest, u.to.Account, "push_service", host(u.to), latchkey.LogError, err)
-			c.drop(at)
+			c.drop(at, u)
 			return
 		}
 		c.log.Debug("browser is called again", latchkey.LogGuest, u.to.Account, "push_service", host(u.to), latchkey.LogError, err)
@@ -143,28 +145,37 @@ func (c *Crier) done(at target, u *call) bool {
 	if u.word != nil {
 		return false
 	}
-	delete(c.calls, at)
+	c.forget(at, u)
 	return true
 }
 
-func (c *Crier) drop(at target) {
+func (c *Crier) drop(at target, u *call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.forget(at, u)
+}
+
+// forget takes a call off the list. c.mu is held.
+func (c *Crier) forget(at target, u *call) {
 	delete(c.calls, at)
+	if c.sites[u.site]--; c.sites[u.site] == 0 {
+		delete(c.sites, u.site)
+	}
 }
 
 // attempt asks the push service once. Where that failed wait says how long to wait for the next try at least, and below 0 that none can help.
 func (c *Crier) attempt(u *call, text []byte) (wait time.Duration, err error) {
 	const never = -1
-	select {
-	case c.places <- struct{}{}:
-		defer func() { <-c.places }()
-	case <-c.ctx.Done():
-		return never, c.ctx.Err()
+	turn, err := c.gate.Enter(c.ctx, hostname(u.to), string(u.to.Account))
+	if err != nil {
+		return 0, err
 	}
+	manner, begun := stranger.Silent, time.Now()
+	defer func() { turn.Leave(manner) }()
 	ctx, cancel := context.WithTimeout(c.ctx, attemptTime)
 	defer cancel()
-	res, err := webpush.SendNotificationWithContext(ctx, text,
+	// Clipped, since webpush-go (1.4.0) writes behind the text, which calls of other browsers share.
+	res, err := webpush.SendNotificationWithContext(ctx, slices.Clip(text),
 		&webpush.Subscription{Endpoint: u.to.Endpoint.Reveal(), Keys: webpush.Keys{P256dh: u.to.P256dh.Reveal(), Auth: u.to.Auth.Reveal()}},
 		&webpush.Options{
 			HTTPClient: c.client, Subscriber: subscriber(c.opt.Contact), VAPIDPublicKey: c.opt.Key.public, VAPIDPrivateKey: c.opt.Key.private,
@@ -178,6 +189,9 @@ func (c *Crier) attempt(u *call, text []byte) (wait time.Duration, err error) {
 	}
 	defer res.Body.Close()
 	_, _ = io.CopyN(io.Discard, res.Body, maxAnswer) // so that the connection is used again
+	if manner = stranger.Prompt; time.Since(begun) > promptly {
+		manner = stranger.Slow
+	}
 	switch s := res.StatusCode; {
 	case s >= 200 && s < 300:
 		c.meter.count(sent)
@@ -207,11 +221,19 @@ func retryAfter(v string) time.Duration {
 	return 0
 }
 
-// host is the push service's name, for the log.
+// host is the push service's name and port, for the log.
 func host(p latchkey.PushSubscription) string {
 	u, err := url.Parse(p.Endpoint.Reveal())
 	if err != nil {
 		return ""
 	}
 	return u.Host
+}
+
+func hostname(p latchkey.PushSubscription) string {
+	u, err := url.Parse(p.Endpoint.Reveal())
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
 }

@@ -53,7 +53,7 @@ type Options struct {
 	Most    int                                   // subscriptions of one guest; default 5
 	TTL     time.Duration                         // how long a push service keeps a call for a browser that can't be reached; default 168 h
 	Doze    time.Duration                         // a stream that says nothing for so long is asleep; default 10 s
-	Busy    int                                   // calls under way or waiting; what comes above them is not told; default 1000
+	Busy    int                                   // calls under way or waiting, one push service's half of them at most; what comes above is not told; default 1000
 	Log     *slog.Logger
 }
 
@@ -63,7 +63,7 @@ type Crier struct {
 	opt    Options
 	log    *slog.Logger
 	client *http.Client
-	places chan struct{} // one for each request under way
+	gate   *stranger.Gate // for requests
 	meter  meter
 
 	ctx     context.Context // until Close
@@ -74,6 +74,7 @@ type Crier struct {
 	closed bool
 	news   map[subject]latchkey.Event // what waits to be told of, the newest of each
 	calls  map[target]*call
+	sites  map[string]int // calls by the site of their push service
 }
 
 // subject is what one call is about: the newest word of an inviter takes the place of older ones.
@@ -86,7 +87,8 @@ type subject struct {
 const (
 	maxRequests   = 16 // at a time
 	maxTTL        = 28 * 24 * time.Hour
-	attemptTime   = 20 * time.Second
+	attemptTime   = 10 * time.Second
+	promptly      = 2 * time.Second // a push service that takes longer counts as slow
 	attempts      = 8
 	firstPause    = 2 * time.Second // doubles, up to maxPause
 	maxPause      = 10 * time.Minute
@@ -121,14 +123,15 @@ func New(store Store, opt Options) *Crier {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Crier{store: store, opt: opt, log: opt.Log, places: make(chan struct{}, maxRequests), news: map[subject]latchkey.Event{}, calls: map[target]*call{}}
+	c := &Crier{store: store, opt: opt, log: opt.Log, gate: stranger.NewGate(maxRequests), news: map[subject]latchkey.Event{}, calls: map[target]*call{}, sites: map[string]int{}}
 	c.meter = newMeter(c)
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.client = &http.Client{
 		Timeout: attemptTime,
 		Transport: &http.Transport{
-			DialContext: stranger.Dial(opt.Allows), TLSClientConfig: opt.TLS, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 15 * time.Second, MaxResponseHeaderBytes: 32 << 10,
+			DialContext: stranger.Dial(opt.Allows), TLSClientConfig: opt.TLS, MaxResponseHeaderBytes: 32 << 10,
 			DisableCompression: true, MaxIdleConns: 32, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true,
+			HTTP2: &http.HTTP2Config{SendPingTimeout: attemptTime, PingTimeout: attemptTime / 2}, // or a dead connection takes all that comes after it
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

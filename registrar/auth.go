@@ -78,7 +78,22 @@ func (a Auth) Credentials(account latchkey.AccountID) sipua.Credentials {
 	// draft-uberti-behave-turn-rest-00 §2.2: the name begins with the time when it ends,
 	// the password is its HMAC. Kamailio's auth_ephemeral checks both.
 	name = strconv.FormatInt(time.Now().Add(ephemeralLife).Unix(), 10) + ":" + name
+	return sipua.Credentials{Username: name, Password: a.limited(name).Reveal()}
+}
+
+// Limited is the password of a time-limited name that somebody shows us, and whose name it is: the rest of it. False: the name is over, or is none, or
+// Auth is of another kind.
+func (a Auth) Limited(name string, now time.Time) (who string, password latchkey.Secret, ok bool) {
+	end, who, ok := strings.Cut(name, ":")
+	at, err := strconv.ParseInt(end, 10, 64)
+	if !a.ephemeral || !ok || who == "" || err != nil || now.Unix() > at {
+		return "", "", false
+	}
+	return who, a.limited(name), true
+}
+
+func (a Auth) limited(name string) latchkey.Secret {
 	mac := hmac.New(sha1.New, []byte(a.secret.Reveal()))
 	mac.Write([]byte(name))
-	return sipua.Credentials{Username: name, Password: base64.StdEncoding.EncodeToString(mac.Sum(nil))}
+	return latchkey.Secret(base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 }

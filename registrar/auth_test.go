@@ -32,6 +32,34 @@ func TestEphemeralCredentialsAreAsAuthEphemeralExpects(t *testing.T) {
 	})
 }
 
+// What an account answers with is what a phone's name is held against, until it is over.
+func TestLimitedNamesEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		auth, err := ParseAuth("ephemeral:top:secret")
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared, err := ParseAuth("shared:top:secret")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := auth.Credentials("sip:a@cc.com")
+		time.Sleep(ephemeralLife)
+		if who, password, ok := auth.Limited(c.Username, time.Now()); !ok || who != "a@cc.com" || password.Reveal() != c.Password {
+			t.Errorf("Limited(%s) = %s %s %v", c.Username, who, password.Reveal(), ok)
+		}
+		if _, _, ok := shared.Limited(c.Username, time.Now()); ok {
+			t.Error("a shared secret makes limited names")
+		}
+		time.Sleep(time.Second)
+		for _, name := range []string{c.Username, "a@cc.com", "sip:a@cc.com", "99999999999999999999:a@cc.com", "9999999999:", ":a@cc.com", "", "-9999999999:a@cc.com"} {
+			if who, _, ok := auth.Limited(name, time.Now()); ok {
+				t.Errorf("Limited(%s) = %s", name, who)
+			}
+		}
+	})
+}
+
 func TestSharedCredentialsAreTheAccountAndTheSecret(t *testing.T) {
 	auth, err := ParseAuth("shared:s3cret")
 	if err != nil {

@@ -134,6 +134,9 @@ func (db *DB) Purge(ctx context.Context, now time.Time, keep time.Duration) erro
 		if _, err := tx.Exec(`DELETE FROM push_subscription WHERE expires > 0 AND expires <= $1`, micros(now)); err != nil {
 			return err
 		}
+		if _, err := tx.Exec(`DELETE FROM allowance WHERE until > 0 AND until <= $1`, micros(now)); err != nil {
+			return err
+		}
 		before := micros(now.Add(-keep))
 		if _, err := tx.Exec(`DELETE FROM allowance WHERE time <= $1`, before); err != nil {
 			return err

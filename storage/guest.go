@@ -196,7 +196,7 @@ func (db *DB) Settle(ctx context.Context, r latchkey.Relation, salt, hash string
 		if _, err := tx.Exec(`DELETE FROM outbox WHERE relation = $1 AND state = $2`, r.ID, latchkey.NotificationQueued); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(`UPDATE allowance SET settled = 1 WHERE id = $1`, n.ID); err != nil {
+		if _, err := tx.Exec(`UPDATE allowance SET until = 0 WHERE id = $1`, n.ID); err != nil {
 			return err
 		}
 		row := outboxRow{Notice: n, state: latchkey.NotificationQueued, due: max(micros(n.Due), micros(n.Created))}

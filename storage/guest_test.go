@@ -146,7 +146,7 @@ func TestQuotaCountsWithinItsWindow(t *testing.T) {
 	begin := now()
 	spend := func(id string, inviter latchkey.InviterID, target string, after time.Duration) time.Duration {
 		t.Helper()
-		wait, err := db.Spend(t.Context(), id, inviter, latchkey.Identifier{Kind: latchkey.Mail, Value: target}, begin.Add(after), q)
+		wait, err := db.Spend(t.Context(), id, inviter, latchkey.Identifier{Kind: latchkey.Mail, Value: target}, begin.Add(after), 24*time.Hour, q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,6 +184,46 @@ func TestQuotaCountsWithinItsWindow(t *testing.T) {
 	}
 }
 
+// F18, F59: what no notice followed counts as long as an invitation may take and no longer, and leaves no row; what one followed counts on.
+func TestAllowanceThatIsNotSettledEnds(t *testing.T) {
+	db := fresh(t)
+	q := latchkey.Quota{PerInviter: 2, InviterWindow: time.Hour, PerTarget: 2, TargetWindow: time.Hour, Total: 2, TotalWindow: time.Hour}
+	_, r, err := db.Ask(t.Context(), guestOf(bob), relation(bob, alice))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := notice(r)
+	target, begin := latchkey.Identifier{Kind: latchkey.Mail, Value: n.Recipient}, now()
+	spend := func(id string, after time.Duration) (wait time.Duration) {
+		t.Helper()
+		if wait, err = db.Spend(t.Context(), id, alice, target, begin.Add(after), 3*time.Minute, q); err != nil {
+			t.Fatal(err)
+		}
+		return wait
+	}
+	if spend(n.ID, 0) != 0 || spend("crash", 0) != 0 || spend("x", 179*time.Second) == 0 {
+		t.Error("what is under way does not count")
+	}
+	if err := db.Settle(t.Context(), r, "salt", "hash", n); err != nil {
+		t.Fatal(err)
+	}
+	if spend("next", 3*time.Minute) != 0 || spend("y", 3*time.Minute) == 0 {
+		t.Error("of two, one that was settled and one that was not, other than one counts")
+	}
+	rows := func(want int) {
+		t.Helper()
+		var n int
+		if err := db.Read().QueryRow(`SELECT count(*) FROM allowance`).Scan(&n); err != nil || n != want {
+			t.Errorf("%d rows, %v, want %d", n, err, want)
+		}
+	}
+	rows(3)
+	if err := db.Purge(t.Context(), begin.Add(3*time.Minute), 24*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	rows(2)
+}
+
 // F18: parallel invitations can't slip through together.
 func TestQuotaHoldsInParallel(t *testing.T) {
 	db := fresh(t)
@@ -193,7 +233,7 @@ func TestQuotaHoldsInParallel(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 100 {
 		all.Go(func() {
-			wait, err := db.Spend(t.Context(), fmt.Sprint(i), alice, latchkey.Identifier{Value: fmt.Sprint(i)}, now(), q)
+			wait, err := db.Spend(t.Context(), fmt.Sprint(i), alice, latchkey.Identifier{Value: fmt.Sprint(i)}, now(), time.Hour, q)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {

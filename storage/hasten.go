@@ -23,6 +23,12 @@ func (db *DB) HastenNotices(ctx context.Context, channel latchkey.Channel, reaso
 	return nil
 }
 
+// NoticesWait reports whether a notice of a channel is queued that has failed for a reason.
+func (db *DB) NoticesWait(ctx context.Context, channel latchkey.Channel, reason string) (waits bool, err error) {
+	err = db.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'queued' AND channel = $1 AND reason = $2)`, channel, reason).Scan(&waits)
+	return waits, err
+}
+
 // HastenOutcomes makes the outcomes due now that are owed to an inviter who has the id or, where tel is not "", the number, and says how many they
 // are. What is due by after stays as it is.
 func (db *DB) HastenOutcomes(ctx context.Context, inviter latchkey.InviterID, tel string, now, after time.Time) (n int64, err error) {

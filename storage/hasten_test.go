@@ -38,6 +38,13 @@ func TestNoticesOfOneReasonAreHastened(t *testing.T) {
 			}
 		}
 	}
+	for reason, channels := range map[string]map[latchkey.Channel]bool{away: {latchkey.ByMail: true, latchkey.BySMS: false}, "other": {latchkey.ByMail: false}} {
+		for channel, waits := range channels {
+			if got, err := db.NoticesWait(t.Context(), channel, reason); err != nil || got != waits {
+				t.Errorf("NoticesWait(%s, %s) = %v, %v", channel, reason, got, err)
+			}
+		}
+	}
 	for id, d := range want {
 		var due int64
 		if err := db.Read().QueryRow(`SELECT due FROM outbox WHERE id = $1`, id).Scan(&due); err != nil || due != start.Add(d).UnixMicro() {

@@ -57,9 +57,9 @@ func (db *DB) GuestByLogin(ctx context.Context, hash string, now time.Time) (lat
 		hash, micros(now), latchkey.Live)))
 }
 
-// Spend counts an invitation under id, or tells how long to wait where the quota is used up. Settle makes
-// the count final; until then RefundUnsettled takes it back.
-func (db *DB) Spend(ctx context.Context, id string, inviter latchkey.InviterID, target latchkey.Identifier, now time.Time, q latchkey.Quota) (wait time.Duration, err error) {
+// Spend counts an invitation under id, or tells how long to wait where the quota is used up. It counts for hold, unless Settle makes
+// the count final: after a crash in between, nobody needs to know which process it was.
+func (db *DB) Spend(ctx context.Context, id string, inviter latchkey.InviterID, target latchkey.Identifier, now time.Time, hold time.Duration, q latchkey.Quota) (wait time.Duration, err error) {
 	err = db.Write(ctx, func(tx *sql.Tx) error {
 		wait = 0
 		// Each query finds the time from which on a window counts, if the limit is reached within it.
@@ -78,16 +78,16 @@ func (db *DB) Spend(ctx context.Context, id string, inviter latchkey.InviterID, 
 			of     string
 			args   []any
 		}{
-			{q.PerInviter, q.InviterWindow, `inviter = $3 AND`, []any{inviter}},
-			{q.PerTarget, q.TargetWindow, `target = $3 AND`, []any{target.Value}},
+			{q.PerInviter, q.InviterWindow, `inviter = $4 AND`, []any{inviter}},
+			{q.PerTarget, q.TargetWindow, `target = $4 AND`, []any{target.Value}},
 			{q.Total, q.TotalWindow, ``, nil},
 		} {
 			if limit.max <= 0 {
 				continue
 			}
 			// The max-th latest.
-			if err := reached(limit.window, `SELECT time FROM allowance WHERE `+limit.of+` time > $1 ORDER BY time DESC LIMIT 1 OFFSET $2`,
-				append([]any{micros(now.Add(-limit.window)), limit.max - 1}, limit.args...)...); err != nil {
+			if err := reached(limit.window, `SELECT time FROM allowance WHERE `+limit.of+` time > $1 AND (until = 0 OR until > $2) ORDER BY time DESC LIMIT 1 OFFSET $3`,
+				append([]any{micros(now.Add(-limit.window)), micros(now), limit.max - 1}, limit.args...)...); err != nil {
 				return err
 			}
 		}
@@ -99,7 +99,7 @@ func (db *DB) Spend(ctx context.Context, id string, inviter latchkey.InviterID, 
 		if wait > 0 {
 			return nil
 		}
-		_, err := tx.Exec(`INSERT INTO allowance (id, inviter, target, time, settled) VALUES ($1, $2, $3, $4, 0)`, id, inviter, target.Value, micros(now))
+		_, err := tx.Exec(`INSERT INTO allowance (id, inviter, target, time, until) VALUES ($1, $2, $3, $4, $5)`, id, inviter, target.Value, micros(now), micros(now.Add(hold)))
 		return err
 	})
 	if err != nil {
@@ -112,18 +112,6 @@ func (db *DB) Spend(ctx context.Context, id string, inviter latchkey.InviterID, 
 func (db *DB) Refund(ctx context.Context, id string) error {
 	err := db.Write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.Exec(`DELETE FROM allowance WHERE id = $1`, id)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("refund: %w", err)
-	}
-	return nil
-}
-
-// RefundUnsettled takes back what Spend counted up to a time and no Settle followed: a crash came in between.
-func (db *DB) RefundUnsettled(ctx context.Context, before time.Time) error {
-	err := db.Write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.Exec(`DELETE FROM allowance WHERE settled = 0 AND time <= $1`, micros(before))
 		return err
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"latchkey/conversation"
 	"latchkey/files"
 	"latchkey/guest"
+	"latchkey/notify"
 	"latchkey/push"
 	"latchkey/registrar"
 	"latchkey/storage"
@@ -17,4 +18,6 @@ var (
 	_ files.Rows         = (*storage.DB)(nil)
 	_ files.Rows         = storage.Deposits{}
 	_ push.Store         = (*storage.DB)(nil)
+	_ notify.Store       = (*storage.DB)(nil)
+	_ notify.Hastener    = (*storage.DB)(nil)
 )

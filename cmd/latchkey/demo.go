@@ -12,8 +12,9 @@ import (
 
 const demoUsage = `Usage: latchkey demo [options]
 
-Runs everything on this machine: a SIP core, two RCS phones, a mail server and the gateway. It
-prints three links and what to click. Ctrl-C stops it; nothing is left behind.`
+Runs everything on this machine: a SIP core, the RCS phones of a dozen people, a mail server, centres
+for SMS and MMS, and the gateway. It prints its links and what to click. Ctrl-C stops it; nothing is
+left behind.`
 
 func runDemo(ctx context.Context, args []string) error {
 	var opt demo.Options

@@ -1,5 +1,5 @@
 // Package limit slows down those who guess. It keeps counts in memory only, bounded in size,
-// and decides by them; it never sees a password. Start with Guard.
+// and decides by them; it never sees a password. Turns keeps flows of one name apart. Start with Guard.
 package limit
 
 import (

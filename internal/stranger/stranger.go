@@ -1,5 +1,6 @@
 // Package stranger asks servers whose addresses came from strangers, and nothing that only we can reach: an address is looked at when the
-// connection is made, behind every name and redirect (S13, F54). It decides which addresses are public; what is asked there is its caller's affair.
+// connection is made, behind every name and redirect (S13, F54). It decides which addresses are public, and by a Gate how many
+// requests are under way at once so that nobody's silence is everybody's; what is asked there is its caller's affair.
 package stranger
 
 import (

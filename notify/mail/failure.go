@@ -15,6 +15,9 @@ func unreachable(err error) error { return &notify.Failure{Reason: lost, Away: t
 // lost is the reason where no reply came.
 const lost = "the mail server can't be reached"
 
+// Absent is the reason of failures to reach the server.
+func (c *Channel) Absent() string { return lost }
+
 // refused sorts what a server or the network said no to: 5yz is for good (RFC 5321 §4.2.1), all else passes.
 func refused(verb string, err error) error {
 	reply, ok := errors.AsType[*textproto.Error](err)
