@@ -82,6 +82,7 @@ postfix /usr/lib/postfix/sbin/master
 libsasl2-modules /usr/lib/$(uname -m)-linux-gnu/sasl2/libscram.so
 sasl2-bin saslpasswd2
 prometheus promtool
+systemd systemd-analyze
 curl curl
 jq jq
 LIST
