@@ -34,6 +34,7 @@ type inPath struct {
 	db     *storage.DB
 	wire   *wire
 	anchor AnchorMode
+	shed   func(*sipua.Transaction) bool // its Shed, but in tests
 	log    *slog.Logger
 }
 
@@ -43,7 +44,7 @@ func newInPath(g *Gateway, keeper *doorkeeper) *inPath {
 		Own: g.engine.Owns, Trusted: g.engine.TrustsHost, Core: hopHost(c.SIPCore), Host: c.Domain, IOI: c.SIPIOI, ResponseSource: c.SIPResponseSource,
 		Services: c.AssertedService,
 	})
-	return &inPath{doorkeeper: keeper, engine: g.engine, border: border, db: g.db, wire: keeper.wire, anchor: c.Anchor, log: g.log}
+	return &inPath{doorkeeper: keeper, engine: g.engine, border: border, db: g.db, wire: keeper.wire, anchor: c.Anchor, shed: (*sipua.Transaction).Shed, log: g.log}
 }
 
 // serve makes the engine ask here first.
@@ -140,6 +141,9 @@ func (p *inPath) route(next func(*sipua.Transaction)) func(*sipua.Transaction) {
 		if !p.Passes(t.Request) {
 			next(t)
 			return
+		}
+		if t.Request.Method == sip.OPTIONS && p.shed(t) {
+			return // a guest's we know; this one would be work for all behind us, too (B2.12)
 		}
 		crossing, refused := p.border.Open(t.Request, true)
 		if refused != nil {

@@ -60,6 +60,7 @@ type class int
 
 const (
 	classKept   class = iota - 1 // in a dialog, or an emergency: never refused
+	classAsks                    // asks how somebody is: cheap where we know it, see Transaction.Shed for where we don't
 	classNormal                  // opens something
 	classLow                     // can wait: REGISTER, SUBSCRIBE, PUBLISH
 )
@@ -74,6 +75,8 @@ func worth(method string, within bool, priority bool, target string) class {
 		return classKept
 	}
 	switch method {
+	case "OPTIONS":
+		return classAsks
 	case "REGISTER", "SUBSCRIBE", "PUBLISH":
 		return classLow
 	}
@@ -141,14 +144,11 @@ func (d *load) admit(l *letter, now time.Time) *verdict {
 		}
 		return v
 	}
-	if d.refused == nil {
-		d.refused = map[Shed]uint64{}
-	}
 	reason := "queue"
 	if d.serving >= maxServing {
 		reason = "full"
 	}
-	d.refused[Shed{methodLabel(string(l.method)), reason}]++
+	d.refuse(string(l.method), reason)
 	if heeds {
 		// It is told by oc, which Retry-After would contradict; it has been told before, and too much came all the same.
 		return &verdict{told: d.feedback()}
@@ -166,12 +166,35 @@ func (d *load) shed(c class, heeds bool, waited time.Duration) bool {
 	}
 	limit := lawTarget
 	switch {
-	case heeds:
-		limit *= 4 // it holds back by itself
+	case heeds, c == classAsks: // who heeds holds back by itself
+		limit *= 4
 	case c == classLow:
 		limit /= 2
 	}
 	return waited+time.Duration(float64(d.waiting())/d.rate*float64(time.Second)) > limit
+}
+
+// refuse counts a refusal. d.mu is held.
+func (d *load) refuse(method, reason string) {
+	if d.refused == nil {
+		d.refused = map[Shed]uint64{}
+	}
+	d.refused[Shed{methodLabel(method), reason}]++
+}
+
+// late reports whether a request that was let in can wait, and has done so for too long; it is counted as refused then.
+func (d *load) late(method string, heeds bool, waited time.Duration) bool {
+	limit := lawTarget / 2
+	if heeds {
+		limit = 4 * lawTarget
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.all || !d.standing || waited <= limit {
+		return false
+	}
+	d.refuse(method, "queue")
+	return true
 }
 
 // waiting is how many were let in after the latest that began.
@@ -277,6 +300,15 @@ func heedsOC(top via) bool {
 	return false
 }
 
+// asksOC is heedsOC of a Via that sipgo has read, and that nothing was written into.
+func asksOC(top *sip.ViaHeader) bool {
+	if v, has := top.Params.Get("oc"); !has || v != "" {
+		return false
+	}
+	algo, _ := top.Params.Get("oc-algo")
+	return heedsOC(via{params: []byte(";oc;oc-algo=" + algo)})
+}
+
 // feedback are the values of the Via parameters that tell a neighbour how much less to send (RFC 7339 §4, §5.2). d.mu is held.
 func (d *load) feedback() [][2]string {
 	percent := d.percent()
@@ -302,11 +334,7 @@ func (e *Endpoint) tell(res *sip.Response) {
 	if top == nil {
 		return
 	}
-	if v, has := top.Params.Get("oc"); !has || v != "" {
-		return
-	}
-	algo, _ := top.Params.Get("oc-algo")
-	if !heedsOC(via{params: []byte(";oc;oc-algo=" + algo)}) {
+	if !asksOC(top) {
 		return
 	}
 	e.load.mu.Lock()

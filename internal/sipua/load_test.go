@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,6 +172,7 @@ func TestWhoIsShed(t *testing.T) {
 	}{
 		{"INVITE", "INVITE", "", nil, lawTarget, true},
 		{"MESSAGE", "MESSAGE", "", nil, lawTarget, true},
+		{"OPTIONS", "OPTIONS", "", nil, 4 * lawTarget, true},
 		{"REGISTER goes first", "REGISTER", "", nil, lawTarget / 2, true},
 		{"BYE", "BYE", "", nil, 0, false},
 		{"ACK", "ACK", "", nil, 0, false},
@@ -207,6 +209,50 @@ func TestWhoIsShed(t *testing.T) {
 	}
 	if worth("INVITE", false, false, "URN:service:sos.fire") != classKept {
 		t.Error("an emergency can be refused")
+	}
+}
+
+// B2.12, F64: what was let in for it may be cheap is refused by who finds that it is not, as soon as what can wait is, and only under overload.
+func TestRoomShedsWhatMakesWorkForOthers(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t, true)
+	var wait atomic.Int64
+	e := listen(t, func(tx *Transaction) {
+		if tx.waited = time.Duration(wait.Load()); !tx.Shed() {
+			_ = tx.Respond(200, "")
+		}
+	})
+	const oc = `;oc;oc-algo="loss"`
+	for i, c := range []struct {
+		name     string
+		standing bool
+		waited   time.Duration
+		via      string
+		field    string
+		code     string
+		retry    bool
+	}{
+		{"no overload", false, time.Second, "", "", "200", false},
+		{"soon", true, lawTarget / 2, "", "", "200", false},
+		{"late", true, lawTarget/2 + 1, "", "", "503", true},
+		{"who heeds oc", true, 4 * lawTarget, oc, "", "200", false},
+		{"who heeds oc, late", true, 4*lawTarget + 1, oc, "", "503", false},
+		{"Resource-Priority", true, time.Second, "", "Resource-Priority: ets.0\r\n", "200", false},
+	} {
+		wait.Store(int64(c.waited))
+		e.load.mu.Lock()
+		e.load.standing, e.load.begun, e.load.last = c.standing, time.Now().Add(time.Hour), time.Now().Add(time.Hour)
+		e.load.mu.Unlock()
+		before := e.Overload().Shed[Shed{"OPTIONS", "queue"}]
+		id := fmt.Sprint("work", i)
+		p.send("udp", e, strings.Replace(p.options(id, "Via: SIP/2.0/UDP "+p.addr+";branch=z9hG4bK"+id+c.via+";rport"), "CSeq:", c.field+"CSeq:", 1))
+		a := p.fresh().text
+		if !strings.HasPrefix(a, "SIP/2.0 "+c.code+" ") || (get(a, "Retry-After") != "") != c.retry || strings.Contains(get(a, "Via"), "oc=") != (c.via != "") {
+			t.Errorf("%s:\n%s", c.name, a)
+		}
+		if counted := e.Overload().Shed[Shed{"OPTIONS", "queue"}] - before; (counted == 1) != (c.code == "503") {
+			t.Errorf("%s: %d are counted", c.name, counted)
+		}
 	}
 }
 
