@@ -43,6 +43,11 @@ type Border interface {
 	Response(in, out *sip.Response, toward Side)
 }
 
+// Originator is a Border that has a say in what a bridge sends by itself, too: refreshes, what acknowledges a 1xx to them, and BYEs.
+type Originator interface {
+	Own(out *sip.Request, toward Side)
+}
+
 // Media rewrites the session descriptions of one bridge. The methods are called in the order of the messages; the bridge
 // waits for each, so they don't block.
 //

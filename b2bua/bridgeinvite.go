@@ -39,6 +39,8 @@ type crossing struct {
 	bye   *sip.Request            // waits for the asker's ACK
 	acked chan struct{}           // closed by settle
 
+	rseq      uint32                              // of an INVITE of our own: the last reliable response
+	said      []byte                              // and the answer that one brought
 	concluded func(res *sip.Response, lost error) // of an INVITE of our own that offers something; nil: it only refreshes
 	over      bool                                // it is
 }
@@ -233,8 +235,8 @@ func (c *crossing) pairOf(res *sip.Response) *pair {
 	p.invite = c
 	p.offered = offered{!c.late, SideA}
 	c.forks[tag], c.x[p] = p, &exchange{late: c.late}
-	p.ends[SideA].learn(c.asked.t.Request)
-	p.ends[SideB].learn(res)
+	p.ends[SideA].heard(c.asked.t.Request)
+	p.ends[SideB].heard(res)
 	if c.late {
 		return p
 	}
@@ -244,7 +246,11 @@ func (c *crossing) pairOf(res *sip.Response) *pair {
 
 // progress carries a provisional response.
 func (c *crossing) progress(res *sip.Response) {
-	if c.asked == nil || c.answered() {
+	if c.asked == nil {
+		c.prack(res)
+		return
+	}
+	if c.answered() {
 		return
 	}
 	tag, _ := res.To().Params.Get("tag")
@@ -398,7 +404,7 @@ func (c *crossing) accept(res *sip.Response) {
 		}
 		return
 	}
-	callee.learn(res)
+	callee.heard(res)
 	if p.media != nil && c.asked.state != nil {
 		p.media.Kept(p.fork) // before the caller hears of it: what it sends then comes at once
 	}
@@ -556,7 +562,7 @@ func (c *crossing) unwanted(res *sip.Response) {
 	if err := g.sip.SendACK(ack, false); err != nil {
 		return
 	}
-	bye := state.Request(sip.BYE)
+	bye := c.signed(state.Request(sip.BYE), c.from.Other())
 	g.running.Go(func() { // ends with its request
 		ctx, cancel := context.WithTimeout(context.Background(), g.h())
 		defer cancel()
