@@ -66,6 +66,13 @@ type Media interface {
 	Close()
 }
 
+// Alternative is a Media that may have another offer for who can't take the first one.
+type Alternative interface {
+	// Again is called where the INVITE that opens the call, which had an offer, is refused with 488. It gives another offer that the same INVITE is sent once more with; nil:
+	// there is none.
+	Again() []byte
+}
+
 // Onward says how a call is bridged.
 type Onward struct {
 	Border Border // nil: fields go as they are

@@ -32,7 +32,8 @@ type crossing struct {
 	late  bool   // no offer in it
 	brief uint32 // Min-SE of the one who has refused it with 422
 	tries int    // how often that was
-	again bool   // and it is to be sent once more
+	offer []byte // another one, for who has refused it with 488
+	again bool   // it is to be sent once more
 	ok    *sip.Response
 	ack   *sip.Request            // of ok, as it went on
 	other map[string]*sip.Request // ACKs of 2xx that nobody wants, by To tag
@@ -125,7 +126,12 @@ func (c *crossing) run() error {
 		again := sipua.Clone(c.out) // what was sent is the transaction's
 		again.SetDestination("")
 		again.CSeq().SeqNo++
-		askAgain(again, c.brief)
+		if c.offer != nil {
+			again.SetBody(replacePart(again.Body(), bodyPart(again, sdpType), c.offer))
+			c.offer = nil
+		} else {
+			askAgain(again, c.brief)
+		}
 		c.out = again
 	}
 	if c.ok != nil {
@@ -319,12 +325,26 @@ func (c *crossing) final(res *sip.Response, lost error) {
 		}
 		c.endForks(res.StatusCode)
 		return
+	case res.StatusCode == 488 && c.offersAgain():
+		c.endForks(res.StatusCode)
+		return
 	}
 	out := c.respond(res, nil)
 	c.fail(out)
 	if c.pair != nil && (res.StatusCode == 481 || res.StatusCode == 408) {
 		c.pair.send(c.pair.hangUp(SideA, nil, "")) // RFC 3261 §12.2.1.2
 	}
+}
+
+// offersAgain reports whether an INVITE that opens a call goes out once more with another offer.
+func (c *crossing) offersAgain() bool {
+	media, ok := c.media.(Alternative)
+	if !ok || c.asked.state == nil || c.late || c.answered() {
+		return false
+	}
+	c.offer = media.Again()
+	c.again = c.offer != nil
+	return c.again
 }
 
 // endForks ends the early dialogs for a refusal of theirs, and tells the asker of each who knows 199. Where the refusal is not carried on, or a

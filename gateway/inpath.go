@@ -110,7 +110,7 @@ func (p *inPath) ServeInvite(in *b2bua.Incoming) {
 	on := b2bua.Onward{Border: crossing}
 	if p.anchor == AnchorAlways && !emergency && !p.isGuest(crossing.Served.User) { // a guest's session ends here already
 		callID := in.CallID()
-		media := p.wire.newAnchor(func(reason string) { p.engine.HangUp(callID, reason) })
+		media := p.wire.newAnchor(browsers(in.Request()), func(reason string) { p.engine.HangUp(callID, reason) })
 		media.reoffer = func(to b2bua.Side, offer func() ([]byte, error), answered func(string, []byte, error)) {
 			p.engine.Reoffer(callID, to, offer, answered)
 		}
