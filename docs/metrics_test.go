@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"latchkey/gateway/gatewaytest"
+	"latchkey/imstest"
 )
 
 var (
@@ -23,13 +24,18 @@ var (
 func told(t *testing.T) string {
 	t.Helper()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
-	// Requests are counted from the first one on.
+	// Requests are counted from the first one on, once it is answered.
 	if res, err := http.Get(w.URL() + "/openapi.yaml"); err != nil {
 		t.Fatal(err)
 	} else {
 		res.Body.Close()
 	}
-	return w.Metrics()
+	text := ""
+	imstest.Eventually(t, gatewaytest.Patience, func() bool {
+		text = w.Metrics()
+		return strings.Contains(text, "\nlatchkey_httpapi_requests_total{")
+	})
+	return text
 }
 
 // The page lists what a gateway really tells; alerts and the pages for operators name nothing else, and the pages say what to do about each alert.
