@@ -347,16 +347,16 @@ func (c *crossing) offersAgain() bool {
 	return c.again
 }
 
-// endForks ends the early dialogs for a refusal of theirs, and tells the asker of each who knows 199. Where the refusal is not carried on, or a
-// proxy before us keeps it until other branches are refused, too, the asker hears of it by that alone (RFC 6228 §4, §6 (unverified)). It is sent
-// unreliably, so not to who wants all of them reliable.
+// endForks ends the early dialogs for a refusal that is not carried on, and tells the asker of each who knows 199, since nothing else does (RFC 6228
+// §6). It is sent unreliably, so not to who wants all of them reliable.
 func (c *crossing) endForks(code int) {
-	tell := len(c.forks) > 0 && dialog.HasToken(c.asked.t.Request, "Supported", "199") && !dialog.HasToken(c.asked.t.Request, "Require", "100rel") && !c.answered()
+	req := c.asked.t.Request
+	tell := len(c.forks) > 0 && dialog.HasToken(req, "Supported", "199") && !dialog.HasToken(req, "Require", "100rel") && !dialog.HasToken(req, "Proxy-Require", "100rel") && !c.answered()
 	for _, p := range c.forks {
 		if tell && !p.over {
 			end := c.asked.t.Response(199, "Early Dialog Terminated")
 			withTag(end, p.ends[SideA].state.LocalTag)
-			end.AppendHeader(c.engine.contactHeader(c.asked.t.Request.To().Address, c.asked.t.Request))
+			end.AppendHeader(c.engine.contactHeader(req.To().Address, req))
 			end.AppendHeader(sip.NewHeader("Reason", fmt.Sprintf("SIP;cause=%d", code)))
 			_ = c.reply(end)
 		}
@@ -364,9 +364,11 @@ func (c *crossing) endForks(code int) {
 	}
 }
 
-// fail answers the asker with a refusal; the early dialogs are over.
+// fail answers the asker with a refusal; the early dialogs are over with it, without a 199 before it (RFC 6228 §5).
 func (c *crossing) fail(out *sip.Response) {
-	c.endForks(out.StatusCode)
+	for _, p := range c.forks {
+		p.drop()
+	}
 	_ = c.reply(out)
 	if p := c.pair; p != nil && p.invite == c {
 		p.invite = nil
