@@ -81,12 +81,12 @@ func (g *Engine) Route(t *sipua.Transaction, border Border) {
 }
 
 // takeOnce notes a request that is to go on, and reports whether it is the first (RFC 3261 §8.2.2.2): of one that came by another way, too, whoever gets both
-// from us can't tell, since each has a Call-ID of its own. One that keeps its Call-ID may come again by other Routes, for the one who is called.
+// from us can't tell, since each has a Call-ID of its own. One that keeps its Call-ID may come again for the one who is called, as its Routes or P-Served-User say.
 func (g *Engine) takeOnce(in *sip.Request, dialogs bool) (key string, fresh bool) {
 	remote, _ := in.From().Params.Get("tag")
 	names := []string{in.Method.String(), in.Recipient.String(), in.CallID().Value(), remote, strconv.FormatUint(uint64(in.CSeq().SeqNo), 10)}
 	if dialogs {
-		names = append(names, dialog.Values(in, "Route")...)
+		names = append(append(names, first(in, "P-Served-User")), dialog.Values(in, "Route")...)
 	}
 	key = strings.Join(names, "\x00")
 	g.mu.Lock()

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,6 +37,7 @@ func TestRequestThatCameByTwoWaysGoesOnOnce(t *testing.T) {
 	t.Parallel()
 	w := gatewaytest.New(t, gatewaytest.Plan{})
 	for method, more := range passing {
+		more = slices.Clone(more)
 		l := newTrunk(t, w)
 		here := l.conn.LocalAddr().String()
 		by := func(way, target, odi string) string {
@@ -55,6 +57,9 @@ func TestRequestThatCameByTwoWaysGoesOnOnce(t *testing.T) {
 		l.say(by("five", "sip:c@cc.com", "2"))
 		if method == "SUBSCRIBE" || method == "REFER" {
 			l.hear(method+" sip:c@cc.com ", "odi=2") // for the one who is called
+			more = append(more, "P-Served-User: <sip:c@cc.com>;sescase=term;regstate=reg")
+			l.say(by("six", "sip:c@cc.com", "1")) // the same, where the Routes don't tell
+			l.hear(method+" sip:c@cc.com ", "sescase=term")
 		} else {
 			l.hear("SIP/2.0 482 ", "branch=z9hG4bKfive")
 		}

@@ -22,6 +22,7 @@ const (
 	lawSamples    = 8                      // fewer say nothing, unless time goes by
 	lawPatience   = 5 * lawInterval
 	lawCalm       = 3                // intervals without a queue that end the law's rule
+	lawAsks       = 0.25             // share of what can be done that is kept for questions
 	maxServing    = 4096             // requests other than INVITE in the hands of rooms
 	remember      = 32 * time.Second // 64*T1: a repeat is no new work (§17.2)
 	maxRemembered = 1 << 18          // in each half of that time
@@ -36,6 +37,7 @@ type load struct {
 	mu       sync.Mutex
 	begun    time.Time // of the interval
 	samples  int       // requests that began in it
+	asks     int       // questions that were let in in it
 	least    time.Duration
 	asked    float64   // new requests in it, as many as there would be if nobody held back
 	last     time.Time // when one began
@@ -131,6 +133,9 @@ func (d *load) admit(l *letter, now time.Time) *verdict {
 	}
 	if d.all || c == classKept || !d.shed(c, heeds, waited) {
 		d.admitted[0][key] = struct{}{}
+		if c == classAsks {
+			d.asks++
+		}
 		if !bytes.Equal(l.method, []byte("ACK")) && !bytes.Equal(l.method, []byte("CANCEL")) { // which may never begin
 			d.in++
 			l.number = d.in
@@ -166,7 +171,7 @@ func (d *load) shed(c class, heeds bool, waited time.Duration) bool {
 	}
 	limit := lawTarget
 	switch {
-	case heeds, c == classAsks: // who heeds holds back by itself
+	case heeds, c == classAsks && float64(d.asks) < lawAsks*d.rate*lawInterval.Seconds(): // who heeds holds back by itself
 		limit *= 4
 	case c == classLow:
 		limit /= 2
@@ -282,7 +287,7 @@ func (d *load) turn(now time.Time) {
 	if d.loss += (want - d.loss) / 2; d.loss < 0.005 {
 		d.loss = 0
 	}
-	d.begun, d.samples, d.least, d.asked = now, 0, 0, 0
+	d.begun, d.samples, d.least, d.asked, d.asks = now, 0, 0, 0, 0
 	d.seq++
 }
 

@@ -24,17 +24,19 @@ type model struct {
 	free    time.Time // when the server is done with what it does
 	served  int
 	refused map[string]int // by method
+	begun   map[string]int // by method
 	waits   []time.Duration
 }
 
 type waiting struct {
 	since  time.Time
 	number uint32
+	method string
 }
 
 func newModel(t *testing.T, perSecond int) *model {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	return &model{t: t, now: start, free: start, cost: time.Second / time.Duration(perSecond), refused: map[string]int{}}
+	return &model{t: t, now: start, free: start, cost: time.Second / time.Duration(perSecond), refused: map[string]int{}, begun: map[string]int{}}
 }
 
 // letterFor is a request that is right.
@@ -59,7 +61,7 @@ func (m *model) offer(text string) (in bool) {
 		m.free = later(m.free, m.now).Add(m.cost / 20)
 		return false
 	}
-	m.queue = append(m.queue, waiting{m.now, l.number})
+	m.queue = append(m.queue, waiting{m.now, l.number, string(l.method)})
 	return true
 }
 
@@ -80,6 +82,7 @@ func (m *model) work() {
 		wait := begins.Sub(m.queue[0].since)
 		m.d.noteWait(m.queue[0].number, wait, begins)
 		m.waits = append(m.waits, wait)
+		m.begun[m.queue[0].method]++
 		m.queue, m.free = m.queue[1:], begins.Add(m.cost)
 		m.served++
 	}
@@ -134,6 +137,38 @@ func TestOverloadIsShed(t *testing.T) {
 		m.run(capacity/2, 5*time.Second)
 		if len(m.refused) > 0 {
 			t.Errorf("%d/s: five seconds after it, it refuses %v", capacity, m.refused)
+		}
+	}
+}
+
+// B2.12, F64: when calls are too many, OPTIONS are answered; when OPTIONS are too many, calls go on. Each tenth of so many times the capacity is another.
+func TestQuestionsAndCallsLeaveRoomForEachOther(t *testing.T) {
+	const capacity = 1000
+	for _, c := range []struct {
+		many, few string
+		refused   float64 // of the few, at most
+	}{{"INVITE", "OPTIONS", 0.01}, {"OPTIONS", "INVITE", 0.8}} {
+		m := newModel(t, capacity)
+		storm := func(d time.Duration) {
+			clear(m.refused)
+			clear(m.begun)
+			m.waits = nil
+			for end := m.now.Add(d); m.now.Before(end); m.now = m.now.Add(time.Second / (2 * capacity)) {
+				m.work()
+				m.n++
+				method := c.many
+				if m.n%10 == 0 {
+					method = c.few
+				}
+				m.offer(ask1(method, m.n, ""))
+			}
+		}
+		storm(5 * time.Second)
+		storm(20 * time.Second)
+		slices.Sort(m.waits)
+		p99 := m.waits[len(m.waits)*99/100]
+		if refused := float64(m.refused[c.few]) / float64(m.refused[c.few]+m.begun[c.few]); refused > c.refused || p99 > 500*time.Millisecond {
+			t.Errorf("of few %s among many %s %.3f are refused; of 100 one waits %v", c.few, c.many, refused, p99)
 		}
 	}
 }
