@@ -164,7 +164,7 @@ func TestQuestionsAndCallsLeaveRoomForEachOther(t *testing.T) {
 			}
 		}
 		storm(5 * time.Second)
-		storm(20 * time.Second)
+		storm(8 * time.Second)
 		slices.Sort(m.waits)
 		p99 := m.waits[len(m.waits)*99/100]
 		if refused := float64(m.refused[c.few]) / float64(m.refused[c.few]+m.begun[c.few]); refused > c.refused || p99 > 500*time.Millisecond {
