@@ -14,15 +14,15 @@ import (
 // manners are what an end of a bridge has said of itself last. What we send the other end without being asked says the same, as what is
 // carried does: else a refresh would take back what the two have agreed on.
 type manners struct {
-	supported, require, allow string // of its INVITEs and UPDATEs, and of responses to them
-	features                  string // parameters of its Contact (RFC 3840 §9)
+	supported, require, allow string // of its INVITEs, and of responses to them
+	features                  string // parameters of its Contact there (RFC 3840 §9)
 }
 
-// heard notes what a message says of who sent it.
+// heard notes what a message says of who sent it. An UPDATE need not say all of it again.
 func (e *end) heard(m message) {
 	e.learn(m)
-	req, asks := m.(*sip.Request)
-	if asks && !timed(m) {
+	_, asks := m.(*sip.Request)
+	if m.CSeq().MethodName != sip.INVITE {
 		return
 	}
 	var said manners
@@ -38,7 +38,7 @@ func (e *end) heard(m message) {
 	if tags := dialog.Tokens(m, "Allow"); len(tags) > 0 {
 		said.allow = strings.Join(tags, ", ")
 	}
-	if asks && req.Method == sip.INVITE {
+	if asks {
 		said.require = others(dialog.Tokens(m, "Require"))
 	}
 	if contact := m.Contact(); contact != nil {
@@ -73,7 +73,7 @@ func (p *pair) own(s Side, method sip.RequestMethod, sdp []byte) *sip.Request {
 	var address sip.Uri
 	if contact := req.Contact(); contact != nil && said.features != "" {
 		features := sip.NewParams()
-		if _, err := sip.ParseAddressValue("<sip:x>;"+said.features, &address, &features); err == nil {
+		if _, err := sip.ParseAddressValue("<sip:x.invalid>;"+said.features, &address, &features); err == nil {
 			contact.Params = features
 		}
 	}

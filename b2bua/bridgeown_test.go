@@ -34,13 +34,15 @@ func TestRefreshSaysWhatTheOtherEndHasSaid(t *testing.T) {
 				c.a.send("ACK", "")
 				x.w.expect("ACK")
 				time.Sleep(44 * time.Second)
-				c.a.send("INFO", "", "Supported: timer", "Require: 100rel") // of the session it says nothing
-				info := x.w.expect("INFO")
-				if info.get("X-Own") != "" {
-					t.Errorf("carried\n%s", info.raw)
+				for _, method := range []string{"INFO", "UPDATE"} {
+					c.a.send(method, "", "Supported: timer") // and no word on the rest, which stays
+					carried := x.w.expect(method)
+					if carried.get("X-Own") != "" {
+						t.Errorf("carried\n%s", carried.raw)
+					}
+					carried.answer("200 OK", "", "", x.contact(), "Supported: timer", "Session-Expires: 120;refresher=uac")
+					c.a.final(method, c.a.seq)
 				}
-				info.answer("200 OK", "", "")
-				c.a.final("INFO", c.a.seq)
 				for _, end := range []struct {
 					w                                           *wire
 					takes, supported, require, allows, features string
