@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,6 @@ import (
 	"latchkey/b2bua"
 	"latchkey/internal/sipua"
 	"latchkey/storage"
-	"latchkey/storage/storagetest"
 )
 
 // B2.12: under overload an OPTIONS that would go on to somebody else gets 503; one for a guest is answered, whatever Routes it came with, and so
@@ -32,7 +32,11 @@ func TestUnderOverloadGuestsAreAnsweredAndOthersAreNotAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ua.Close()
-	db := storagetest.Open(t, storage.Options{})
+	db, err := storage.Open(t.Context(), filepath.Join(t.TempDir(), "latchkey.db"), storage.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
 	const guest = "sip:b_at_cc.com@guest.example"
 	if _, _, err := db.Ask(t.Context(), latchkey.Guest{Account: guest, Identifier: latchkey.Identifier{Kind: latchkey.Mail, Value: "b@cc.com"}, Created: time.Now()},
 		latchkey.Relation{Account: guest, Inviter: "sip:a@cc.com", Interactions: []latchkey.Interaction{latchkey.IM}, Created: time.Now(), Expires: time.Now().Add(time.Hour)}); err != nil {
