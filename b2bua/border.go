@@ -93,7 +93,10 @@ func (b *ISC) Refusal(code int, header ...Field) *Refusal { return b.refusal(cod
 // ICID is the call's charging id, for records.
 func (c *Crossing) ICID() string { return c.charging.get("icid-value") }
 
-var _ Border = (*Crossing)(nil)
+var (
+	_ Border     = (*Crossing)(nil)
+	_ Originator = (*Crossing)(nil)
+)
 
 // Request changes the fields of a request that goes on.
 func (c *Crossing) Request(in, out *sip.Request, toward Side) *Refusal {
@@ -104,19 +107,30 @@ func (c *Crossing) Request(in, out *sip.Request, toward Side) *Refusal {
 	return nil
 }
 
+// Own gives a request of the bridge's own what all requests of the dialog have.
+func (c *Crossing) Own(out *sip.Request, toward Side) {
+	if c.trusted[toward] {
+		out.AppendHeader(c.charge())
+	}
+}
+
+// charge is the P-Charging-Vector of requests: the initial icid, and a type 3 orig-ioi of ours (TS 24.229 §5.7.5.1, unverified).
+func (c *Crossing) charge() sip.Header {
+	v := c.charging.clone()
+	v.del("term-ioi")
+	if c.isc.opt.IOI != "" {
+		v.set("orig-ioi", c.isc.opt.IOI)
+	}
+	return sip.NewHeader("P-Charging-Vector", v.String())
+}
+
 // fields are out's fields as they leave.
 func (c *Crossing) fields(in *sip.Request, out []sip.Header, toward Side) []sip.Header {
 	from, to := c.trusted[toward.Other()], c.trusted[toward]
 	out = crossed(out, from, to, hidesIdentity(in))
 	out = append(without(out, "Max-Forwards"), sip.NewHeader("Max-Forwards", strconv.Itoa(max(forwards(in), 1)-1)))
 	if to {
-		// The initial icid, and a type 3 orig-ioi of ours (TS 24.229 §5.7.5.1, unverified).
-		v := c.charging.clone()
-		v.del("term-ioi")
-		if c.isc.opt.IOI != "" {
-			v.set("orig-ioi", c.isc.opt.IOI)
-		}
-		out = append(without(out, "P-Charging-Vector"), sip.NewHeader("P-Charging-Vector", v.String()))
+		out = append(without(out, "P-Charging-Vector"), c.charge())
 	}
 	if in != c.first {
 		return out

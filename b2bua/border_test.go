@@ -270,6 +270,23 @@ func TestHopsAndBreadthAreCounted(t *testing.T) {
 	}
 }
 
+// B1.13: what a bridge sends by itself has the call's icid and our orig-ioi, within the trust domain.
+func TestOwnRequestsHaveTheICID(t *testing.T) {
+	for route, want := range map[string]string{onward: "icid-value=x;orig-ioi=us.example", away: ""} {
+		c, refused := newBorder(func(o *ISCOptions) { o.IOI = "us.example" }).Open(inviteWith(t, toUs, route, "P-Charging-Vector: icid-value=x;orig-ioi=a;term-ioi=c"), true)
+		if refused != nil {
+			t.Fatalf("%+v", refused)
+		}
+		for side, want := range map[Side]string{SideA: "icid-value=x;orig-ioi=us.example", SideB: want} {
+			req := inviteWith(t)
+			c.Own(req, side)
+			if got := first(req, "P-Charging-Vector"); got != want {
+				t.Errorf("%s, toward %v: %q, want %q", route, side, got, want)
+			}
+		}
+	}
+}
+
 // B1.11: what comes back as it left is a loop; the same call at its other end, or through another server, is not.
 func TestLoopIsFound(t *testing.T) {
 	b := newBorder()

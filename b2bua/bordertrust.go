@@ -128,7 +128,7 @@ func servedBy(in *sip.Request, trusted bool) Served {
 	return Served{User: in.Recipient.String()}
 }
 
-// originates reports whether the Route to us has the parameter orig (TS 24.229 §5.4.3.2, unverified), or the S-CSCF's own Route
+// originates reports whether the Route to us has the parameter orig, as it has towards an S-CSCF (TS 24.229 §5.4.3.1), or the S-CSCF's own Route
 // says so in the way of Kamailio's ims_isc: d=0 (modules/ims_isc/mark.c).
 func originates(in *sip.Request) bool {
 	for h := range dialog.All(in, "Route") {

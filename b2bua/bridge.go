@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unique"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -73,6 +74,7 @@ type end struct {
 	state   dialog.State
 	waiting queue // requests behind a gap in CSeq
 	refresh
+	manners unique.Handle[manners] // the zero one: nothing was heard yet
 }
 
 // offered is an offer that has no answer yet (RFC 3264 §4: there is one at most).
@@ -212,8 +214,11 @@ func (p *pair) hangUp(by Side, bye *sip.Request, reason string) (byes []*sip.Req
 		out := p.ends[s].state.Request(sip.BYE)
 		if bye != nil {
 			_ = p.carryRequest(bye, out, side)
-		} else if reason != "" {
-			out.AppendHeader(sip.NewHeader("Reason", reason))
+		} else {
+			p.signed(out, side)
+			if reason != "" {
+				out.AppendHeader(sip.NewHeader("Reason", reason))
+			}
 		}
 		if held && side == c.from {
 			c.bye = out // RFC 3261 §15: not before the ACK is there or its time is over

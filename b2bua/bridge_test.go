@@ -284,15 +284,15 @@ func TestForksAreDialogsAtTheCaller(t *testing.T) {
 	})
 }
 
-// B2.04, RFC 6228: a caller who knows 199 is told of each early dialog that ends by a refusal, before that refusal, or instead of it where the
-// INVITE is repeated; not of one that has ended already, and not a caller who doesn't know 199 or wants all 1xx reliable.
+// B2.04, RFC 6228 §5, §6: a caller who knows 199 is told of each early dialog that ends by a refusal which it doesn't hear of, since the INVITE is
+// repeated; not of one whose refusal follows at once, and not a caller who doesn't know 199 or wants all 1xx reliable.
 func TestCallerIsToldOfForksThatEnd(t *testing.T) {
 	t.Parallel()
 	bridged(t, func(t *testing.T, x *crossroads) {
 		for i, c := range []struct {
 			fields []string
 			told   bool
-		}{{[]string{"Supported: 199, timer"}, true}, {[]string{"Supported: timer"}, false}, {[]string{"Supported: 199", "Require: 100rel"}, false}} {
+		}{{[]string{"Supported: 199, timer"}, true}, {[]string{"Supported: timer"}, false}, {[]string{"Supported: 199", "Require: 100rel"}, false}, {[]string{"Supported: 199", "Proxy-Require: 100rel"}, false}} {
 			call := x.begin(fmt.Sprint("call", i), offer1, c.fields...)
 			to := map[string]string{}
 			ring := func(tag string) {
@@ -330,7 +330,6 @@ func TestCallerIsToldOfForksThatEnd(t *testing.T) {
 			}
 			call.invite.answer("486 Busy Here", "b3", "")
 			x.w.expect("ACK")
-			ended("SIP;cause=486", "b3")
 			if res := call.a.final("INVITE", call.a.seq); res.code() != 486 {
 				t.Errorf("final\n%s", res.raw)
 			}
@@ -992,5 +991,73 @@ func TestBridgeKeepsTheOrder(t *testing.T) {
 		p.turns.do(func() { x.engine.gap = gapWait })
 		c.a.seq = n + 15
 		c.end()
+	})
+}
+
+// alternative is a media with two offers.
+type alternative struct{ offers []string }
+
+func (m *alternative) Again() []byte {
+	if len(m.offers) == 0 {
+		return nil
+	}
+	next := m.offers[0]
+	m.offers = m.offers[1:]
+	return []byte(next)
+}
+func (*alternative) Offer(_ string, _ Side, sdp []byte) ([]byte, error)  { return sdp, nil }
+func (*alternative) Answer(_ string, _ Side, sdp []byte) ([]byte, error) { return sdp, nil }
+func (*alternative) Rejected(string, Side)                               {}
+func (*alternative) Kept(string)                                         {}
+func (*alternative) Close()                                              {}
+
+// RFC 3261 §21.4.26: who can't take an offer gets another one, if there is one, before the caller hears of it; a re-INVITE has one only.
+func TestOtherOfferFollowsA488(t *testing.T) {
+	t.Parallel()
+	bridged(t, func(t *testing.T, x *crossroads) {
+		for _, taken := range []bool{true, false} {
+			offers := []string{offer2}
+			if taken {
+				offers = append(offers, offer1) // that nobody may ask for
+			}
+			x.onward(Onward{Media: &alternative{offers}})
+			c := x.begin(fmt.Sprint("call", taken), offer1)
+			no := func(m *text) {
+				m.answer("488 Not Acceptable Here", "b0", "")
+				x.w.expect("ACK")
+			}
+			no(c.invite)
+			again := x.w.expect("INVITE")
+			if again.body != offer2 || again.seq() != 2 || again.get("Call-ID") != c.invite.get("Call-ID") || again.branch() == c.invite.branch() {
+				t.Errorf("INVITE\n%s", again.raw)
+			}
+			c.invite = again
+			if !taken {
+				no(again)
+				refused := c.a.final("INVITE", c.a.seq)
+				if refused.code() != 488 {
+					t.Errorf("%s", refused.raw)
+				}
+				c.a.acknowledge(refused)
+				continue
+			}
+			again.answer("200 OK", "b1", answer2, x.contact())
+			ok := c.a.final("INVITE", c.a.seq)
+			if ok.code() != 200 || ok.body != answer2 {
+				t.Errorf("%s", ok.raw)
+			}
+			c.a.opened(ok)
+			c.a.send("ACK", "")
+			x.w.expect("ACK")
+			x.onward(Onward{})
+			c.a.send("INVITE", offer1)
+			no(x.w.expect("INVITE"))
+			refused := c.a.final("INVITE", c.a.seq)
+			if refused.code() != 488 {
+				t.Errorf("re-INVITE: %s", refused.raw)
+			}
+			c.a.acknowledge(refused)
+			c.end()
+		}
 	})
 }

@@ -55,6 +55,7 @@ type message interface {
 	AppendHeader(sip.Header)
 	RemoveHeader(string) bool
 	Contact() *sip.ContactHeader
+	CSeq() *sip.CSeqHeader
 	Body() []byte
 	SetBody([]byte)
 }

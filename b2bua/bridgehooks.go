@@ -43,6 +43,11 @@ type Border interface {
 	Response(in, out *sip.Response, toward Side)
 }
 
+// Originator is a Border that has a say in what a bridge sends by itself, too: refreshes, what acknowledges a 1xx to them, and BYEs.
+type Originator interface {
+	Own(out *sip.Request, toward Side)
+}
+
 // Media rewrites the session descriptions of one bridge. The methods are called in the order of the messages; the bridge
 // waits for each, so they don't block.
 //
@@ -59,6 +64,13 @@ type Media interface {
 	Kept(fork string)
 	// Close is called once, last.
 	Close()
+}
+
+// Alternative is a Media that may have another offer for who can't take the first one.
+type Alternative interface {
+	// Again is called where the INVITE that opens the call, which had an offer, is refused with 488. It gives another offer that the same INVITE is sent once more with; nil:
+	// there is none.
+	Again() []byte
 }
 
 // Onward says how a call is bridged.

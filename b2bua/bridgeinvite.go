@@ -32,13 +32,16 @@ type crossing struct {
 	late  bool   // no offer in it
 	brief uint32 // Min-SE of the one who has refused it with 422
 	tries int    // how often that was
-	again bool   // and it is to be sent once more
+	offer []byte // another one, for who has refused it with 488
+	again bool   // it is to be sent once more
 	ok    *sip.Response
 	ack   *sip.Request            // of ok, as it went on
 	other map[string]*sip.Request // ACKs of 2xx that nobody wants, by To tag
 	bye   *sip.Request            // waits for the asker's ACK
 	acked chan struct{}           // closed by settle
 
+	rseq      uint32                              // of an INVITE of our own: the last reliable response
+	said      []byte                              // and the answer that one brought
 	concluded func(res *sip.Response, lost error) // of an INVITE of our own that offers something; nil: it only refreshes
 	over      bool                                // it is
 }
@@ -123,7 +126,12 @@ func (c *crossing) run() error {
 		again := sipua.Clone(c.out) // what was sent is the transaction's
 		again.SetDestination("")
 		again.CSeq().SeqNo++
-		askAgain(again, c.brief)
+		if c.offer != nil {
+			again.SetBody(replacePart(again.Body(), bodyPart(again, sdpType), c.offer))
+			c.offer = nil
+		} else {
+			askAgain(again, c.brief)
+		}
 		c.out = again
 	}
 	if c.ok != nil {
@@ -233,8 +241,8 @@ func (c *crossing) pairOf(res *sip.Response) *pair {
 	p.invite = c
 	p.offered = offered{!c.late, SideA}
 	c.forks[tag], c.x[p] = p, &exchange{late: c.late}
-	p.ends[SideA].learn(c.asked.t.Request)
-	p.ends[SideB].learn(res)
+	p.ends[SideA].heard(c.asked.t.Request)
+	p.ends[SideB].heard(res)
 	if c.late {
 		return p
 	}
@@ -244,7 +252,11 @@ func (c *crossing) pairOf(res *sip.Response) *pair {
 
 // progress carries a provisional response.
 func (c *crossing) progress(res *sip.Response) {
-	if c.asked == nil || c.answered() {
+	if c.asked == nil {
+		c.prack(res)
+		return
+	}
+	if c.answered() {
 		return
 	}
 	tag, _ := res.To().Params.Get("tag")
@@ -313,6 +325,9 @@ func (c *crossing) final(res *sip.Response, lost error) {
 		}
 		c.endForks(res.StatusCode)
 		return
+	case res.StatusCode == 488 && c.offersAgain():
+		c.endForks(res.StatusCode)
+		return
 	}
 	out := c.respond(res, nil)
 	c.fail(out)
@@ -321,16 +336,27 @@ func (c *crossing) final(res *sip.Response, lost error) {
 	}
 }
 
-// endForks ends the early dialogs for a refusal of theirs, and tells the asker of each who knows 199. Where the refusal is not carried on, or a
-// proxy before us keeps it until other branches are refused, too, the asker hears of it by that alone (RFC 6228 §4, §6 (unverified)). It is sent
-// unreliably, so not to who wants all of them reliable.
+// offersAgain reports whether an INVITE that opens a call goes out once more with another offer.
+func (c *crossing) offersAgain() bool {
+	media, ok := c.media.(Alternative)
+	if !ok || c.asked.state == nil || c.late || c.answered() {
+		return false
+	}
+	c.offer = media.Again()
+	c.again = c.offer != nil
+	return c.again
+}
+
+// endForks ends the early dialogs for a refusal that is not carried on, and tells the asker of each who knows 199, since nothing else does (RFC 6228
+// §6). It is sent unreliably, so not to who wants all of them reliable.
 func (c *crossing) endForks(code int) {
-	tell := len(c.forks) > 0 && dialog.HasToken(c.asked.t.Request, "Supported", "199") && !dialog.HasToken(c.asked.t.Request, "Require", "100rel") && !c.answered()
+	req := c.asked.t.Request
+	tell := len(c.forks) > 0 && dialog.HasToken(req, "Supported", "199") && !dialog.HasToken(req, "Require", "100rel") && !dialog.HasToken(req, "Proxy-Require", "100rel") && !c.answered()
 	for _, p := range c.forks {
 		if tell && !p.over {
 			end := c.asked.t.Response(199, "Early Dialog Terminated")
 			withTag(end, p.ends[SideA].state.LocalTag)
-			end.AppendHeader(c.engine.contactHeader(c.asked.t.Request.To().Address, c.asked.t.Request))
+			end.AppendHeader(c.engine.contactHeader(req.To().Address, req))
 			end.AppendHeader(sip.NewHeader("Reason", fmt.Sprintf("SIP;cause=%d", code)))
 			_ = c.reply(end)
 		}
@@ -338,9 +364,11 @@ func (c *crossing) endForks(code int) {
 	}
 }
 
-// fail answers the asker with a refusal; the early dialogs are over.
+// fail answers the asker with a refusal; the early dialogs are over with it, without a 199 before it (RFC 6228 §5).
 func (c *crossing) fail(out *sip.Response) {
-	c.endForks(out.StatusCode)
+	for _, p := range c.forks {
+		p.drop()
+	}
 	_ = c.reply(out)
 	if p := c.pair; p != nil && p.invite == c {
 		p.invite = nil
@@ -398,7 +426,7 @@ func (c *crossing) accept(res *sip.Response) {
 		}
 		return
 	}
-	callee.learn(res)
+	callee.heard(res)
 	if p.media != nil && c.asked.state != nil {
 		p.media.Kept(p.fork) // before the caller hears of it: what it sends then comes at once
 	}
@@ -556,7 +584,7 @@ func (c *crossing) unwanted(res *sip.Response) {
 	if err := g.sip.SendACK(ack, false); err != nil {
 		return
 	}
-	bye := state.Request(sip.BYE)
+	bye := c.signed(state.Request(sip.BYE), c.from.Other())
 	g.running.Go(func() { // ends with its request
 		ctx, cancel := context.WithTimeout(context.Background(), g.h())
 		defer cancel()

@@ -46,12 +46,7 @@ func (p *pair) reoffer(s Side, offer func() ([]byte, error), answered func(strin
 		answered(p.fork, nil, err)
 		return
 	}
-	req := e.state.Request(sip.INVITE)
-	p.engine.contact(req, req.From().Address)
-	req.AppendHeader(sip.NewHeader("Supported", "timer"))
-	req.AppendHeader(sip.NewHeader("Allow", allow))
-	req.AppendHeader(sip.NewHeader("Content-Type", sdpType))
-	req.SetBody(sdp)
+	req := p.own(s, sip.INVITE, sdp)
 	c := &crossing{bridge: p.bridge, from: s.Other(), out: req, pair: p, other: map[string]*sip.Request{}, acked: make(chan struct{})}
 	c.concluded = func(res *sip.Response, lost error) {
 		p.offered.open = false
@@ -60,8 +55,8 @@ func (p *pair) reoffer(s Side, offer func() ([]byte, error), answered func(strin
 			answered(p.fork, nil, errBridgeOver)
 		case res != nil && res.IsSuccess():
 			e.keep(sdp)
-			e.learn(res)
-			answered(p.fork, bodyPart(res, sdpType), nil)
+			e.heard(res)
+			answered(p.fork, c.answer(res), nil)
 		case res != nil && res.StatusCode == 491:
 			again(standBackFor(s == SideB)) // side B's Call-ID is ours
 		case res != nil:

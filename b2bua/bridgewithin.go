@@ -33,7 +33,7 @@ func (p *pair) take(s Side, r *inDialog) {
 		answerOutOfOrder(r.t)
 		return
 	}
-	p.ends[s].learn(req)
+	p.ends[s].heard(req)
 	switch req.Method {
 	case sip.BYE:
 		p.takeBYE(s, r)

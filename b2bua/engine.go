@@ -68,7 +68,7 @@ type Engine struct {
 	incoming map[string]*Incoming // INVITEs without a final response, by dialog
 	early    map[string]*early    // dialogs of our own INVITEs without a final response
 	bridged  map[string]pairEnd   // dialogs of bridges
-	taken    map[string]bool      // INVITEs being served or answered less than 64*T1 ago
+	taken    map[string]bool      // INVITEs being served or answered less than 64*T1 ago, and what Route carries on
 	fading   []fading             // keys of over and taken
 	methods  map[sip.RequestMethod]func(*sipua.Transaction)
 	handler  Handler

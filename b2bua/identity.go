@@ -28,7 +28,7 @@ func (g *Engine) Asserted(req *sip.Request) []string {
 }
 
 // Charging is the P-Charging-Vector of what we send within the call's dialog: the icid that a trusted neighbour gave the INVITE, and our
-// own type 3 orig-ioi, "" for none (TS 24.229 §5.7.2 (unverified), PROTOCOLS B1.13). It is empty where the INVITE has none.
+// own type 3 orig-ioi, "" for none (TS 24.229 §5.7.2, PROTOCOLS B1.13). It is empty where the INVITE has none.
 func (in *Incoming) Charging(ioi string) []Field {
 	if !in.engine.Trusts(in.t.Request) {
 		return nil

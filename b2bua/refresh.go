@@ -147,8 +147,7 @@ func (p *pair) refresh(s Side) {
 	if !e.update && len(e.sent) > 0 {
 		method = sip.INVITE
 	}
-	req := e.state.Request(method)
-	p.engine.contact(req, req.From().Address)
+	req := p.own(s, method, e.sent)
 	e.ask(req)
 	if method == sip.UPDATE {
 		p.engine.running.Go(func() { // ends with its transaction
@@ -159,9 +158,6 @@ func (p *pair) refresh(s Side) {
 		})
 		return
 	}
-	req.AppendHeader(sip.NewHeader("Allow", allow))
-	req.AppendHeader(sip.NewHeader("Content-Type", sdpType))
-	req.SetBody(e.sent)
 	c := &crossing{bridge: p.bridge, from: s.Other(), out: req, pair: p, other: map[string]*sip.Request{}, acked: make(chan struct{})}
 	p.ask(c)
 }
@@ -225,7 +221,7 @@ func (p *pair) refreshDone(s Side, res *sip.Response, err error) {
 		p.expire(s)
 	case res.IsSuccess():
 		e.state.Refresh(res)
-		e.learn(res)
+		e.heard(res)
 		p.start(s, dialog.Granted(res))
 	case e.tooBrief(res):
 		p.refresh(s)
@@ -298,6 +294,8 @@ func (l *Leg) refresh() {
 	}
 	req := l.state.Request(sip.UPDATE)
 	l.engine.contact(req, req.From().Address)
+	req.RemoveHeader("Supported")
+	req.AppendHeader(sip.NewHeader("Supported", "100rel, timer")) // as in the INVITE (RFC 4028 §7.4)
 	l.session.ask(req)
 	l.engine.running.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), l.engine.h())

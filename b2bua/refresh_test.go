@@ -340,7 +340,7 @@ func TestOwnLegsKeepTheirTimer(t *testing.T) {
 				if c.ours {
 					for range 2 {
 						re := x.w.after(45*time.Second, method)
-						if re.get("Session-Expires") != "90;refresher=uac" {
+						if re.get("Session-Expires") != "90;refresher=uac" || re.get("Supported") != "100rel, timer" || len(re.all("Supported")) != 1 { // RFC 4028 §7.4
 							t.Errorf("refresh\n%s", re.raw)
 						}
 						re.answer("200 OK", "", map[bool]string{false: answer1}[c.updates], x.contact(), "Session-Expires: 90;refresher=uac", allows)

@@ -3,6 +3,8 @@ package b2bua
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -22,6 +24,17 @@ func (g *Engine) Route(t *sipua.Transaction, border Border) {
 	defer g.calls.Done()
 	in := t.Request
 	dialogs := in.Method == sip.SUBSCRIBE || in.Method == sip.REFER
+	merged, fresh := g.takeOnce(in, dialogs)
+	if !fresh {
+		_ = t.Respond(482, "")
+		return
+	}
+	kept := false
+	defer func() {
+		if !kept || !t.OnEnd(func() { g.untake(merged) }) {
+			g.untake(merged) // who was refused may ask again
+		}
+	}()
 	out := g.outward(in, dialogs)
 	if refused := border.Request(in, out, SideB); refused != nil {
 		g.Refuse(t, refused)
@@ -39,6 +52,7 @@ func (g *Engine) Route(t *sipua.Transaction, border Border) {
 		_ = t.Respond(code, "")
 		return
 	}
+	kept = res.IsSuccess()
 	back := t.Response(res.StatusCode, res.Reason)
 	back.RemoveHeader("Server")
 	for _, h := range res.Headers() {
@@ -64,6 +78,30 @@ func (g *Engine) Route(t *sipua.Transaction, border Border) {
 	back.SetBody(res.Body())
 	border.Response(res, back, SideA)
 	_ = t.Send(back)
+}
+
+// takeOnce notes a request that is to go on, and reports whether it is the first (RFC 3261 §8.2.2.2): of one that came by another way, too, whoever gets both
+// from us can't tell, since each has a Call-ID of its own. One that keeps its Call-ID may come again for the one who is called, as its Routes or P-Served-User say.
+func (g *Engine) takeOnce(in *sip.Request, dialogs bool) (key string, fresh bool) {
+	remote, _ := in.From().Params.Get("tag")
+	names := []string{in.Method.String(), in.Recipient.String(), in.CallID().Value(), remote, strconv.FormatUint(uint64(in.CSeq().SeqNo), 10)}
+	if dialogs {
+		names = append(append(names, first(in, "P-Served-User")), dialog.Values(in, "Route")...)
+	}
+	key = strings.Join(names, "\x00")
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.taken[key] {
+		return key, false
+	}
+	g.taken[key] = true
+	return key, true
+}
+
+func (g *Engine) untake(key string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.taken, key)
 }
 
 // outward makes the request of the other side. dialogs: the two ends have one of their own, so what names it stays.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"latchkey/gateway/gatewaytest"
+	"latchkey/imstest"
 )
 
 var (
@@ -26,13 +27,18 @@ var (
 func told(t *testing.T) string {
 	t.Helper()
 	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--directory=http://127.0.0.1:9"}}) // which is never asked; a file tells nothing
-	// Requests are counted from the first one on.
+	// Requests are counted from the first one on, once it is answered.
 	if res, err := http.Get(w.URL() + "/openapi.yaml"); err != nil {
 		t.Fatal(err)
 	} else {
 		res.Body.Close()
 	}
-	return w.Metrics()
+	text := ""
+	imstest.Eventually(t, gatewaytest.Patience, func() bool {
+		text = w.Metrics()
+		return strings.Contains(text, "\nlatchkey_httpapi_requests_total{")
+	})
+	return text
 }
 
 // The page lists what a gateway really tells; alerts and the pages for operators name nothing else, and the pages say what to do about each alert.

@@ -42,6 +42,8 @@ type anchor struct {
 	plain   [2]bool              // this side is offered no CEMA
 	told    [2][]byte            // what each side was told last
 	ahead   [2]uint64            // so many changes of ours has this side been told of
+	web     [2]bool              // this side is a browser, as far as is known
+	first   []byte               // the INVITE's offer as it came, until somebody has taken it
 }
 
 // stream is one MSRP medium.
@@ -74,20 +76,30 @@ type proposal struct {
 	offerer msrpsdp.Role
 }
 
-func (w *wire) newAnchor(hangUp func(reason string)) *anchor {
-	a := &anchor{ports: w.ports, peers: w.peers, log: w.log, hangUp: hangUp, streams: map[int]*stream{}, offers: map[string]*exchange{}}
+// newAnchor makes the anchor of a call whose sides are browsers or not.
+func (w *wire) newAnchor(web [2]bool, hangUp func(reason string)) *anchor {
+	a := &anchor{web: web, ports: w.ports, peers: w.peers, log: w.log, hangUp: hangUp, streams: map[int]*stream{}, offers: map[string]*exchange{}}
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	return a
 }
 
 // Offer gives the MSRP media of an offer the places of legs towards the side across, where they are waited for from now on.
 func (a *anchor) Offer(fork string, from b2bua.Side, sdp []byte) ([]byte, error) {
-	media, err := msrpsdp.All(sdp)
-	if err != nil || len(media) == 0 {
-		return sdp, nil // what isn't about MSRP is for the two ends
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if fork == "" && a.kept == nil {
+		a.first = sdp
+	}
+	return a.offer(fork, from, sdp)
+}
+
+// offer is Offer. a.mu is held.
+func (a *anchor) offer(fork string, from b2bua.Side, sdp []byte) ([]byte, error) {
+	media, err := msrpsdp.All(sdp)
+	if err != nil || len(media) == 0 {
+		a.first = nil
+		return sdp, nil // what isn't about MSRP is for the two ends
+	}
 	x := &exchange{from: from, next: map[int]*proposal{}, forks: map[string]map[int]msrpsdp.Role{}}
 	places := map[int]msrpsdp.Place{}
 	for _, m := range media {
@@ -146,9 +158,10 @@ func (a *anchor) propose(s *stream, from b2bua.Side, m msrpsdp.Media) (*proposal
 		p.legs[to].place.CEMA = p.legs[to].place.CEMA && !a.plain[to]
 	}
 	p.fresh = [2]bool{!alive[0], !alive[1]}
+	a.web[from] = m.WebSocket()
 	if p.fresh[to] {
-		port := a.ports.like(m.TLS, a.ports.all[0].web != nil, m.Addr) // as calls of ours offer first
-		if s != nil && s.legs[to].port.web != nil {                    // a browser stays one
+		port := a.ports.like(m.TLS, a.web[to], m.Addr)
+		if s != nil && s.legs[to].port.web != nil { // a browser stays one
 			port = s.legs[to].port
 		}
 		p.legs[to] = a.at(port)
@@ -244,6 +257,7 @@ func (a *anchor) Answer(fork string, from b2bua.Side, sdp []byte) ([]byte, error
 			return nil, err
 		}
 		roles[m.Index] = role
+		a.web[from] = m.WebSocket()
 		places[m.Index] = p.legs[x.from].place
 	}
 	x.forks[fork] = roles
@@ -258,7 +272,7 @@ func (a *anchor) Answer(fork string, from b2bua.Side, sdp []byte) ([]byte, error
 func (a *anchor) Kept(fork string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.kept = &fork
+	a.kept, a.first = &fork, nil
 	for _, of := range []string{fork, ""} {
 		if x := a.offers[of]; x != nil && x.forks[fork] != nil {
 			a.settle(x, fork)

@@ -29,7 +29,7 @@ func testAnchor(t *testing.T, listen ...string) (a *anchor, hungUp chan string) 
 		close(served)
 	}()
 	hungUp = make(chan string, 1)
-	a = (&wire{ports: ports, peers: newPeerPolicy(nil, core), log: slog.New(slog.DiscardHandler)}).newAnchor(func(reason string) { hungUp <- reason })
+	a = (&wire{ports: ports, peers: newPeerPolicy(nil, core), log: slog.New(slog.DiscardHandler)}).newAnchor([2]bool{}, func(reason string) { hungUp <- reason })
 	t.Cleanup(func() {
 		a.Close()
 		ports.close()
@@ -220,22 +220,41 @@ func TestWhatIsNotAboutPlacesPasses(t *testing.T) {
 	}
 }
 
-// B4.21, RFC 7977 §5.1: the far side is offered WebSocket where that is the first of the listeners; a side that came by it is offered it again, and
-// an answer must be of the transport that was offered.
+// B4.21, RFC 7977 §5.1: the far side is offered WebSocket where its signalling is by it, or it has refused TCP, and TCP where not, whatever stands first in msrp-listen; a side that came by WebSocket
+// is offered it again, and an answer must be of the transport that was offered.
 func TestLegsByWebSocket(t *testing.T) {
 	browser := func(version int, id string) []byte {
 		return []byte(strings.NewReplacer("msrp://10.0.0.1:7394/", "msrp://x.invalid:2855/", ";tcp", ";ws").Replace(string(description(version, 1, id, "active"))))
 	}
+	phone := func(v int, id string) []byte { return description(v, 1, id, "active") }
+	webFirst, tcpFirst := []string{"ws:127.0.0.1:0", "tcp:127.0.0.1:0"}, []string{"tcp:127.0.0.1:0", "ws:127.0.0.1:0"}
 	for _, c := range []struct {
 		listen      []string
+		web         bool // the far side's signalling is by WebSocket
+		refuses     bool // it takes the second offer
 		far         string
 		fits, other func(version int, id string) []byte // who can answer on the far side, and who can't
 	}{
-		{[]string{"ws:127.0.0.1:0", "tcp:127.0.0.1:0"}, "ws", browser, func(v int, id string) []byte { return description(v, 1, id, "active") }},
-		{[]string{"tcp:127.0.0.1:0", "ws:127.0.0.1:0"}, "tcp", func(v int, id string) []byte { return description(v, 1, id, "active") }, browser},
+		{webFirst, false, false, "tcp", phone, browser}, {tcpFirst, false, false, "tcp", phone, browser},
+		{webFirst, true, false, "ws", browser, phone}, {tcpFirst, true, false, "ws", browser, phone},
+		{webFirst, false, true, "ws", browser, phone}, {tcpFirst, false, true, "ws", browser, phone},
+		{tcpFirst, true, true, "tcp", phone, browser},
 	} {
 		a, _ := testAnchor(t, c.listen...)
+		a.web[b2bua.SideB] = c.web
 		o, err := a.Offer("", b2bua.SideA, browser(1, "alice-1"))
+		if c.refuses {
+			first := a.offers[""].next[1].joined
+			if o = a.Again(); o == nil {
+				t.Fatalf("%q: there is no other offer", c.listen)
+			}
+			if a.Again() != nil {
+				t.Errorf("%q: there is a third offer", c.listen)
+			}
+			if first.Err() == nil {
+				t.Errorf("%q: the legs of the first offer are waited for", c.listen)
+			}
+		}
 		if far := chat(t, o, err); far.Path[0].Transport != c.far || far.CEMA != (c.far == "tcp") {
 			t.Errorf("%q: the far side is offered\n%s", c.listen, o)
 		}
@@ -248,6 +267,9 @@ func TestLegsByWebSocket(t *testing.T) {
 			t.Errorf("%q: the browser is answered\n%s", c.listen, r)
 		}
 		a.Kept("b")
+		if a.Again() != nil {
+			t.Errorf("%q: there is another offer once somebody has taken one", c.listen)
+		}
 		// The connections are lost, and the far side comes again: the browser is offered what it can take.
 		_ = a.streams[1].joined.Close()
 		o, err = a.Offer("b", b2bua.SideB, c.fits(2, "bob-2"))
@@ -259,5 +281,8 @@ func TestLegsByWebSocket(t *testing.T) {
 	a, _ := testAnchor(t)
 	if _, err := a.Offer("", b2bua.SideA, browser(1, "alice-1")); !errors.Is(err, msrpsdp.ErrNotAcceptable) {
 		t.Errorf("without a listener: %v", err)
+	}
+	if _, err := a.Offer("", b2bua.SideA, phone(1, "alice-1")); err != nil || a.Again() != nil {
+		t.Errorf("without a listener there is another offer, or %v", err)
 	}
 }

@@ -34,6 +34,7 @@ type inPath struct {
 	db     *storage.DB
 	wire   *wire
 	anchor AnchorMode
+	shed   func(*sipua.Transaction) bool // its Shed, but in tests
 	log    *slog.Logger
 }
 
@@ -43,7 +44,7 @@ func newInPath(g *Gateway, keeper *doorkeeper) *inPath {
 		Own: g.engine.Owns, Trusted: g.engine.TrustsHost, Core: hopHost(c.SIPCore), Host: c.Domain, IOI: c.SIPIOI, ResponseSource: c.SIPResponseSource,
 		Services: c.AssertedService,
 	})
-	return &inPath{doorkeeper: keeper, engine: g.engine, border: border, db: g.db, wire: keeper.wire, anchor: c.Anchor, log: g.log}
+	return &inPath{doorkeeper: keeper, engine: g.engine, border: border, db: g.db, wire: keeper.wire, anchor: c.Anchor, shed: (*sipua.Transaction).Shed, log: g.log}
 }
 
 // serve makes the engine ask here first.
@@ -109,7 +110,7 @@ func (p *inPath) ServeInvite(in *b2bua.Incoming) {
 	on := b2bua.Onward{Border: crossing}
 	if p.anchor == AnchorAlways && !emergency && !p.isGuest(crossing.Served.User) { // a guest's session ends here already
 		callID := in.CallID()
-		media := p.wire.newAnchor(func(reason string) { p.engine.HangUp(callID, reason) })
+		media := p.wire.newAnchor(browsers(in.Request()), func(reason string) { p.engine.HangUp(callID, reason) })
 		media.reoffer = func(to b2bua.Side, offer func() ([]byte, error), answered func(string, []byte, error)) {
 			p.engine.Reoffer(callID, to, offer, answered)
 		}
@@ -140,6 +141,9 @@ func (p *inPath) route(next func(*sipua.Transaction)) func(*sipua.Transaction) {
 		if !p.Passes(t.Request) {
 			next(t)
 			return
+		}
+		if t.Request.Method == sip.OPTIONS && p.shed(t) {
+			return // a guest's we know; this one would be work for all behind us, too (B2.12)
 		}
 		crossing, refused := p.border.Open(t.Request, true)
 		if refused != nil {

@@ -223,6 +223,11 @@ func (l *msrpPort) carries(m msrpsdp.Media) bool {
 	return l.secure == m.TLS && (l.web != nil) == m.WebSocket()
 }
 
+// has reports whether there is a port for browsers, or for others.
+func (p *msrpPorts) has(web bool) bool {
+	return slices.ContainsFunc(p.all, func(l *msrpPort) bool { return (l.web != nil) == web })
+}
+
 // like is the port for a leg by a transport, of the peer's address family where there is one; else the first one that is for WebSockets as web says, or
 // the first one of all.
 func (p *msrpPorts) like(secure, web bool, addr string) *msrpPort {

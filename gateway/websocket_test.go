@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -126,11 +127,20 @@ func TestBrowserCallsAGuestAndConnectionsAreCut(t *testing.T) {
 // in one piece is divided; after a cut the browser comes again by re-INVITE, and the phone's connection stays.
 func TestBrowserChatsWithAPhoneThroughTheGateway(t *testing.T) {
 	t.Parallel()
+	for _, listen := range []string{"tcp:127.0.0.1:0,wss:127.0.0.1:0", "wss:127.0.0.1:0,tcp:127.0.0.1:0"} {
+		t.Run(listen[:3]+" first", func(t *testing.T) {
+			t.Parallel()
+			browserChatsWithAPhone(t, listen)
+		})
+	}
+}
+
+func browserChatsWithAPhone(t *testing.T, listen string) {
 	a := imstest.NewBrowser(t, gatewaytest.Alice, browserPage)
 	sip, web := gatewaytest.FreePort(t), gatewaytest.FreePort(t)
 	w := gatewaytest.New(t, gatewaytest.Plan{SIP: sip, Args: []string{
 		"--sip-listen=udp:" + sip + ",tcp:" + sip + ",wss:" + web, "--sip-tls-cert=" + a.Cert, "--sip-tls-key=" + a.Key,
-		"--msrp-listen=tcp:127.0.0.1:0,wss:127.0.0.1:0", "--ws-origins=" + browserPage,
+		"--msrp-listen=" + listen, "--ws-origins=" + browserPage,
 	}})
 	carol := w.Phone(gatewaytest.Carol, imstest.Manner{})
 	a.Do("dial", "address", web)
@@ -181,6 +191,64 @@ func TestBrowserChatsWithAPhoneThroughTheGateway(t *testing.T) {
 		t.Errorf("BYE is answered %d", got)
 	}
 	imstest.Eventually(t, gatewaytest.Patience, func() bool { return !carol.Chatting(gatewaytest.Alice) })
+}
+
+// X2, B4.21, RFC 7977 §5.1: a phone calls a browser through the gateway. Where the way to it says WebSocket, that is what it is offered at first.
+func TestPhoneChatsWithABrowserThroughTheGateway(t *testing.T) {
+	t.Parallel()
+	for _, listen := range []string{"tcp:127.0.0.1:0,wss:127.0.0.1:0", "wss:127.0.0.1:0,tcp:127.0.0.1:0"} {
+		t.Run(listen[:3]+" first", func(t *testing.T) {
+			t.Parallel()
+			a := imstest.NewBrowser(t, gatewaytest.Alice, browserPage)
+			w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--sip-tls-ca=" + a.Cert, "--msrp-listen=" + listen, "--ws-origins=" + browserPage}})
+			l := newTrunk(t, w)
+			l.say(l.offer(w, "browser", gatewaytest.Alice, a.Core()+";lr"))
+			ok := l.hear("SIP/2.0 200 ", "Call-ID: browser\r\n")
+			if got := offered(a); !slices.Equal(got, []string{"msrps;ws"}) {
+				t.Errorf("the browser is offered %q", got)
+			}
+			if !strings.Contains(ok, ";tcp\r\n") || !strings.Contains(ok, " TCP/MSRP ") {
+				t.Errorf("the phone is answered\n%s", ok)
+			}
+			target := strings.Trim(field(ok, "Contact"), "<>")
+			l.say(l.request("ACK", target, "browser", 1, "To: "+field(ok, "To")))
+			a.Wait("ack", 1)
+			l.say(l.request("BYE", target, "browser", 2, "To: "+field(ok, "To")))
+			l.hear("SIP/2.0 200 ", "CSeq: 2 BYE")
+		})
+	}
+}
+
+// offer is an INVITE with MSRP over TCP, that goes on by a Route.
+func (l *trunk) offer(w *gatewaytest.World, call, target, route string) string {
+	sdp := "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=message 9 TCP/MSRP *\r\na=accept-types:message/cpim text/plain\r\na=setup:active\r\n" +
+		"a=path:msrp://127.0.0.1:9/" + call + ";tcp\r\na=msrp-cema\r\n"
+	text := l.request("INVITE", target, call, 1, "To: <"+target+">", "Route: <sip:"+w.SIP+";lr>, <"+route+">", "Content-Type: application/sdp")
+	return strings.Replace(text, "Content-Length: 0\r\n\r\n", fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(sdp), sdp), 1)
+}
+
+// X2, B4.21, RFC 3261 §21.4.26: where nothing tells that who is called is a browser, as behind a core, its 488 does: it is offered a WebSocket, and the caller hears of the second refusal only. Who has no WebSocket
+// listener offers once.
+func TestBrowserBehindACoreIsOfferedAWebSocketAtLast(t *testing.T) {
+	t.Parallel()
+	for listen, want := range map[string][]string{
+		"tcp:127.0.0.1:0,ws:127.0.0.1:0": {";tcp\r\n", ";ws\r\n"}, "ws:127.0.0.1:0,tcp:127.0.0.1:0": {";tcp\r\n", ";ws\r\n"}, "tcp:127.0.0.1:0": {";tcp\r\n"},
+	} {
+		w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--msrp-listen=" + listen}})
+		l := newTrunk(t, w)
+		here := l.conn.LocalAddr().String()
+		l.say(l.offer(w, "behind", "sip:c@cc.com", "sip:"+here+";lr"))
+		for i, path := range want {
+			m := l.hear("INVITE sip:c@cc.com ", fmt.Sprintf("CSeq: %d INVITE", i+1))
+			if !strings.Contains(m, path) {
+				t.Errorf("%s: offer %d is\n%s", listen, i+1, m)
+			}
+			l.say(strings.Replace(ok(m, here), "200 OK", "488 Not Acceptable Here", 1))
+			l.hear("ACK ", fmt.Sprintf("CSeq: %d ACK", i+1))
+		}
+		l.hear("SIP/2.0 488 ", "Call-ID: behind\r\n")
+		l.say(l.request("ACK", "sip:c@cc.com", "behind", 1, "To: <sip:c@cc.com>"))
+	}
 }
 
 // B4.21, S5, RFC 6455 §10.2: pages of other sites get no connection, neither for SIP nor for MSRP.

@@ -20,7 +20,7 @@ type Loss struct {
 	Event string        // how it was lost (RFC 3680 §4.7.1), or shortened; "": it is there after all
 	After time.Duration // when it may come back, or ends
 	Heard time.Time
-	// CallID and CSeq are those of the REGISTER that the contact came of (RFC 3680 §5.1 (unverified)); 0: not told.
+	// CallID and CSeq are those of the REGISTER that the contact came of (RFC 3680 §5.1); 0: not told.
 	CallID string
 	CSeq   uint32
 }

@@ -89,7 +89,7 @@ func registerGuest(ctx context.Context, out io.Writer, on bool) error {
 
 var plain = regexp.MustCompile(`^[A-Za-z0-9/._+-]+$`)
 
-// quoted is a path as an argument of Exec (Desktop Entry Specification, "The Exec key" (unverified)): as it is where that will do, since some programs
+// quoted is a path as an argument of Exec (Desktop Entry Specification, "The Exec key"): as it is where that will do, since some programs
 // read no more, else in double quotes, where ", `, $ and \ have a backslash before them, which stands doubled in a string of the file; % stands for
 // itself doubled.
 func quoted(path string) string {

@@ -198,9 +198,9 @@ func (e *Endpoint) Handle(h func(*Transaction)) { e.handler.Store(&h) }
 // serve runs on a fresh goroutine for each request that isn't a retransmission; number is the one that admit gave it.
 func (e *Endpoint) serve(req *sip.Request, tx *serverTx, came time.Time, number uint32) {
 	defer tx.leave()
-	t := &Transaction{Request: req, Tag: req.Laddr.Hostname, tx: tx, endpoint: e}
 	now := time.Now()
-	e.load.noteWait(number, now.Sub(came), now)
+	t := &Transaction{Request: req, Tag: req.Laddr.Hostname, tx: tx, endpoint: e, waited: now.Sub(came)}
+	e.load.noteWait(number, t.waited, now)
 	if req.Method != sip.INVITE {
 		e.load.hold(1)
 		defer e.load.hold(-1)

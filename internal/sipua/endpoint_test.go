@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+
+	"latchkey/imstest"
 )
 
 // RFC 3261 §8.1.1, §18.1.1, RFC 3581: a request leaves from the listening socket, with its Via, and the answer is handed back.
@@ -274,6 +276,40 @@ func TestOneTagIsInAllResponses(t *testing.T) {
 	case <-ended:
 	case <-time.After(patience):
 		t.Error("OnEnd is not called")
+	}
+}
+
+// RFC 3261 §9.2: a CANCEL has 200 where what it is for is there, whatever its method, and 481 is for its room to say where it is not. What is no INVITE goes on.
+func TestCancelIsAnsweredForAnyMethod(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t, true)
+	let := make(chan struct{})
+	e := listen(t, func(tx *Transaction) {
+		if tx.Request.Method == sip.CANCEL {
+			_ = tx.Respond(481, "")
+			return
+		}
+		<-let
+		_ = tx.Respond(200, "")
+	})
+	for i, method := range []string{"OPTIONS", "MESSAGE", "REFER", "BYE"} {
+		asked, other := fmt.Sprint("asked", i), fmt.Sprint("other", i)
+		text := strings.ReplaceAll(p.options(asked), "OPTIONS", method)
+		if method == "REFER" {
+			text = strings.Replace(text, "CSeq:", "Refer-To: <sip:d@cc.com>\r\nContact: <sip:a@"+p.addr+">\r\nCSeq:", 1)
+		}
+		p.send("udp", e, text)
+		imstest.Eventually(t, patience, func() bool { return e.Overload().Serving == 1 })
+		for _, c := range []struct{ branch, want string }{{asked, "SIP/2.0 200 OK"}, {other, "SIP/2.0 481 Call/Transaction Does Not Exist"}} {
+			p.send("udp", e, strings.ReplaceAll(p.options(c.branch), "OPTIONS", "CANCEL"))
+			if a := p.fresh(); firstLine(a.text) != c.want || get(a.text, "CSeq") != "1 CANCEL" {
+				t.Errorf("CANCEL of %s: %s", method, a.text)
+			}
+		}
+		let <- struct{}{}
+		if a := p.fresh(); firstLine(a.text) != "SIP/2.0 200 OK" || get(a.text, "CSeq") != "1 "+method {
+			t.Errorf("%s after its CANCEL: %s", method, a.text)
+		}
 	}
 }
 

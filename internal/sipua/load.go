@@ -22,6 +22,7 @@ const (
 	lawSamples    = 8                      // fewer say nothing, unless time goes by
 	lawPatience   = 5 * lawInterval
 	lawCalm       = 3                // intervals without a queue that end the law's rule
+	lawAsks       = 0.25             // share of what can be done that is kept for questions
 	maxServing    = 4096             // requests other than INVITE in the hands of rooms
 	remember      = 32 * time.Second // 64*T1: a repeat is no new work (§17.2)
 	maxRemembered = 1 << 18          // in each half of that time
@@ -36,6 +37,7 @@ type load struct {
 	mu       sync.Mutex
 	begun    time.Time // of the interval
 	samples  int       // requests that began in it
+	asks     int       // questions that were let in in it
 	least    time.Duration
 	asked    float64   // new requests in it, as many as there would be if nobody held back
 	last     time.Time // when one began
@@ -60,6 +62,7 @@ type class int
 
 const (
 	classKept   class = iota - 1 // in a dialog, or an emergency: never refused
+	classAsks                    // asks how somebody is: cheap where we know it, see Transaction.Shed for where we don't
 	classNormal                  // opens something
 	classLow                     // can wait: REGISTER, SUBSCRIBE, PUBLISH
 )
@@ -74,6 +77,8 @@ func worth(method string, within bool, priority bool, target string) class {
 		return classKept
 	}
 	switch method {
+	case "OPTIONS":
+		return classAsks
 	case "REGISTER", "SUBSCRIBE", "PUBLISH":
 		return classLow
 	}
@@ -128,6 +133,9 @@ func (d *load) admit(l *letter, now time.Time) *verdict {
 	}
 	if d.all || c == classKept || !d.shed(c, heeds, waited) {
 		d.admitted[0][key] = struct{}{}
+		if c == classAsks {
+			d.asks++
+		}
 		if !bytes.Equal(l.method, []byte("ACK")) && !bytes.Equal(l.method, []byte("CANCEL")) { // which may never begin
 			d.in++
 			l.number = d.in
@@ -141,14 +149,11 @@ func (d *load) admit(l *letter, now time.Time) *verdict {
 		}
 		return v
 	}
-	if d.refused == nil {
-		d.refused = map[Shed]uint64{}
-	}
 	reason := "queue"
 	if d.serving >= maxServing {
 		reason = "full"
 	}
-	d.refused[Shed{methodLabel(string(l.method)), reason}]++
+	d.refuse(string(l.method), reason)
 	if heeds {
 		// It is told by oc, which Retry-After would contradict; it has been told before, and too much came all the same.
 		return &verdict{told: d.feedback()}
@@ -166,12 +171,35 @@ func (d *load) shed(c class, heeds bool, waited time.Duration) bool {
 	}
 	limit := lawTarget
 	switch {
-	case heeds:
-		limit *= 4 // it holds back by itself
+	case heeds, c == classAsks && float64(d.asks) < lawAsks*d.rate*lawInterval.Seconds(): // who heeds holds back by itself
+		limit *= 4
 	case c == classLow:
 		limit /= 2
 	}
 	return waited+time.Duration(float64(d.waiting())/d.rate*float64(time.Second)) > limit
+}
+
+// refuse counts a refusal. d.mu is held.
+func (d *load) refuse(method, reason string) {
+	if d.refused == nil {
+		d.refused = map[Shed]uint64{}
+	}
+	d.refused[Shed{methodLabel(method), reason}]++
+}
+
+// late reports whether a request that was let in can wait, and has done so for too long; it is counted as refused then.
+func (d *load) late(method string, heeds bool, waited time.Duration) bool {
+	limit := lawTarget / 2
+	if heeds {
+		limit = 4 * lawTarget
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.all || !d.standing || waited <= limit {
+		return false
+	}
+	d.refuse(method, "queue")
+	return true
 }
 
 // waiting is how many were let in after the latest that began.
@@ -259,7 +287,7 @@ func (d *load) turn(now time.Time) {
 	if d.loss += (want - d.loss) / 2; d.loss < 0.005 {
 		d.loss = 0
 	}
-	d.begun, d.samples, d.least, d.asked = now, 0, 0, 0
+	d.begun, d.samples, d.least, d.asked, d.asks = now, 0, 0, 0, 0
 	d.seq++
 }
 
@@ -275,6 +303,15 @@ func heedsOC(top via) bool {
 		}
 	}
 	return false
+}
+
+// asksOC is heedsOC of a Via that sipgo has read, and that nothing was written into.
+func asksOC(top *sip.ViaHeader) bool {
+	if v, has := top.Params.Get("oc"); !has || v != "" {
+		return false
+	}
+	algo, _ := top.Params.Get("oc-algo")
+	return heedsOC(via{params: []byte(";oc;oc-algo=" + algo)})
 }
 
 // feedback are the values of the Via parameters that tell a neighbour how much less to send (RFC 7339 §4, §5.2). d.mu is held.
@@ -302,11 +339,7 @@ func (e *Endpoint) tell(res *sip.Response) {
 	if top == nil {
 		return
 	}
-	if v, has := top.Params.Get("oc"); !has || v != "" {
-		return
-	}
-	algo, _ := top.Params.Get("oc-algo")
-	if !heedsOC(via{params: []byte(";oc;oc-algo=" + algo)}) {
+	if !asksOC(top) {
 		return
 	}
 	e.load.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,17 +24,19 @@ type model struct {
 	free    time.Time // when the server is done with what it does
 	served  int
 	refused map[string]int // by method
+	begun   map[string]int // by method
 	waits   []time.Duration
 }
 
 type waiting struct {
 	since  time.Time
 	number uint32
+	method string
 }
 
 func newModel(t *testing.T, perSecond int) *model {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	return &model{t: t, now: start, free: start, cost: time.Second / time.Duration(perSecond), refused: map[string]int{}}
+	return &model{t: t, now: start, free: start, cost: time.Second / time.Duration(perSecond), refused: map[string]int{}, begun: map[string]int{}}
 }
 
 // letterFor is a request that is right.
@@ -58,7 +61,7 @@ func (m *model) offer(text string) (in bool) {
 		m.free = later(m.free, m.now).Add(m.cost / 20)
 		return false
 	}
-	m.queue = append(m.queue, waiting{m.now, l.number})
+	m.queue = append(m.queue, waiting{m.now, l.number, string(l.method)})
 	return true
 }
 
@@ -79,6 +82,7 @@ func (m *model) work() {
 		wait := begins.Sub(m.queue[0].since)
 		m.d.noteWait(m.queue[0].number, wait, begins)
 		m.waits = append(m.waits, wait)
+		m.begun[m.queue[0].method]++
 		m.queue, m.free = m.queue[1:], begins.Add(m.cost)
 		m.served++
 	}
@@ -137,6 +141,38 @@ func TestOverloadIsShed(t *testing.T) {
 	}
 }
 
+// B2.12, F64: when calls are too many, OPTIONS are answered; when OPTIONS are too many, calls go on. Each tenth of so many times the capacity is another.
+func TestQuestionsAndCallsLeaveRoomForEachOther(t *testing.T) {
+	const capacity = 1000
+	for _, c := range []struct {
+		many, few string
+		refused   float64 // of the few, at most
+	}{{"INVITE", "OPTIONS", 0.01}, {"OPTIONS", "INVITE", 0.8}} {
+		m := newModel(t, capacity)
+		storm := func(d time.Duration) {
+			clear(m.refused)
+			clear(m.begun)
+			m.waits = nil
+			for end := m.now.Add(d); m.now.Before(end); m.now = m.now.Add(time.Second / (2 * capacity)) {
+				m.work()
+				m.n++
+				method := c.many
+				if m.n%10 == 0 {
+					method = c.few
+				}
+				m.offer(ask1(method, m.n, ""))
+			}
+		}
+		storm(5 * time.Second)
+		storm(8 * time.Second)
+		slices.Sort(m.waits)
+		p99 := m.waits[len(m.waits)*99/100]
+		if refused := float64(m.refused[c.few]) / float64(m.refused[c.few]+m.begun[c.few]); refused > c.refused || p99 > 500*time.Millisecond {
+			t.Errorf("of few %s among many %s %.3f are refused; of 100 one waits %v", c.few, c.many, refused, p99)
+		}
+	}
+}
+
 // F64: a hundred calls at once are a burst, not an overload.
 func TestBurstIsServed(t *testing.T) {
 	m := newModel(t, 200)
@@ -171,6 +207,7 @@ func TestWhoIsShed(t *testing.T) {
 	}{
 		{"INVITE", "INVITE", "", nil, lawTarget, true},
 		{"MESSAGE", "MESSAGE", "", nil, lawTarget, true},
+		{"OPTIONS", "OPTIONS", "", nil, 4 * lawTarget, true},
 		{"REGISTER goes first", "REGISTER", "", nil, lawTarget / 2, true},
 		{"BYE", "BYE", "", nil, 0, false},
 		{"ACK", "ACK", "", nil, 0, false},
@@ -207,6 +244,50 @@ func TestWhoIsShed(t *testing.T) {
 	}
 	if worth("INVITE", false, false, "URN:service:sos.fire") != classKept {
 		t.Error("an emergency can be refused")
+	}
+}
+
+// B2.12, F64: what was let in for it may be cheap is refused by who finds that it is not, as soon as what can wait is, and only under overload.
+func TestRoomShedsWhatMakesWorkForOthers(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t, true)
+	var wait atomic.Int64
+	e := listen(t, func(tx *Transaction) {
+		if tx.waited = time.Duration(wait.Load()); !tx.Shed() {
+			_ = tx.Respond(200, "")
+		}
+	})
+	const oc = `;oc;oc-algo="loss"`
+	for i, c := range []struct {
+		name     string
+		standing bool
+		waited   time.Duration
+		via      string
+		field    string
+		code     string
+		retry    bool
+	}{
+		{"no overload", false, time.Second, "", "", "200", false},
+		{"soon", true, lawTarget / 2, "", "", "200", false},
+		{"late", true, lawTarget/2 + 1, "", "", "503", true},
+		{"who heeds oc", true, 4 * lawTarget, oc, "", "200", false},
+		{"who heeds oc, late", true, 4*lawTarget + 1, oc, "", "503", false},
+		{"Resource-Priority", true, time.Second, "", "Resource-Priority: ets.0\r\n", "200", false},
+	} {
+		wait.Store(int64(c.waited))
+		e.load.mu.Lock()
+		e.load.standing, e.load.begun, e.load.last = c.standing, time.Now().Add(time.Hour), time.Now().Add(time.Hour)
+		e.load.mu.Unlock()
+		before := e.Overload().Shed[Shed{"OPTIONS", "queue"}]
+		id := fmt.Sprint("work", i)
+		p.send("udp", e, strings.Replace(p.options(id, "Via: SIP/2.0/UDP "+p.addr+";branch=z9hG4bK"+id+c.via+";rport"), "CSeq:", c.field+"CSeq:", 1))
+		a := p.fresh().text
+		if !strings.HasPrefix(a, "SIP/2.0 "+c.code+" ") || (get(a, "Retry-After") != "") != c.retry || strings.Contains(get(a, "Via"), "oc=") != (c.via != "") {
+			t.Errorf("%s:\n%s", c.name, a)
+		}
+		if counted := e.Overload().Shed[Shed{"OPTIONS", "queue"}] - before; (counted == 1) != (c.code == "503") {
+			t.Errorf("%s: %d are counted", c.name, counted)
+		}
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // silences are next hops that have not answered several times in a row: they may be overloaded so far that they can't even say so. Such a
-// one gets nothing new (RFC 7339 §5.9, unverified) but, later and later, one request to see whether it is back. Any response of its ends that.
+// one gets nothing new (RFC 7339 §5.9) but, later and later, one request to see whether it is back. Any response of its ends that.
 // Its zero value is ready. A next hop goes by what the branches of requests to it begin with.
 type silences struct {
 	some  atomic.Int32 // how many there are

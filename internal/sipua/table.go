@@ -91,22 +91,32 @@ func (b *table) server(req *sip.Request, out outlet) (tx *serverTx, fresh bool, 
 	return tx, true, nil
 }
 
-// cancelled finds the INVITE's transaction that a CANCEL is for (RFC 3261 §9.2).
+// cancellable are the methods whose transaction a CANCEL may name, which has an effect on the first alone.
+var cancellable = [...]sip.RequestMethod{
+	sip.INVITE, sip.MESSAGE, sip.OPTIONS, sip.REGISTER, sip.SUBSCRIBE, sip.NOTIFY, sip.PUBLISH, sip.REFER, sip.UPDATE, sip.PRACK, sip.INFO, sip.BYE,
+}
+
+// cancelled finds the transaction that a CANCEL is for: its method may be anything but ACK and CANCEL (RFC 3261 §9.2).
 func (b *table) cancelled(cancel *sip.Request) *serverTx {
 	cseq := cancel.CSeq()
 	if cseq == nil {
 		return nil
 	}
-	method := cseq.MethodName
-	cseq.MethodName = sip.INVITE
-	key, err := sip.ServerTxKeyMake(cancel)
-	cseq.MethodName = method
-	if err != nil {
-		return nil
+	own := cseq.MethodName
+	defer func() { cseq.MethodName = own }()
+	for _, cseq.MethodName = range cancellable {
+		key, err := sip.ServerTxKeyMake(cancel)
+		if err != nil {
+			return nil
+		}
+		b.mu.Lock()
+		tx := b.servers[key]
+		b.mu.Unlock()
+		if tx != nil {
+			return tx
+		}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.servers[key]
+	return nil
 }
 
 // lost ends all transactions that need a connection which has gone.
@@ -160,7 +170,7 @@ func (e *Endpoint) takeRequest(req *sip.Request, from netip.AddrPort, back outle
 	}
 	if req.IsCancel() {
 		if tx := e.table.cancelled(req); tx != nil {
-			// The 200 goes first, so that the other side stops repeating; then the 487.
+			// The 200 goes first, so that the other side stops repeating; then the 487, unless it is too late or no INVITE.
 			go func() {
 				if put(tx.out, sip.NewResponseFromRequest(tx.tag(req), 200, "OK", nil)) == nil {
 					tx.receive(req)

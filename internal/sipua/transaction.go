@@ -2,6 +2,7 @@ package sipua
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -12,7 +13,8 @@ type Transaction struct {
 	Tag      string // our To tag, which Request has by now, where this is an INVITE that came without one
 	tx       *serverTx
 	endpoint *Endpoint
-	final    atomic.Bool // a final response was sent
+	waited   time.Duration // from its coming to its beginning
+	final    atomic.Bool   // a final response was sent
 }
 
 // Respond sends a response without a body. A To tag is added where none is (RFC 3261 §8.2.6.2).
@@ -50,6 +52,26 @@ func (t *Transaction) Send(res *sip.Response) error {
 		t.final.Store(true)
 	}
 	return asError(t.tx.respond(res))
+}
+
+// Shed refuses a request under overload that can wait, as REGISTER does: it is for those whose worth only their room can tell, such as an OPTIONS
+// that is not answered here, but makes work for others, too. It reports whether the request has its answer.
+func (t *Transaction) Shed() bool {
+	req := t.Request
+	_, within := req.To().Params.Get("tag")
+	if worth(string(req.Method), within, req.GetHeader("Resource-Priority") != nil, req.Recipient.String()) == classKept {
+		return false
+	}
+	heeds := req.Via() != nil && asksOC(req.Via())
+	if !t.endpoint.load.late(string(req.Method), heeds, t.waited) {
+		return false
+	}
+	var again []sip.Header
+	if !heeds { // who does is told by oc, which Retry-After would contradict
+		again = append(again, sip.NewHeader("Retry-After", askAgain))
+	}
+	_ = t.Respond(503, "", again...)
+	return true
 }
 
 // OnCancel calls f when the peer cancels the request. The CANCEL has its answer, and the 487 follows by itself.
