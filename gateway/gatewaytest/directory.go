@@ -5,10 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/crypto/bcrypt"
@@ -76,6 +78,7 @@ func usersFile(t testing.TB, dir string) string {
 type Directory struct {
 	URL string // base
 
+	t       testing.TB
 	process *os.Process
 }
 
@@ -88,11 +91,32 @@ func NewDirectory(t testing.TB, args ...string) *Directory {
 		t.Fatalf("%v: %s", err, out)
 	}
 	url, process := imstest.StartDirectory(t, program, people(t), args...)
-	return &Directory{URL: url, process: process}
+	return &Directory{URL: url, t: t, process: process}
 }
 
-// Kill ends the directory, as a crash does.
-func (d *Directory) Kill() { _ = d.process.Kill() }
+// Kill ends the directory, as a crash does. It answers nobody any more.
+func (d *Directory) Kill() {
+	_ = d.process.Kill()
+	imstest.Eventually(d.t, Patience, func() bool {
+		c, err := net.Dial("tcp", strings.TrimPrefix(d.URL, "http://"))
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
+}
 
-// Signal sends the directory's process a signal, such as SIGSTOP, after which it is silent.
-func (d *Directory) Signal(s os.Signal) error { return d.process.Signal(s) }
+// Silence stops the directory where it stands: it takes connections and answers nobody.
+func (d *Directory) Silence() {
+	_ = d.process.Signal(syscall.SIGSTOP)
+	imstest.Eventually(d.t, Patience, func() bool { // a signal reaches one thread after the other
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", d.process.Pid))
+		for _, t := range threads {
+			text, _ := os.ReadFile(t)
+			if _, state, _ := strings.Cut(string(text), ") "); !strings.HasPrefix(state, "T") {
+				return false
+			}
+		}
+		return len(threads) > 0
+	})
+}
