@@ -248,11 +248,11 @@ func TestGuestsFileReachesTheInviter(t *testing.T) {
 			b := w.FileGuest()
 			body := noise(map[string]int{"active": 10 << 20, "passive": 100_000}[setup])
 			f := b.SendFile(gatewaytest.Alice, "plan.pdf", "application/pdf", bytes.NewReader(body))
+			progress := b.FileEvent("delivery", func(e gatewaytest.Event) bool { return e.File.ID == f.ID }) // it lapses soon
 			got := sentTo(t, w, a, 1)
 			if got.Sum != sum(body) || got.SHA1 != sum(body) || got.Name != "plan.pdf" || got.Type != "application/pdf" || got.Size != int64(len(body)) || got.Disposition != "attachment" || got.Start != 0 {
 				t.Errorf("Alice got %+v, want SHA-1 %s", got, sum(body))
 			}
-			progress := b.FileEvent("delivery", func(e gatewaytest.Event) bool { return e.File.ID == f.ID })
 			if progress.File.Sent <= 0 || progress.File.Sent > int64(len(body)) || progress.File.State != "accepted" {
 				t.Errorf("first event %+v, want progress", progress)
 			}

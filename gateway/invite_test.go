@@ -314,7 +314,7 @@ func TestDigestAnswersTheFirstChallengeThatItKnows(t *testing.T) {
 // F15, R5: a registration is refreshed in its dialog-like series, and the Service-Route is obeyed.
 func TestRegistrationIsRefreshedAndItsServiceRouteObeyed(t *testing.T) {
 	t.Parallel()
-	w := gatewaytest.New(t, gatewaytest.Plan{Core: func(o *imstest.CoreOptions) { o.MaxExpires, o.ServiceRoute = 3*time.Second, true }})
+	w := gatewaytest.New(t, gatewaytest.Plan{Core: func(o *imstest.CoreOptions) { o.MaxExpires, o.ServiceRoute = 6*time.Second, true }})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
 	var seen []imstest.Seen
@@ -328,8 +328,8 @@ func TestRegistrationIsRefreshedAndItsServiceRouteObeyed(t *testing.T) {
 		return len(seen) >= 3
 	})
 	for i, s := range seen[1:] {
-		if gap := s.Time.Sub(seen[i].Time); gap >= 3*time.Second {
-			t.Errorf("refresh after %v, the registration lived 3 s", gap)
+		if gap := s.Time.Sub(seen[i].Time); gap >= 6*time.Second {
+			t.Errorf("refresh after %v, the registration lived 6 s", gap)
 		}
 		before, _, _ := strings.Cut(seen[i].Request.Get("CSeq"), " ")
 		now, _, _ := strings.Cut(s.Request.Get("CSeq"), " ")
@@ -387,8 +387,10 @@ func TestRestartResumesRegistrations(t *testing.T) {
 	b := w.Guest()
 	callID := w.Core.Requests("REGISTER")[0].Request.Get("Call-ID")
 	w.Stop()
-	if len(w.Core.Bindings(gatewaytest.GuestURI)) != 1 {
-		t.Fatal("a shutdown is not a logout: the binding must stay")
+	for _, s := range w.Core.Requests("REGISTER") {
+		if s.Request.Get("Expires") == "0" || strings.Contains(s.Request.Get("Contact"), "expires=0") {
+			t.Fatal("a shutdown is not a logout: the binding must stay")
+		}
 	}
 	w.Core.Forget()
 	w.Start()

@@ -79,6 +79,7 @@ func TestPhoneThatIsNotRenewedIsCalledAnew(t *testing.T) {
 	if len(calls) != 2 || !slices.Contains([]int{2}, calls[a.Invites()[0].Get("Call-ID")]) {
 		t.Errorf("INVITEs by call %v, want one with a re-INVITE, and then another", calls)
 	}
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(a.Requests("BYE")) > 0 })
 	if byes := a.Requests("BYE"); len(byes) != 1 || byes[0].Get("Call-ID") != a.Invites()[0].Get("Call-ID") {
 		t.Errorf("%d BYEs, want that of the call that was cut", len(byes))
 	}
