@@ -46,8 +46,8 @@ func TestGatewayFallsBackFromCEMAWithinTheCall(t *testing.T) {
 	if o1.id == 0 || o1.id != o2.id || o2.version != o1.version+1 {
 		t.Errorf("o=%s after o=%s", line(second, "o="), line(first, "o="))
 	}
-	if n := len(a.Events("call")) + len(a.Events("hangup")); n != 1 {
-		t.Errorf("%d calls and hangups, want one call", n)
+	if calls, err := a.Wait(w.Within(gatewaytest.Patience), "call", 1); err != nil || len(calls)+len(a.Events("hangup")) != 1 {
+		t.Errorf("%d calls, %v, and %d hangups, want one call", len(calls), err, len(a.Events("hangup")))
 	}
 }
 
@@ -109,8 +109,8 @@ func TestAnchorFallsBackFromCEMAOnOneSide(t *testing.T) {
 	if p, q := line(string(invites[0].Body), "a=path:"), line(string(invites[1].Body), "a=path:"); p != q || q == "" {
 		t.Errorf("the path was %q and is %q", p, q)
 	}
-	if n := len(carol.Events("media")); n != 1 {
-		t.Errorf("Carol's MSRP came up %d times, want once", n)
+	if up, err := carol.Wait(w.Within(gatewaytest.Patience), "media", 1); err != nil || len(up) != 1 {
+		t.Errorf("Carol's MSRP came up %d times, %v, want once", len(up), err)
 	}
 	if err := alice.HangUp(w.Within(gatewaytest.Patience), carol.URI()); err != nil {
 		t.Fatal(err)
