@@ -55,7 +55,8 @@ func TestGatewayFallsBackFromCEMAWithinTheCall(t *testing.T) {
 // hears nothing of it; what that one offers later has a version that is higher yet.
 func TestAnchorFallsBackFromCEMAOnOneSide(t *testing.T) {
 	t.Parallel()
-	w, alice, carol := inPath(t, imstest.Manner{}, imstest.Manner{Setup: "active", NoCEMA: true, Path: "192.0.2.9:7777"})
+	// A receipt that is on its way when Alice's connection is lost would be answered on the next one.
+	w, alice, carol := inPath(t, imstest.Manner{NoReceipts: true}, imstest.Manner{Setup: "active", NoCEMA: true, Path: "192.0.2.9:7777", NoReceipts: true})
 	say(t, w, alice, carol, "before or after")
 	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(carol.Invites()) == 2 })
 	say(t, w, alice, carol, "there")
