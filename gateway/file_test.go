@@ -130,6 +130,31 @@ func TestInvitersFileGoesOnAfterACut(t *testing.T) {
 	}
 }
 
+// F53, RFC 3261 §13.2.2.4, §15: the phone takes its ACK for sent; what came by MSRP before the BYE counts though the ACK was lost.
+func TestInvitersFileNeedsNoACK(t *testing.T) {
+	t.Parallel()
+	w := gatewaytest.New(t, gatewaytest.Plan{})
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{LostACK: true})
+	b := w.FileGuest()
+	body := noise(200_000)
+	offer := imstest.FileOffer{Name: "film.mp4", Type: "video/mp4", Body: bytes.NewReader(body), Size: int64(len(body)), CutAt: 100_000}
+	taken, err := a.SendFile(w.Within(gatewaytest.Patience), b.Account, offer)
+	if err == nil || taken < 100_000 {
+		t.Fatalf("SendFile = %d, %v; want it cut in the middle", taken, err)
+	}
+	if part := b.FileEvent("delivery", state("receiving")); part.File.Sent < taken || part.File.Reason == "" {
+		t.Errorf("event %+v, want that a part is kept", part)
+	}
+	offer.CutAt, offer.Start = 0, taken+1
+	if rest, err := a.SendFile(w.Within(gatewaytest.Patience), b.Account, offer); err != nil || taken+rest != int64(len(body)) {
+		t.Fatalf("SendFile of the rest = %d, %v", rest, err)
+	}
+	var got bytes.Buffer
+	if status := b.Download(b.FileEvent("file", func(gatewaytest.Event) bool { return true }).File.ID, &got); status != 200 || sum(got.Bytes()) != sum(body) {
+		t.Errorf("download: %d, %d octets of %d", status, got.Len(), len(body))
+	}
+}
+
 // F53: a file whose hash is wrong is not kept; the guest is told why there is none.
 func TestDamagedFileIsNotKept(t *testing.T) {
 	t.Parallel()
