@@ -102,6 +102,7 @@ func (w *World) inside() *running {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	config.ServeAll = !w.sheds
 	g, err := gateway.New(config, slog.New(slog.NewTextHandler(w.Log, &slog.HandlerOptions{Level: config.Log.Level})))
 	if err != nil {
 		w.t.Fatal(err)

@@ -43,6 +43,9 @@ type Plan struct {
 	// runs in this process.
 	Command []string
 	Env     []string // of the command, beside the test's own
+	// Sheds lets the gateway refuse what it has no time for. Otherwise it serves all, unless it is a Command: where the machine is
+	// busy with other tests, that is no news.
+	Sheds bool
 }
 
 // World is a gateway and everything around it.
@@ -59,6 +62,7 @@ type World struct {
 	args    []string
 	command []string
 	env     []string
+	sheds   bool
 	running *running
 }
 
@@ -83,7 +87,7 @@ func New(t testing.TB, p Plan) *World {
 		p.IM(&im)
 	}
 	dir := t.TempDir()
-	w := &World{t: t, Core: NewCore(t, opt), IM: NewCore(t, im), Data: filepath.Join(dir, "latchkey.db"), Users: usersFile(t, dir), Log: &imstest.Log{}, SIP: sip, command: p.Command, env: p.Env}
+	w := &World{t: t, Core: NewCore(t, opt), IM: NewCore(t, im), Data: filepath.Join(dir, "latchkey.db"), Users: usersFile(t, dir), Log: &imstest.Log{}, SIP: sip, command: p.Command, env: p.Env, sheds: p.Sheds}
 	var err error
 	if w.Mail, err = imstest.NewMailSink(""); err != nil {
 		t.Fatal(err)
