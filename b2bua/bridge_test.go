@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -810,6 +811,33 @@ func TestShutdownHangsUpBridges(t *testing.T) {
 		if err := <-over; err != nil {
 			t.Errorf("Shutdown = %v", err)
 		}
+	})
+}
+
+// RFC 3261 §15: whose re-INVITE is answered and not acknowledged yet when Shutdown begins hears of the end after the ACK, and Shutdown waits for that.
+func TestShutdownWaitsForTheACK(t *testing.T) {
+	t.Parallel()
+	bridged(t, func(t *testing.T, x *crossroads) {
+		c := x.stand("call")
+		c.a.send("INVITE", offer2)
+		x.w.expect("INVITE").answer("200 OK", "", answer1, x.contact())
+		c.a.final("INVITE", c.a.seq)
+		over := make(chan error, 1)
+		go func() { over <- x.engine.Shutdown(ctxOf(t)) }() // ends with the calls
+		x.w.expect("ACK")
+		x.w.expect("BYE").answer("200 OK", "", "")
+		select {
+		case err := <-over:
+			t.Errorf("Shutdown = %v before the ACK", err)
+			over <- err
+		case <-time.After(50 * time.Millisecond):
+		}
+		c.a.send("ACK", "")
+		x.a.expect("BYE").answer("200 OK", "", "")
+		if err := <-over; err != nil {
+			t.Errorf("Shutdown = %v", err)
+		}
+		x.a.forget()
 	})
 }
 

@@ -345,6 +345,9 @@ func (g *Engine) Drain() {
 	g.draining = true
 }
 
+// unackedEvery is how often Shutdown looks whether the last ACKs have come.
+const unackedEvery = 10 * time.Millisecond
+
 // Shutdown drains, cancels what rings, hangs up what stands and waits until all calls are over or ctx is.
 // What transactions still repeat then ends with the endpoint.
 func (g *Engine) Shutdown(ctx context.Context) error {
@@ -382,10 +385,17 @@ func (g *Engine) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	hangUp() // those answered while we hung up the others
-	if n := g.Legs() + g.Bridged(); n > 0 {
-		return fmt.Errorf("%d calls are left: %w", n, ctx.Err())
+	for {
+		n := g.Legs() + g.Bridged()
+		if n == 0 {
+			return ctx.Err()
+		}
+		select { // RFC 3261 §15: a BYE may have to wait for an ACK
+		case <-time.After(unackedEvery):
+		case <-ctx.Done():
+			return fmt.Errorf("%d calls are left: %w", n, ctx.Err())
+		}
 	}
-	return ctx.Err()
 }
 
 func (g *Engine) standing() []*Leg {

@@ -169,7 +169,8 @@ func TestQuotasAndTargetsOfTheOperator(t *testing.T) {
 
 // S10, R8: two who invite the same person within the time write one mail that names both.
 func TestOneMailNamesAllInviters(t *testing.T) {
-	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--notice-merge=2s"}})
+	t.Parallel()
+	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--notice-merge=5s"}})
 	w.Do("POST", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, `{"email":"b@cc.com","note":"Lunch?","language":"de"}`).Wants(201)
 	w.InviteAs(gatewaytest.Carol).Wants(201)
 	b := w.Invited(1)

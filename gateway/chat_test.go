@@ -361,9 +361,10 @@ func TestCrossingCallsLeaveOneSession(t *testing.T) {
 	if got, err = a.Wait(w.Within(gatewaytest.Patience), "message", 2); err != nil || got[1].Text != "one more" {
 		t.Fatalf("Alice got %+v, %v", got, err)
 	}
-	if n := len(a.Invites()); n != 1 || len(a.Events("repeat")) != 0 || w.Dialogs() != 1 {
-		t.Errorf("%d INVITEs, repeats %+v, %d dialogs; want one, none, one", n, a.Events("repeat"), w.Dialogs())
+	if n := len(a.Invites()); n != 1 || len(a.Events("repeat")) != 0 {
+		t.Errorf("%d INVITEs, repeats %+v; want one and none", n, a.Events("repeat"))
 	}
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.Dialogs() == 1 }) // the answer to the INVITE that was cancelled takes another way
 }
 
 // F34, X4: Alice is offline; the message waits, over a restart too, and goes out when she is back.

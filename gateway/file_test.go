@@ -130,6 +130,31 @@ func TestInvitersFileGoesOnAfterACut(t *testing.T) {
 	}
 }
 
+// F53, RFC 3261 §13.2.2.4, §15: the phone takes its ACK for sent; what came by MSRP before the BYE counts though the ACK was lost.
+func TestInvitersFileNeedsNoACK(t *testing.T) {
+	t.Parallel()
+	w := gatewaytest.New(t, gatewaytest.Plan{})
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{LostACK: true})
+	b := w.FileGuest()
+	body := noise(200_000)
+	offer := imstest.FileOffer{Name: "film.mp4", Type: "video/mp4", Body: bytes.NewReader(body), Size: int64(len(body)), CutAt: 100_000}
+	taken, err := a.SendFile(w.Within(gatewaytest.Patience), b.Account, offer)
+	if err == nil || taken < 100_000 {
+		t.Fatalf("SendFile = %d, %v; want it cut in the middle", taken, err)
+	}
+	if part := b.FileEvent("delivery", state("receiving")); part.File.Sent < taken || part.File.Reason == "" {
+		t.Errorf("event %+v, want that a part is kept", part)
+	}
+	offer.CutAt, offer.Start = 0, taken+1
+	if rest, err := a.SendFile(w.Within(gatewaytest.Patience), b.Account, offer); err != nil || taken+rest != int64(len(body)) {
+		t.Fatalf("SendFile of the rest = %d, %v", rest, err)
+	}
+	var got bytes.Buffer
+	if status := b.Download(b.FileEvent("file", func(gatewaytest.Event) bool { return true }).File.ID, &got); status != 200 || sum(got.Bytes()) != sum(body) {
+		t.Errorf("download: %d, %d octets of %d", status, got.Len(), len(body))
+	}
+}
+
 // F53: a file whose hash is wrong is not kept; the guest is told why there is none.
 func TestDamagedFileIsNotKept(t *testing.T) {
 	t.Parallel()
@@ -248,11 +273,11 @@ func TestGuestsFileReachesTheInviter(t *testing.T) {
 			b := w.FileGuest()
 			body := noise(map[string]int{"active": 10 << 20, "passive": 100_000}[setup])
 			f := b.SendFile(gatewaytest.Alice, "plan.pdf", "application/pdf", bytes.NewReader(body))
+			progress := b.FileEvent("delivery", func(e gatewaytest.Event) bool { return e.File.ID == f.ID }) // it lapses soon
 			got := sentTo(t, w, a, 1)
 			if got.Sum != sum(body) || got.SHA1 != sum(body) || got.Name != "plan.pdf" || got.Type != "application/pdf" || got.Size != int64(len(body)) || got.Disposition != "attachment" || got.Start != 0 {
 				t.Errorf("Alice got %+v, want SHA-1 %s", got, sum(body))
 			}
-			progress := b.FileEvent("delivery", func(e gatewaytest.Event) bool { return e.File.ID == f.ID })
 			if progress.File.Sent <= 0 || progress.File.Sent > int64(len(body)) || progress.File.State != "accepted" {
 				t.Errorf("first event %+v, want progress", progress)
 			}

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -25,13 +26,24 @@ func bucketOption(t *testing.T, b *imstest.Bucket) string {
 	return "--file-store=s3://" + b.KeyID + ":@" + secret + "@" + b.Name + "/latchkey?endpoint=http://" + b.Addr + "&region=us-east-1"
 }
 
+// checkMetrics waits until the metrics are as they should be: some are counted when a guest has been told already.
 func checkMetrics(t *testing.T, w *gatewaytest.World, want map[string]string) {
 	t.Helper()
-	for line, value := range want {
-		if got := w.Metric(line); got != value {
-			t.Errorf("%s %s, want %s", line, got, value)
+	var wrong []string
+	defer func() {
+		for _, line := range wrong {
+			t.Error(line)
 		}
-	}
+	}()
+	imstest.Eventually(t, gatewaytest.Patience, func() bool {
+		wrong = nil
+		for line, value := range want {
+			if got := w.Metric(line); got != value {
+				wrong = append(wrong, fmt.Sprintf("%s %s, want %s", line, got, value))
+			}
+		}
+		return len(wrong) == 0
+	})
 }
 
 // R33, R30, F51, F53: files go both ways through a bucket of a store that nobody here wrote, are read from the middle on, and are gone

@@ -124,7 +124,7 @@ func (g *Gateway) open() (err error) {
 	if g.sipTLS, err = newSIPTLS(c); err != nil {
 		return err
 	}
-	if g.sip, err = sipua.Listen(sipua.Options{Listen: c.SIPListen, UserAgent: userAgent, TLS: g.sipTLS.options(), StandIns: c.standIns(), Origins: c.WSOrigins, Log: g.log}); err != nil {
+	if g.sip, err = sipua.Listen(sipua.Options{Listen: c.SIPListen, UserAgent: userAgent, TLS: g.sipTLS.options(), StandIns: c.standIns(), Origins: c.WSOrigins, ServeAll: c.ServeAll, Log: g.log}); err != nil {
 		return fmt.Errorf("sip-listen: %w", err)
 	}
 	if g.front, err = newFront(c); err != nil {

@@ -213,10 +213,13 @@ func TestCoresAnswerToREGISTERIsHeeded(t *testing.T) {
 			t.Errorf("answer %d, want a failure", a.Status)
 		}
 		w.Nothing("503")
-		if again := w.InviteAs(gatewaytest.Alice); time.Since(begun) < 5*time.Second && (again.Status < 500 || len(w.Core.Requests("REGISTER")) != 1) {
-			t.Errorf("within 5 s: answer %d and %d REGISTERs, want a failure and no second REGISTER", again.Status, len(w.Core.Requests("REGISTER")))
-		}
-		imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.InviteAs(gatewaytest.Alice).Status == 201 })
+		imstest.Eventually(t, gatewaytest.Patience, func() bool {
+			again := w.InviteAs(gatewaytest.Alice)
+			if time.Since(begun) < 5*time.Second && (again.Status < 500 || len(w.Core.Requests("REGISTER")) != 1) {
+				t.Errorf("within 5 s: answer %d and %d REGISTERs, want a failure and no second REGISTER", again.Status, len(w.Core.Requests("REGISTER")))
+			}
+			return again.Status == 201
+		})
 		if wait := time.Since(begun); wait < 5*time.Second {
 			t.Errorf("the core was asked again after %v", wait)
 		}
@@ -314,7 +317,7 @@ func TestDigestAnswersTheFirstChallengeThatItKnows(t *testing.T) {
 // F15, R5: a registration is refreshed in its dialog-like series, and the Service-Route is obeyed.
 func TestRegistrationIsRefreshedAndItsServiceRouteObeyed(t *testing.T) {
 	t.Parallel()
-	w := gatewaytest.New(t, gatewaytest.Plan{Core: func(o *imstest.CoreOptions) { o.MaxExpires, o.ServiceRoute = 3*time.Second, true }})
+	w := gatewaytest.New(t, gatewaytest.Plan{Core: func(o *imstest.CoreOptions) { o.MaxExpires, o.ServiceRoute = 6*time.Second, true }})
 	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
 	b := w.Guest()
 	var seen []imstest.Seen
@@ -328,8 +331,8 @@ func TestRegistrationIsRefreshedAndItsServiceRouteObeyed(t *testing.T) {
 		return len(seen) >= 3
 	})
 	for i, s := range seen[1:] {
-		if gap := s.Time.Sub(seen[i].Time); gap >= 3*time.Second {
-			t.Errorf("refresh after %v, the registration lived 3 s", gap)
+		if gap := s.Time.Sub(seen[i].Time); gap >= 6*time.Second {
+			t.Errorf("refresh after %v, the registration lived 6 s", gap)
 		}
 		before, _, _ := strings.Cut(seen[i].Request.Get("CSeq"), " ")
 		now, _, _ := strings.Cut(s.Request.Get("CSeq"), " ")
@@ -387,8 +390,10 @@ func TestRestartResumesRegistrations(t *testing.T) {
 	b := w.Guest()
 	callID := w.Core.Requests("REGISTER")[0].Request.Get("Call-ID")
 	w.Stop()
-	if len(w.Core.Bindings(gatewaytest.GuestURI)) != 1 {
-		t.Fatal("a shutdown is not a logout: the binding must stay")
+	for _, s := range w.Core.Requests("REGISTER") {
+		if s.Request.Get("Expires") == "0" || strings.Contains(s.Request.Get("Contact"), "expires=0") {
+			t.Fatal("a shutdown is not a logout: the binding must stay")
+		}
 	}
 	w.Core.Forget()
 	w.Start()

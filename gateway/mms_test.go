@@ -79,8 +79,10 @@ func newMMSC(t *testing.T, codes ...int) *mmsc {
 	return m
 }
 
-func (m *mmsc) option() string {
-	return "--mms=mm7+http://latchkey:secret@" + m.Listener.Addr().String() + "/mm7?vasp=latchkey&vas=invitations"
+func (m *mmsc) option() string { return mmsOption(m.Listener.Addr().String()) }
+
+func mmsOption(addr string) string {
+	return "--mms=mm7+http://latchkey:secret@" + addr + "/mm7?vasp=latchkey&vas=invitations"
 }
 
 func (m *mmsc) requests() int {
@@ -155,9 +157,7 @@ func TestMMSIsTriedAgainOrFails(t *testing.T) {
 	})
 	t.Run("away", func(t *testing.T) {
 		t.Parallel()
-		m := newMMSC(t)
-		m.Close()
-		w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{m.option()}})
+		w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{mmsOption(gatewaytest.FreePort(t))}})
 		w.Do("POST", "/rcsgw/invitee/user", gatewaytest.Alice, gatewaytest.Password, byMMS).Wants(http.StatusCreated)
 		imstest.Eventually(t, gatewaytest.Patience, func() bool {
 			return notified(t, w, gatewaytest.Alice, "queued") == "the MMS centre can't be reached"

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"latchkey/imstest"
 	"latchkey/msrp"
 )
 
@@ -184,16 +185,12 @@ func TestPortsAreBoundTogetherOrNotAtAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = free.Close()
-	if p, err := openMSRP([]string{"wss:" + free.Addr().String(), "tls:" + taken.Addr().String()}, nil, nil, netip.Addr{}, nil); err == nil {
+	free := imstest.FreePort(t)
+	if p, err := openMSRP([]string{"wss:" + free, "tls:" + taken.Addr().String()}, nil, nil, netip.Addr{}, nil); err == nil {
 		p.close()
 		t.Fatal("a port was bound twice")
 	}
-	again, err := net.Listen("tcp", free.Addr().String())
+	again, err := net.Listen("tcp", free)
 	if err != nil {
 		t.Fatalf("the first port stays open: %v", err)
 	}

@@ -48,6 +48,7 @@ type Config struct {
 	SIPTLSClientAuth   bool          // who connects by TLS must show a certificate
 	SIPT1, SIPT2       time.Duration // of transactions, see SetTimers
 	SIPT4              time.Duration
+	ServeAll           bool     // no request is refused or held back for overload; no option sets it, but tests on slow machines
 	SIPCore            string   // SIP URI of the first hop into the core
 	SIPStandIns        []string // SIP URIs of hops that take over from it, in their order
 	SIPTrusted         []string // hosts whose P-Asserted-Identity is believed

@@ -40,8 +40,8 @@ func TestInviterWhoIsBackIsToldAtOnce(t *testing.T) {
 			w.Start()
 			shows(w, a, invited.Account)
 			imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.Count("SELECT count(*) FROM outcome WHERE told > 0 AND attempts = 2") == 1 })
-			if got := a.Events("message"); len(got) != 1 || !strings.HasPrefix(got[0].Text, "The invitation to nobody@cc.com could not be delivered") {
-				t.Errorf("Alice got %+v", got)
+			if got, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1); err != nil || len(got) != 1 || !strings.HasPrefix(got[0].Text, "The invitation to nobody@cc.com could not be delivered") {
+				t.Errorf("Alice got %+v, %v", got, err)
 			}
 		})
 	}

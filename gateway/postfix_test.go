@@ -152,6 +152,7 @@ func TestOutcomeOutlivesTheProcess(t *testing.T) {
 	if err != nil || again[0].ID != got[0].ID {
 		t.Fatalf("Alice got %+v, %v; want the same message again", again, err)
 	}
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.Count("SELECT count(*) FROM outcome WHERE told > 0") == 1 })
 	w.Stop()
 	w.Start()
 	imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.Count("SELECT count(*) FROM outcome WHERE told = 0") == 0 })

@@ -103,7 +103,9 @@ func TestForgottenSubscriptionIsMadeAnew(t *testing.T) {
 	w := watched(t)
 	w.Core.ForgetSubscriptions()
 	thirdParty(t, w, imstest.ThirdParty{User: gatewaytest.Alice}) // a doubt, which asks
-	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(w.Core.Subscribers(gatewaytest.Alice)) == 1 })
+	imstest.Eventually(t, gatewaytest.Patience, func() bool {
+		return len(w.Core.Subscribers(gatewaytest.Alice)) == 1 && w.Count(`SELECT count(*) FROM sighting WHERE state = 'seen'`) == 1
+	})
 	if ids := callIDs(w); len(ids) != 3 || ids[0] != ids[1] || ids[1] == ids[2] {
 		t.Errorf("SUBSCRIBEs with Call-IDs %v, want the old dialog, and then another", ids)
 	}

@@ -79,6 +79,7 @@ func TestPhoneThatIsNotRenewedIsCalledAnew(t *testing.T) {
 	if len(calls) != 2 || !slices.Contains([]int{2}, calls[a.Invites()[0].Get("Call-ID")]) {
 		t.Errorf("INVITEs by call %v, want one with a re-INVITE, and then another", calls)
 	}
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(a.Requests("BYE")) > 0 })
 	if byes := a.Requests("BYE"); len(byes) != 1 || byes[0].Get("Call-ID") != a.Invites()[0].Get("Call-ID") {
 		t.Errorf("%d BYEs, want that of the call that was cut", len(byes))
 	}
@@ -109,8 +110,8 @@ func TestReofferThatMovesNothingKeepsTheConnection(t *testing.T) {
 		t.Fatalf("Alice got %+v, %v", got, err)
 	}
 	b.Delivery(b.Send(gatewaytest.Alice, strings.Repeat("too long ", 5000)).ID, "failed") // as a=max-size says by now
-	if n := len(a.Events("media")); n != 1 {
-		t.Errorf("MSRP came up %d times, want once", n)
+	if up, err := a.Wait(w.Within(gatewaytest.Patience), "media", 1); err != nil || len(up) != 1 {
+		t.Errorf("MSRP came up %d times, %v, want once", len(up), err)
 	}
 	res, err := a.Reoffer(w.Within(gatewaytest.Patience), b.Account, "m=message 0 TCP/MSRP *")
 	if err != nil || res.Status != 200 || !strings.Contains(string(res.Body), "m=message 0 ") {

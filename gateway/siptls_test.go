@@ -68,12 +68,12 @@ func TestGatewayServesEachTransport(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- g.Run(context.Background()) }() // ends with Shutdown
 	t.Cleanup(func() {
-		if err := g.shutdownWithin(20 * time.Second); err != nil {
+		if err := g.shutdownWithin(time.Minute); err != nil {
 			t.Errorf("Shutdown = %v", err)
 		}
 		<-ended
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	anyone := &tls.Config{InsecureSkipVerify: true}
 	at := map[string]string{}
@@ -105,7 +105,7 @@ func TestGatewayServesEachTransport(t *testing.T) {
 		if conn == nil {
 			continue
 		}
-		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
 		_, _ = io.WriteString(conn, ask)
 		b := make([]byte, 4096)
 		if n, err := conn.Read(b); err != nil || !strings.HasPrefix(string(b[:n]), "SIP/2.0 ") || !strings.Contains(string(b[:n]), ";received=::1") {

@@ -78,6 +78,7 @@ func (c *incomingFile) Answer(ctx context.Context) error {
 	if c.ch.leg, err = c.in.Answer(ctx, b2bua.AnswerOptions{ContentType: "application/sdp", Body: own, Always: c.in.Charging(c.wire.account.charging.ioi())}); err != nil {
 		c.ch.abandon()
 		c.taker.leave()
+		err = errors.Join(<-c.taker.done, err) // a part of the file may have come, and the BYE, before the ACK
 	}
 	return err
 }

@@ -63,6 +63,7 @@ func TestTortureMessagesAreAnswered(t *testing.T) {
 	if len(files) != 62 {
 		t.Fatalf("%d files", len(files))
 	}
+	seen := map[string]bool{}
 	for i, file := range files {
 		name := strings.TrimSuffix(strings.TrimPrefix(file, "../internal/sipua/testdata/"), ".dat")
 		b, err := os.ReadFile(file)
@@ -87,11 +88,15 @@ func TestTortureMessagesAreAnswered(t *testing.T) {
 		for got := 0; got < 200; {
 			select {
 			case a := <-in:
+				if seen[a] {
+					continue // the answer to an INVITE comes until its ACK does
+				}
+				seen[a] = true
 				if id := callID(a); id != mine {
 					if want[name] == 0 && id == callID(text) && mine != id {
 						t.Errorf("%s is answered by %q", name, a)
 					}
-					continue // a repeat of what was answered before
+					continue
 				}
 				if _, err := fmt.Sscanf(a, "SIP/2.0 %d", &got); err != nil {
 					t.Fatalf("%s: %q", name, a)

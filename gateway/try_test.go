@@ -58,6 +58,8 @@ func TestInterfaceIsTriedInABrowser(t *testing.T) {
 	if got, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1); err != nil || got[0].Text != "abcdefg" {
 		t.Fatalf("the phone has %+v, %v", got, err)
 	}
+	// The phone has the message before its word is in the guest's stream.
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.Count(`SELECT count(*) FROM event WHERE body LIKE '%"type":"delivery"%'`) > 0 })
 	operation("events", b.Account, b.Password)
 	tab.Click("#form .buttons button")
 	tab.Await("#status", "200")

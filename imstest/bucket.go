@@ -48,20 +48,10 @@ func NewBucket(t testing.TB) *Bucket {
 		}
 	}
 	t.Cleanup(b.Stop)
-	// Somebody else may take a port between its choice and its use.
-	for range 5 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.Addr = ln.Addr().String()
-		_ = ln.Close()
-		if b.start() {
-			return b
-		}
+	if b.Addr = FreePort(t); !b.start() {
+		t.Fatal("versitygw does not start")
 	}
-	t.Fatal("versitygw does not start")
-	return nil
+	return b
 }
 
 func (b *Bucket) root() string   { return filepath.Join(b.dir, "root") }
@@ -90,7 +80,7 @@ func (b *Bucket) start() bool {
 	}()
 	b.cmd, b.over = cmd, over
 	up := false
-	Eventually(b.t, 20*time.Second, func() bool {
+	Eventually(b.t, time.Minute, func() bool {
 		select {
 		case <-over:
 			b.t.Logf("versitygw: %s", log.Bytes())

@@ -206,6 +206,11 @@ func (c *Core) WaitRequests(ctx context.Context, method string, n int) ([]Seen, 
 func (c *Core) note(m *Message, status int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.noted(m, status)
+}
+
+// noted is note for who holds c.mu, so that nobody sees what a request has done before the request.
+func (c *Core) noted(m *Message, status int) {
 	c.seen = append(c.seen, Seen{time.Now(), m.Clone(), status, status})
 	c.grown()
 }

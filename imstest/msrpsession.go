@@ -95,7 +95,7 @@ func (e *endpoint) accept() {
 
 // connect dials the peer and sends the empty SEND at once.
 func (e *endpoint) connect(addr string) error {
-	c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	c, err := net.DialTimeout("tcp", addr, 30*time.Second)
 	if err != nil {
 		return err
 	}
@@ -112,9 +112,7 @@ func (e *endpoint) connect(addr string) error {
 		c.Close()
 		return io.ErrUnexpectedEOF
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	return e.send(ctx, token(), "", nil)
+	return e.send(context.Background(), token(), "", nil) // 30 s at most
 }
 
 // run reads the connection until it ends.

@@ -368,7 +368,7 @@ func (n *node) widen(m *Message, to source) source {
 	n.mu.Unlock()
 	if c == nil {
 		var err error
-		if c, err = net.DialTimeout("tcp", to.addr, time.Second); err != nil {
+		if c, err = net.DialTimeout("tcp", to.addr, 3*time.Second); err != nil {
 			return to
 		}
 		n.serveConn(c)

@@ -46,6 +46,7 @@ type Manner struct {
 	CutAt         int           // closes the connection in the middle of each text, the first time that it comes, after so many octets of it; 0: not
 	Renews        bool          // offers another path at once when it has done so (F38)
 	ReofferCode   int           // to re-INVITEs; 0: 200
+	LostACK       bool          // the ACKs of its own INVITEs are lost on the way
 	Hasty         bool          // connects behind its 200 without waiting for the ACK, and a CANCEL comes too late for it (F41)
 	Files         FileManner
 }

@@ -194,6 +194,9 @@ func (p *Phone) newSession(c *phoneCall) *endpoint {
 	return ep
 }
 
+// signalling is how long a BYE or re-INVITE may come behind the end of MSRP that belongs to it: they take different ways.
+const signalling = 10 * time.Second
+
 // connectAs connects MSRP where this side is the active one.
 func (p *Phone) connectAs(c *phoneCall, ep *endpoint, setup string, media remoteMedia) {
 	manner := p.mannered()
@@ -215,19 +218,24 @@ func (p *Phone) connectAs(c *phoneCall, ep *endpoint, setup string, media remote
 		}
 	}
 	addr := media.addr(!manner.NoCEMA)
-	if err := ep.connect(addr); err != nil {
-		if c.endpoint() != ep { // a re-INVITE came in between
+	err := ep.connect(addr)
+	if err == nil {
+		p.tell(PhoneEvent{Type: "media", Peer: c.peer, ID: c.callID})
+		return
+	}
+	for end := time.Now().Add(signalling); c.endpoint() == ep; { // with a re-INVITE it is another one
+		if time.Now().After(end) {
+			p.violation("msrp: the empty SEND to %s was not answered 200: %v", addr, err)
 			return
 		}
 		select {
 		case <-c.over: // the call ended meanwhile
+			return
 		case <-p.done:
-		case <-time.After(2 * time.Second): // its BYE may come behind: signalling and media take different ways
-			p.violation("msrp: the empty SEND to %s was not answered 200: %v", addr, err)
+			return
+		case <-time.After(10 * time.Millisecond):
 		}
-		return
 	}
-	p.tell(PhoneEvent{Type: "media", Peer: c.peer, ID: c.callID})
 }
 
 // awaitMedia tells when the peer's connection is up.

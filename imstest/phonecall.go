@@ -161,6 +161,14 @@ func (p *Phone) confirmed(c *phoneCall, res *Message, chat bool) error {
 		p.calls[c.peer] = c
 	}
 	p.pmu.Unlock()
+	return p.sendACK(ack, next)
+}
+
+// sendACK sends the ACK of a 2xx, unless it is lost on its way.
+func (p *Phone) sendACK(ack *Message, next source) error {
+	if p.mannered().LostACK {
+		return nil
+	}
 	return p.write(ack, next)
 }
 
@@ -236,7 +244,7 @@ func (p *Phone) settle(c *phoneCall, m, res *Message, tx *clientTx) {
 		ack := c.ack
 		c.mu.Unlock()
 		if ack != nil {
-			_ = p.write(ack, p.nextOf(c))
+			_ = p.sendACK(ack, p.nextOf(c))
 		}
 	default:
 		p.decline(c, res)

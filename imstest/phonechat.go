@@ -152,7 +152,7 @@ func (p *Phone) composes(peer string, body []byte) {
 
 // receipt sends an IMDN in the chat, or in a MESSAGE where none is open (RFC 5438 §13, PROTOCOLS B5.07).
 func (p *Phone) receipt(c *phoneCall, peer, id, kind, status string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	body := writeEnvelope(p.opt.URI, peer, token(), "", "message/imdn+xml", imdnDocument(id, p.opt.URI, kind, status))
 	if c != nil {

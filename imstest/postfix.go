@@ -155,19 +155,10 @@ func NewPostfix(t testing.TB, opt PostfixOptions) *Postfix {
 		main = append(main, "mynetworks = 127.0.0.0/8")
 	}
 	must(os.WriteFile(dir+"/conf/main.cf", []byte(strings.Join(append(main, opt.More...), "\n")+"\n"), 0o644))
-	// Somebody else may take a port between its choice and its use.
-	for attempt := 1; ; attempt++ {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		must(err)
-		p.addr = ln.Addr().String()
-		must(ln.Close())
-		must(os.WriteFile(dir+"/conf/master.cf", []byte(p.addr+" inet n - n - - smtpd\n"+postfixServices), 0o644))
-		if err = p.run(); err == nil {
-			break
-		}
-		if attempt == 3 {
-			t.Fatalf("%v\n%s", err, p.Log())
-		}
+	p.addr = FreePort(t)
+	must(os.WriteFile(dir+"/conf/master.cf", []byte(p.addr+" inet n - n - - smtpd\n"+postfixServices), 0o644))
+	if err := p.run(); err != nil {
+		t.Fatalf("%v\n%s", err, p.Log())
 	}
 	t.Cleanup(func() {
 		p.Stop()
@@ -205,7 +196,7 @@ func (p *Postfix) run() error {
 	over, cmd := make(chan error, 1), p.cmd
 	p.over = over
 	go func() { over <- cmd.Wait() }() // ends with the process
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for poll := time.NewTicker(20 * time.Millisecond); ; {
 		select {
@@ -227,7 +218,15 @@ func (p *Postfix) run() error {
 }
 
 // Start starts it again after Stop, on the same port and with the same queue.
-func (p *Postfix) Start() error { return p.run() }
+func (p *Postfix) Start() (err error) {
+	for range 20 { // daemons of the one before may hold the port for a moment yet
+		if err = p.run(); err == nil {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return err
+}
 
 // Stop ends it. Its queue stays.
 func (p *Postfix) Stop() {
@@ -235,7 +234,7 @@ func (p *Postfix) Stop() {
 	select {
 	case err := <-p.over:
 		p.over <- err
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		_ = p.cmd.Process.Kill()
 	}
 }

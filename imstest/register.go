@@ -36,11 +36,14 @@ func (c *Core) canonical(uri string) string {
 
 // register is the registrar (RFC 3261 §10.3).
 func (c *Core) register(m *Message, src source) {
-	answer := func(code int, reason string, fields ...Field) {
-		c.note(m, code)
+	respond := func(code int, reason string, fields ...Field) {
 		res := reply(m, code, reason, token())
 		res.Fields = append(res.Fields, fields...)
 		c.respond(m, src, res)
+	}
+	answer := func(code int, reason string, fields ...Field) {
+		c.note(m, code)
+		respond(code, reason, fields...)
 	}
 	of := c.canonical(uriOf(m.Get("To")))
 	c.checkRegister(m, of)
@@ -95,7 +98,7 @@ func (c *Core) register(m *Message, src source) {
 			}
 		}
 	}
-	answer(200, "OK", fields...)
+	respond(200, "OK", fields...)
 	for _, v := range contacts {
 		event := "registered"
 		if asked(m, v) == 0 {
@@ -139,7 +142,7 @@ func asked(m *Message, contact string) time.Duration {
 	return time.Duration(n) * time.Second
 }
 
-// bind changes the bindings of an address of record. It reports false, and changes nothing, where the
+// bind changes the bindings of an address of record, and notes the REGISTER that did so. It reports false, and changes nothing, where the
 // request is older than what stands (RFC 3261 §10.3 item 7).
 func (c *Core) bind(m *Message, of string, contacts []string, src source) (kept []binding, ok bool) {
 	c.mu.Lock()
@@ -170,6 +173,7 @@ func (c *Core) bind(m *Message, of string, contacts []string, src source) (kept 
 		kept = append(kept, binding{contact: uriOf(v), path: m.All("Path"), expires: time.Now().Add(d), callID: m.Get("Call-ID"), cseq: number(m), src: src})
 	}
 	c.bindings[of] = kept
+	c.noted(m, 200)
 	return kept, true
 }
 

@@ -49,11 +49,14 @@ type regSubscription struct {
 
 // subscribe is the notifier: 200 and the full state at once (RFC 6665 §4.2.1, RFC 3680 §4.7).
 func (c *Core) subscribe(m *Message, src source) {
-	answer := func(code int, reason, tag string, fields ...Field) {
-		c.note(m, code)
+	respond := func(code int, reason, tag string, fields ...Field) {
 		res := reply(m, code, reason, tag)
 		res.Fields = append(res.Fields, fields...)
 		c.respond(m, src, res)
+	}
+	answer := func(code int, reason, tag string) {
+		c.note(m, code)
+		respond(code, reason, tag)
 	}
 	if m.Get("Event") != "reg" {
 		answer(489, "Bad Event", token())
@@ -82,8 +85,9 @@ func (c *Core) subscribe(m *Message, src source) {
 	s.remoteSeq, s.target, s.routes = number(m), uriOf(m.Get("Contact")), m.All("Record-Route")
 	d := asked(m, "")
 	s.expires = time.Now().Add(d)
+	c.noted(m, 200)
 	c.mu.Unlock()
-	answer(200, "OK", s.local, Field{"Expires", fmt.Sprint(int(d.Seconds()))}, Field{"Contact", "<" + c.URI() + ">"})
+	respond(200, "OK", s.local, Field{"Expires", fmt.Sprint(int(d.Seconds()))}, Field{"Contact", "<" + c.URI() + ">"})
 	state := fmt.Sprintf("active;expires=%d", int(d.Seconds()))
 	if d == 0 {
 		state = "terminated;reason=timeout"

@@ -52,9 +52,9 @@ type SMSC struct {
 	taken   []SMS
 	seen    int // submissions, refused ones too
 	next    uint32
-	conns   map[*smscConn]bool
-	binds   []uint32 // commands
-	acks    []uint32 // statuses of deliver_sm_resp and data_sm_resp
+	conns   map[*smscConn]int // and which bind it was
+	binds   []uint32          // commands
+	acks    []uint32          // statuses of deliver_sm_resp and data_sm_resp
 	bad     []string
 	changed chan struct{} // closed and made anew on every change
 	running sync.WaitGroup
@@ -76,7 +76,7 @@ func NewSMSC(listen string) (*SMSC, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &SMSC{ln: ln, next: 0x1000a, conns: map[*smscConn]bool{}, changed: make(chan struct{})}
+	s := &SMSC{ln: ln, next: 0x1000a, conns: map[*smscConn]int{}, changed: make(chan struct{})}
 	s.running.Go(func() { // ends with Close
 		for {
 			c, err := ln.Accept()
@@ -92,7 +92,7 @@ func NewSMSC(listen string) (*SMSC, error) {
 // ServeUntilEnd speaks on a connection that was made elsewhere, and returns when it has ended.
 func (s *SMSC) ServeUntilEnd(c net.Conn) {
 	conn := &smscConn{Conn: c}
-	s.change(func() { s.conns[conn] = true })
+	s.change(func() { s.conns[conn] = 0 })
 	defer s.change(func() { delete(s.conns, conn) })
 	defer c.Close()
 	s.serve(conn)
@@ -239,8 +239,8 @@ func (s *SMSC) Report(m SMS, state string) error {
 func (s *SMSC) toReceiver(f func(*smscConn) error) error {
 	s.mu.Lock()
 	var to *smscConn
-	for c := range s.conns {
-		if c.bind == 1 || c.bind == 9 {
+	for c := range s.conns { // the latest one: the end of those before may not have come here yet
+		if (c.bind == 1 || c.bind == 9) && (to == nil || s.conns[c] > s.conns[to]) {
 			to = c
 		}
 	}
@@ -325,7 +325,10 @@ func (s *SMSC) serve(c *smscConn) {
 				manner.Bound(f[0], f[1])
 			}
 			if manner.Refuse == 0 {
-				s.change(func() { c.bind, s.binds = command, append(s.binds, command) })
+				s.change(func() {
+					c.bind, s.binds = command, append(s.binds, command)
+					s.conns[c] = len(s.binds)
+				})
 			}
 			_ = c.send(command|0x80000000, manner.Refuse, seq, append([]byte("smsc"), 0))
 		case 4:

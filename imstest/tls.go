@@ -116,7 +116,7 @@ func (e *endpoint) secure(c net.Conn, client bool) (net.Conn, error) {
 	if client {
 		tc = tls.Client(c, config)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := tc.HandshakeContext(ctx); err != nil {
 		_ = c.Close()

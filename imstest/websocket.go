@@ -91,7 +91,7 @@ func NewBrowser(t testing.TB, uri, origin string) *Browser {
 	reading.Go(func() { b.read(stdout) }) // ends with the process
 	t.Cleanup(func() {
 		_ = stdin.Close()
-		kill := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
+		kill := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 		reading.Wait()
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("the browser's node: %v\n%s", err, stderr.String())
@@ -170,7 +170,7 @@ func (b *Browser) Events(kind string) (all []BrowserEvent) {
 // await waits until f is content with what has happened.
 func (b *Browser) await(what string, f func() bool) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for {
 		b.mu.Lock()

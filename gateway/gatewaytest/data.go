@@ -36,7 +36,7 @@ func (w *World) Change(statement string) {
 
 func (w *World) open(more string) *sql.DB {
 	w.t.Helper()
-	db, err := sql.Open("sqlite", "file:"+w.Data+"?_pragma=busy_timeout(5000)"+more) // the driver comes with package storage
+	db, err := sql.Open("sqlite", "file:"+w.Data+"?_pragma=busy_timeout(60000)"+more) // the driver comes with package storage
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -79,10 +79,16 @@ func (w *World) Dialogs() int {
 }
 
 // Stop drains the gateway and waits until it has ended.
-func (w *World) Stop() { w.running.stop() }
+func (w *World) Stop() {
+	w.running.stop()
+	http.DefaultClient.CloseIdleConnections() // or a request could meet the end of one, and a POST is not sent twice
+}
 
 // Kill ends the gateway's process with SIGKILL. It needs Plan.Command.
-func (w *World) Kill() { w.running.kill() }
+func (w *World) Kill() {
+	w.running.kill()
+	http.DefaultClient.CloseIdleConnections()
+}
 
 // PID is the gateway's process. It needs Plan.Command.
 func (w *World) PID() int { return w.running.process.Pid }
@@ -96,6 +102,7 @@ func (w *World) inside() *running {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	config.ServeAll = !w.sheds
 	g, err := gateway.New(config, slog.New(slog.NewTextHandler(w.Log, &slog.HandlerOptions{Level: config.Log.Level})))
 	if err != nil {
 		w.t.Fatal(err)

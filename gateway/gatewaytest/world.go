@@ -7,12 +7,8 @@ package gatewaytest
 
 import (
 	"context"
-	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,6 +43,9 @@ type Plan struct {
 	// runs in this process.
 	Command []string
 	Env     []string // of the command, beside the test's own
+	// Sheds lets the gateway refuse what it has no time for. Otherwise it serves all, unless it is a Command: where the machine is
+	// busy with other tests, that is no news.
+	Sheds bool
 }
 
 // World is a gateway and everything around it.
@@ -63,6 +62,7 @@ type World struct {
 	args    []string
 	command []string
 	env     []string
+	sheds   bool
 	running *running
 }
 
@@ -75,7 +75,7 @@ func New(t testing.TB, p Plan) *World {
 	im := imstest.CoreOptions{Domains: opt.Domains, Open: true}
 	sip := p.SIP // the same after a restart, or the core would send to where nobody is
 	if sip == "" {
-		sip = freePort(t)
+		sip = imstest.FreePort(t)
 	}
 	if p.AS {
 		opt.Unregistered = sip
@@ -87,7 +87,7 @@ func New(t testing.TB, p Plan) *World {
 		p.IM(&im)
 	}
 	dir := t.TempDir()
-	w := &World{t: t, Core: NewCore(t, opt), IM: NewCore(t, im), Data: filepath.Join(dir, "latchkey.db"), Users: usersFile(t, dir), Log: &imstest.Log{}, SIP: sip, command: p.Command, env: p.Env}
+	w := &World{t: t, Core: NewCore(t, opt), IM: NewCore(t, im), Data: filepath.Join(dir, "latchkey.db"), Users: usersFile(t, dir), Log: &imstest.Log{}, SIP: sip, command: p.Command, env: p.Env, sheds: p.Sheds}
 	var err error
 	if w.Mail, err = imstest.NewMailSink(""); err != nil {
 		t.Fatal(err)
@@ -114,34 +114,9 @@ func New(t testing.TB, p Plan) *World {
 }
 
 // FreePort is an address for Plan.SIP, where others must know it first.
-func FreePort(t testing.TB) string { return freePort(t) }
-
-// ports counts through the ports of all worlds of a process, so that no two of them think that the same one is free.
-var ports = func() *atomic.Uint32 {
-	var n atomic.Uint32
-	n.Store(rand.Uint32N(20_000))
-	return &n
-}()
-
-// freePort is an address on which neither UDP nor TCP is taken. It lies below the ports that systems give to
-// outgoing connections, so that none of those takes it while the gateway is down.
-func freePort(t testing.TB) string {
+func FreePort(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+ports.Add(1)%20_000)
-		tcp, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		udp, err := net.ListenPacket("udp", addr)
-		_ = tcp.Close()
-		if err == nil {
-			_ = udp.Close()
-			return addr
-		}
-	}
-	t.Fatal("no free port")
-	return ""
+	return imstest.FreePort(t)
 }
 
 // NewCore starts one more core, whose violations fail the test.
