@@ -2,7 +2,9 @@ package imstest
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -48,11 +50,12 @@ func NewBucket(t testing.TB) *Bucket {
 		}
 	}
 	t.Cleanup(b.Stop)
-	// Somebody else may take a port between its choice and its use.
-	for range 5 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+	// Somebody else may take a port between its choice and its use; it lies below those that systems give to outgoing connections, so that none
+	// of these has it while the store is down.
+	for range 100 {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
 		b.Addr = ln.Addr().String()
 		_ = ln.Close()
