@@ -50,10 +50,10 @@ func NewBucket(t testing.TB) *Bucket {
 		}
 	}
 	t.Cleanup(b.Stop)
-	// Somebody else may take a port between its choice and its use; it lies below those that systems give to outgoing connections, so that none
-	// of these has it while the store is down.
+	// Somebody else may take a port between its choice and its use; it lies below those that systems give to outgoing connections, and above those
+	// that other tests take, so that nobody has it while the store is down.
 	for range 100 {
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 32_400+rand.IntN(360)))
 		if err != nil {
 			continue
 		}
