@@ -16,7 +16,7 @@ import (
 	"latchkey/imstest"
 )
 
-func eventually(t *testing.T, f func() bool) { t.Helper(); imstest.Eventually(t, 20*time.Second, f) }
+func eventually(t *testing.T, f func() bool) { t.Helper(); imstest.Eventually(t, time.Minute, f) }
 
 // begin takes the step that guest takes before it closes a conversation.
 func (w *world) begin() {

@@ -46,12 +46,14 @@ func (f *File) Authenticate(ctx context.Context, user, password string) (latchke
 		return latchkey.Subscriber{}, err
 	}
 	// A client that opens with many requests at once is proven by the first of them.
-	right := known && s.proven.holds(proof, time.Now()) || h.matches(password)
+	right := (known && s.proven.holds(proof, time.Now()) || h.matches(password)) && known
+	if right {
+		s.proven.add(proof, time.Now()) // before the next one has a turn
+	}
 	leave()
-	if !right || !known {
+	if !right {
 		return latchkey.Subscriber{}, latchkey.Errorf(latchkey.KindUnauthorized, "")
 	}
-	s.proven.add(proof, time.Now())
 	return s.entries[i].Subscriber, nil
 }
 

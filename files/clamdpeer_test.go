@@ -44,7 +44,7 @@ func program(t *testing.T, name, debian string) string {
 func freePort(t *testing.T) string {
 	t.Helper()
 	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 30_000+rand.IntN(2700)))
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 32_000+rand.IntN(400)))
 		if err == nil {
 			defer l.Close()
 			return l.Addr().String()

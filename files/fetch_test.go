@@ -29,7 +29,7 @@ func (c *cellar) promised(address string, size int) latchkey.StoredFile {
 // told waits for what becomes of the nth file.
 func (c *cellar) waitTold(n int) latchkey.StoredFile {
 	c.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
 		if all := c.arrived(); len(all) >= n {
 			return all[n-1]
@@ -236,7 +236,7 @@ func TestPromiseOutlivesARestart(t *testing.T) {
 	}
 	open1.Store(true)
 	c.reopen(files.Options{Peers: loopback})
-	go func() { _ = c.Run(t.Context()) }() // ends with the test
+	defer c.run()()
 	if f := c.waitTold(1); f.State != latchkey.FileAccepted || string(c.content(f)) != "123456" {
 		t.Errorf("after the restart: %+v", f)
 	}

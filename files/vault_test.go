@@ -440,10 +440,7 @@ func TestStartSweepsWhatACrashLeft(t *testing.T) {
 	running, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(running) }() // ends with running
-	deadline := time.Now().Add(20 * time.Second)
-	for c.onDisk() > 1 && time.Now().Before(deadline) {
-		time.Sleep(5 * time.Millisecond)
-	}
+	imstest.Eventually(t, time.Minute, func() bool { return c.onDisk() <= 1 })
 	stop()
 	if err := <-done; err != nil || c.onDisk() != 1 || string(c.content(old)) != "x" {
 		t.Errorf("Run = %v, %d files on the disk, want the one that is whole", err, c.onDisk())

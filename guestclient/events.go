@@ -122,7 +122,10 @@ func (f *follower) round(ctx context.Context) bool {
 		return false
 	}
 	if got || f.way == Poll && err == nil {
-		f.barren, f.pause = 0, f.c.back
+		f.pause = f.c.back
+	}
+	if got || stood && !errors.Is(err, errBarren) {
+		f.barren = 0
 	}
 	if f.way == Poll && err == nil {
 		return true // at once: the wait is the gateway's

@@ -206,7 +206,7 @@ func TestEventsEndWhenTheInvitationIsGone(t *testing.T) {
 // A stream on which nothing comes, not even a comment, is left for a new one.
 func TestSilentStreamIsReplaced(t *testing.T) {
 	g := newGateway(t)
-	c := guestclient.New(g.URL(), guestclienttest.Account, guestclienttest.Password, guestclient.Options{Quiet: 30 * time.Millisecond, FirstBack: time.Millisecond})
+	c := guestclient.New(g.URL(), guestclienttest.Account, guestclienttest.Password, guestclient.Options{Transport: guestclient.SSE, Quiet: 30 * time.Millisecond, FirstBack: time.Millisecond})
 	t.Cleanup(c.Close)
 	ctx, cancel := context.WithCancel(deadline(t))
 	defer cancel()
@@ -249,37 +249,39 @@ func TestOtherCallsReachTheGateway(t *testing.T) {
 
 // R32, F30: the same events, each once and in order, whichever way they come, and over connections that end.
 func TestEventsComeByAllTransports(t *testing.T) {
+	const long, short = 10 * time.Second, 300 * time.Millisecond // the latter where silence is to be noticed
 	for _, c := range []struct {
 		way   guestclient.Transport
 		proxy guestclienttest.Proxy
+		quiet time.Duration
 		path  string // of a request that shows the way
 	}{
-		{guestclient.SSE, guestclienttest.Open, "GET /rcsgw/invitee/events"},
-		{guestclient.Poll, guestclienttest.Buffering, "GET /rcsgw/invitee/events?after=0&wait=0"},
-		{guestclient.WebSocket, guestclienttest.Buffering, "GET /rcsgw/invitee/events?after=0"},
-		{guestclient.Auto, guestclienttest.Converting, "GET /rcsgw/invitee/events?after=0&wait=0"},
-		{guestclient.Auto, guestclienttest.Buffering, "GET /rcsgw/invitee/events?after=0&wait=25"},
+		{guestclient.SSE, guestclienttest.Open, long, "GET /rcsgw/invitee/events"},
+		{guestclient.Poll, guestclienttest.Buffering, long, "GET /rcsgw/invitee/events?after=0&wait=0"},
+		{guestclient.WebSocket, guestclienttest.Buffering, long, "GET /rcsgw/invitee/events?after=0"},
+		{guestclient.Auto, guestclienttest.Converting, long, "GET /rcsgw/invitee/events?after=0&wait=0"},
+		{guestclient.Auto, guestclienttest.Buffering, short, "GET /rcsgw/invitee/events?after=0&wait=25"},
 	} {
 		t.Run(string(c.way+" "+guestclient.Transport(c.proxy)), func(t *testing.T) {
 			g := newGateway(t)
 			g.CutAfter = 2
 			g.Behind(c.proxy)
-			client := guestclient.New(g.URL(), guestclienttest.Account, guestclienttest.Password, guestclient.Options{Transport: c.way, FirstBack: time.Millisecond, Quiet: 300 * time.Millisecond})
+			client := guestclient.New(g.URL(), guestclienttest.Account, guestclienttest.Password, guestclient.Options{Transport: c.way, FirstBack: time.Millisecond, Quiet: c.quiet})
 			t.Cleanup(client.Close)
-			long := strings.Repeat("ä", 200)
+			text := strings.Repeat("ä", 200)
 			for range 5 {
-				g.Post(`{"id":%d,"type":"message","message":{"text":"` + long + `"}}`)
+				g.Post(`{"id":%d,"type":"message","message":{"text":"` + text + `"}}`)
 			}
 			var got []int64
 			for e, err := range client.Events(deadline(t), 0) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if e.Message == nil || e.Message.Text != long {
+				if e.Message == nil || e.Message.Text != text {
 					t.Fatalf("event %+v", e)
 				}
 				if got = append(got, e.ID); len(got) == 5 {
-					g.Post(`{"id":%d,"type":"message","message":{"text":"` + long + `"}}`)
+					g.Post(`{"id":%d,"type":"message","message":{"text":"` + text + `"}}`)
 				}
 				if e.ID == 6 {
 					break

@@ -2,10 +2,16 @@ package guestclient
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 )
 
 func parseAll(p *parser) []string {
@@ -41,6 +47,54 @@ func TestEndlessEventIsRefused(t *testing.T) {
 	endless := strings.NewReader("data: " + strings.Repeat("x", maxEvent+10))
 	if _, err := newParser(endless).next(); err != errEventTooLong {
 		t.Errorf("next() = %v, want %v", err, errEventTooLong)
+	}
+}
+
+// proxied are the first words of streams, one each, on which nothing comes then; polls are counted, and not answered.
+type proxied struct {
+	words []string
+	polls int
+}
+
+func (p *proxied) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.RawQuery != "" {
+		p.polls++
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	word := ""
+	if len(p.words) > 0 {
+		word, p.words = p.words[0], p.words[1:]
+	}
+	body, w := io.Pipe()
+	go func() { // ends with the request
+		_, _ = io.WriteString(w, word)
+		<-r.Context().Done()
+		_ = w.CloseWithError(r.Context().Err())
+	}()
+	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: body, Request: r}, nil
+}
+
+// R32: two streams in a row that are silent from the beginning are a proxy's doing; with one between them that said something they are not.
+func TestOnlySilenceInARowIsAProxys(t *testing.T) {
+	for _, c := range []struct {
+		words []string
+		polls bool
+	}{{[]string{"", ":\n", "", ":\n"}, false}, {[]string{":\n", "", ""}, true}} {
+		synctest.Test(t, func(t *testing.T) {
+			p := &proxied{words: c.words}
+			client := New("http://gw", "sip:b@cc.com", "p", Options{HTTP: &http.Client{Transport: p}, Quiet: time.Minute})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(len(c.words))*time.Minute+50*time.Second)
+			defer cancel()
+			for _, err := range client.Events(ctx, 0) {
+				if !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Events = %v", err)
+				}
+			}
+			if (p.polls > 0) != c.polls || len(p.words) > 0 {
+				t.Errorf("streams that say %q: %d polls, %d streams left", c.words, p.polls, len(p.words))
+			}
+		})
 	}
 }
 

@@ -62,8 +62,9 @@ func TestRequestsStreamsAndLimitsAreCounted(t *testing.T) {
 	eventually(t, func() bool { return metrics(t, w)[`latchkey_httpapi_streams{kind="sse"}`] == "0" })
 	w.api.Drain()
 	<-polled
-	eventually(t, func() bool {
-		return metrics(t, w)[`latchkey_httpapi_requests_total{method="GET",route="/rcsgw/invitee/events",status="101"}`] == "1"
+	eventually(t, func() bool { // requests over the network are counted behind their answers
+		got := metrics(t, w)
+		return got[`latchkey_httpapi_requests_total{method="GET",route="/rcsgw/invitee/events",status="101"}`] == "1" && got[`latchkey_httpapi_requests_total{method="GET",route="/rcsgw/invitee/events",status="200"}`] == "2"
 	})
 	wants(map[string]string{
 		`latchkey_httpapi_streams{kind="poll"}`: "0", `latchkey_httpapi_streams{kind="websocket"}`: "0",

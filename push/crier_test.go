@@ -67,7 +67,7 @@ func TestBrowserReadsItsCall(t *testing.T) {
 // X5: while a call can't go, the newest word of each conversation waits, and only that one goes.
 func TestNewestWordTakesThePlaceOfOlderOnes(t *testing.T) {
 	s := imstest.NewPushService(t)
-	s.Answer(imstest.PushAnswer{Status: 503})
+	s.Answer(imstest.PushAnswer{Status: 503, RetryAfter: "4"}) // so long newer words may take
 	c, _ := newCrier(t, s, Options{Tells: Text})
 	subscribe(t, c, s.Browser())
 	c.Tell(wrote(alice, "one"))

@@ -371,8 +371,7 @@ func (c *conn) ping() {
 	if !c.writing.Load() { // else the peer takes what we write, or a deadline ends that
 		sent := time.Now().UnixNano()
 		ctx, cancel := context.WithTimeout(c.cut, c.limits.PingEvery)
-		_ = c.ws.Ping(ctx)
-		silent := ctx.Err() != nil
+		silent := c.ws.Ping(ctx) != nil && ctx.Err() != nil
 		cancel()
 		if since := c.waiting.Load(); silent && !c.writing.Load() && since != 0 && since <= sent {
 			c.end(websocket.StatusGoingAway, "no answer to a ping", fmt.Errorf("msrp websocket: no answer to a ping: %w", os.ErrDeadlineExceeded))

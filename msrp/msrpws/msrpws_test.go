@@ -397,7 +397,8 @@ func TestDialNeedsTheSubprotocol(t *testing.T) {
 
 // A peer that is gone without a word is noticed by pings, although nothing is sent to it.
 func TestSilentPeerIsNoticed(t *testing.T) {
-	l, h, url := serve(t, msrpws.Options{Limits: msrpws.Limits{PingEvery: 50 * time.Millisecond}})
+	t.Parallel()
+	l, h, url := serve(t, msrpws.Options{Limits: msrpws.Limits{PingEvery: time.Second}}) // until two of it are over the peer may be slow
 	s := expected(t, l, h, msrp.SessionOptions{})
 	p := dial(t, url, s.Local().String())
 	p.bind() // and from here on it reads nothing, so nobody answers
@@ -409,7 +410,8 @@ func TestSilentPeerIsNoticed(t *testing.T) {
 
 // A peer whose answers are stuck behind what a slow Handler doesn't take yet is alive.
 func TestPeerThatIsHeldBackIsNotSilent(t *testing.T) {
-	l, h, url := serve(t, msrpws.Options{Limits: msrpws.Limits{PingEvery: 500 * time.Millisecond}})
+	t.Parallel()
+	l, h, url := serve(t, msrpws.Options{Limits: msrpws.Limits{PingEvery: time.Second}})
 	holding, release := make(chan struct{}), make(chan struct{})
 	got := make(chan int64, 1)
 	s := expected(t, l, h, msrp.SessionOptions{Handler: handler(func(m *msrp.IncomingMessage) error {
@@ -441,14 +443,15 @@ func TestPeerThatIsHeldBackIsNotSilent(t *testing.T) {
 	}()
 	const size = 8 << 20
 	long := []byte(p.send("long1234", fmt.Sprintf("1-*/%d", size), strings.Repeat("x", size), "$"))
-	// Right behind a ping there is a second until the next one would have to be answered.
+	// Right behind a ping there are two seconds until the next one would have to be answered.
 	before := pings.Load()
 	imstest.Eventually(t, patience, func() bool { return pings.Load() > before })
 	held.Store(true)
 	written := make(chan error, 1)
 	go func() { written <- ws.Write(within(t), websocket.MessageText, long) }()
 	receive(t, holding)
-	for start, end := pings.Load(), time.Now().Add(patience); pings.Load() < start+3; time.Sleep(5 * time.Millisecond) {
+	// The second one is sent when the time to answer the first is over.
+	for start, end := pings.Load(), time.Now().Add(patience); pings.Load() < start+2; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("no pings come")
 		}
