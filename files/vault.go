@@ -176,7 +176,7 @@ func (v *Vault) Resume(ctx context.Context, id latchkey.FileID) (*Writer, error)
 	}
 	if err == nil {
 		var n int64
-		w.out, n, err = v.place.resume(ctx, w.file, w.sums, w.taken)
+		w.out, n, err = v.place.resume(ctx, w.file, w.digest, w.taken)
 		w.offset.Store(n)
 	}
 	if err != nil {
@@ -205,7 +205,7 @@ const takeOver = 15 * time.Second
 
 // claim makes the one writer of a file.
 func (v *Vault) claim(ctx context.Context, f latchkey.StoredFile) (*Writer, error) {
-	w := &Writer{vault: v, file: f, taken: make(chan struct{}), done: make(chan struct{}), sums: newSums()}
+	w := &Writer{vault: v, file: f, taken: make(chan struct{}), done: make(chan struct{}), digest: newDigest()}
 	ctx, cancel := context.WithTimeout(ctx, takeOver)
 	defer cancel()
 	for {

@@ -20,7 +20,7 @@ type Writer struct {
 	file   latchkey.StoredFile
 	out    sink
 	offset atomic.Int64
-	sums   *sums
+	digest *digest
 	broken error // why no byte can follow
 
 	once  sync.Once
@@ -47,7 +47,7 @@ func (w *Writer) Restart() error {
 	if err := w.out.restart(ctx); err != nil {
 		return err
 	}
-	w.sums.reset()
+	w.digest.Reset()
 	w.offset.Store(0)
 	return nil
 }
@@ -85,11 +85,11 @@ func (w *Writer) Write(b []byte) (int, error) {
 	}
 	var n int
 	var err error
-	w.sums.while(b, func() { n, err = w.out.Write(b) })
+	w.digest.while(b, func() { n, err = w.out.Write(b) })
 	if n < len(b) { // the hashes have more than the place
 		w.broken = cmp.Or(err, io.ErrShortWrite)
 	} else if err == nil {
-		w.out.mark(w.sums)
+		w.out.mark(w.digest)
 	}
 	w.offset.Store(at + int64(n))
 	w.vault.counts.came(w.file.Direction, n)
@@ -109,7 +109,7 @@ func (w *Writer) Commit(ctx context.Context) (latchkey.StoredFile, error) {
 	ctx = context.WithoutCancel(ctx) // every byte is here: that the sender goes away now changes nothing
 	defer w.release()
 	f := w.file
-	f.SHA1, f.SHA256 = w.sums.hex()
+	f.SHA1 = w.digest.hex()
 	f.Size = w.Offset()
 	err := cmp.Or(w.broken, w.check(f))
 	if err == nil {
@@ -213,7 +213,7 @@ func (w *Writer) Pause(ctx context.Context) error {
 	if err := w.broken; err != nil {
 		return err
 	}
-	if err := w.out.keep(ctx, w.sums); err != nil {
+	if err := w.out.keep(ctx, w.digest); err != nil {
 		return err
 	}
 	return w.vault.rows.TouchFile(ctx, w.file.ID, w.file.Size, time.Now())

@@ -26,8 +26,8 @@ type File struct {
 	Preview bool      `json:"preview,omitempty"` // there is a small picture of it
 	State   string    `json:"state,omitempty"`   // receiving, accepted, sent, delivered, displayed, failed
 	Reason  string    `json:"reason,omitempty"`
-	SHA256  string    `json:"sha256,omitempty"` // hexadecimal
-	Sent    int64     `json:"sent,omitempty"`   // in delivery events of a file under way: bytes that the inviter has
+	SHA1    string    `json:"sha1,omitempty"` // hexadecimal
+	Sent    int64     `json:"sent,omitempty"` // in delivery events of a file under way: bytes that the inviter has
 	Time    time.Time `json:"time,omitzero"`
 	Expires time.Time `json:"expires,omitzero"`
 }

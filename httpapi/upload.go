@@ -188,7 +188,7 @@ func (a *API) commit(w http.ResponseWriter, r *http.Request, f format, rel latch
 
 // accepted is the answer to a whole upload: accepted also where the file has come further by now, as events tell.
 func (a *API) accepted(w http.ResponseWriter, r *http.Request, f format, status int, stored latchkey.StoredFile, to latchkey.Address) error {
-	d := file{ID: stored.ID, To: to.Identity(), Name: stored.Name, Size: max(stored.Size, 0), Type: stored.Type, State: latchkey.FileAccepted, SHA256: stored.SHA256}
+	d := file{ID: stored.ID, To: to.Identity(), Name: stored.Name, Size: max(stored.Size, 0), Type: stored.Type, State: latchkey.FileAccepted, SHA1: stored.SHA1}
 	switch stored.State {
 	case latchkey.FileFailed, latchkey.FileReceiving:
 		d.State, d.Reason = stored.State, stored.Reason
