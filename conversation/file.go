@@ -25,7 +25,8 @@ const (
 type Porter interface {
 	// Carry sends a stored file in a call of its own and returns when the inviter's phone has all of it. *CallRefused: the
 	// call was. *MSRPRefused: the phone stopped the file. *HungUp: it ended the call before the end. Any other error: the way broke, and the same
-	// file may go on from where Progress said.
+	// file may go on from where Progress said. One that is still coming is sent as it comes. Carry returns, and tells Progress, after it was
+	// stored then, whatever becomes of the call; *NotCome: it wasn't.
 	Carry(ctx context.Context, rel latchkey.Relation, call FileCall, f latchkey.StoredFile) error
 	// Fail notes that a file of the guest's won't arrive, tells why, and erases its bytes.
 	Fail(ctx context.Context, f latchkey.StoredFile, reason string) error
@@ -49,6 +50,15 @@ type HungUp struct{}
 
 // Error tells it.
 func (*HungUp) Error() string { return "the inviter hung up in the middle of the file" }
+
+// NotCome is the end of a file that was carried while it came, and did not come whole. Nobody has it then.
+type NotCome struct{ Err error }
+
+// Error tells why.
+func (e *NotCome) Error() string { return "the guest's file did not come: " + e.Err.Error() }
+
+// Unwrap gives what kept it.
+func (e *NotCome) Unwrap() error { return e.Err }
 
 // CutOff is the end of an inviter's file in the middle, of which a part is kept: the inviter's phone may go on with it (RFC 5547 §8.1).
 type CutOff struct {
@@ -76,6 +86,8 @@ type freight struct {
 	carrying context.CancelFunc // of the worker; nil: nobody carries
 	stop     context.CancelFunc // of the file at hand
 	again    bool               // there was a look at the store meanwhile
+	early    *early             // the one that is carried while it comes; nil: none
+	led      int                // how many of those there were
 	had      map[latchkey.FileID]int64
 	byHTTP   []latchkey.StoredFile // for the chat's worker
 	handed   []latchkey.StoredFile // those that it has
@@ -89,13 +101,16 @@ func newFreight() freight {
 	return freight{retry: stopped(), had: map[latchkey.FileID]int64{}, arriving: map[IncomingFile]func(){}}
 }
 
-func (f *freight) settled() bool { return f.carrying == nil && len(f.arriving) == 0 }
+func (f *freight) settled() bool { return f.carrying == nil && f.early == nil && len(f.arriving) == 0 }
 
 // end stops all that is under way.
 func (f *freight) end() {
 	f.retry.Stop()
 	if f.carrying != nil {
 		f.carrying()
+	}
+	if f.early != nil {
+		f.early.stop()
 	}
 	for _, stop := range f.arriving {
 		stop()
@@ -136,6 +151,9 @@ func (h *Hall) CancelFile(_ context.Context, rel latchkey.Relation, f latchkey.S
 	return h.visit(rel, func(r *room) {
 		if r.freight.id == f.ID && r.freight.stop != nil {
 			r.freight.stop()
+		}
+		if early := r.freight.early; early != nil && early.id == f.ID {
+			early.stop()
 		}
 	})
 }
@@ -267,6 +285,7 @@ func (r *room) carried(c carriage) {
 func (r *room) carryAll(ctx context.Context) (c carriage) {
 	tried := map[latchkey.FileID]bool{}
 	for {
+		_, before := r.goesAhead()
 		files, err := r.waitingFiles(ctx)
 		if err != nil {
 			c.err = err
@@ -277,7 +296,14 @@ func (r *room) carryAll(ctx context.Context) (c carriage) {
 			if tried[f.ID] {
 				continue
 			}
-			tried[f.ID], fresh = true, true
+			ahead, led := r.goesAhead()
+			if ahead == f.ID {
+				return c // those behind it wait for it
+			}
+			if fresh = true; led != before {
+				break // it may be with the inviter by now
+			}
+			tried[f.ID] = true
 			way, icon, err := r.wayOf(ctx)
 			switch {
 			case err != nil:
@@ -287,13 +313,10 @@ func (r *room) carryAll(ctx context.Context) (c carriage) {
 			case way == "":
 				err = r.failFile(f, "The inviter's phone can't take files.")
 			default:
-				err = r.carryOne(ctx, f, icon)
+				err = r.carryOne(ctx, f, icon, ahead != "")
 			}
 			if err != nil {
-				c.err, c.wait = err, latchkey.RetryAfter(err)
-				if refused, ok := errors.AsType[*CallRefused](err); ok {
-					c.wait = refused.RetryAfter
-				}
+				c.err, c.wait = err, waitOf(err)
 				_, c.moved = errors.AsType[*cutOff](err)
 				return c
 			}
@@ -305,6 +328,14 @@ func (r *room) carryAll(ctx context.Context) (c carriage) {
 	}
 }
 
+// waitOf is what the peer asked for.
+func waitOf(err error) time.Duration {
+	if refused, ok := errors.AsType[*CallRefused](err); ok {
+		return refused.RetryAfter
+	}
+	return latchkey.RetryAfter(err)
+}
+
 func (r *room) waitingFiles(ctx context.Context) ([]latchkey.StoredFile, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -314,30 +345,41 @@ func (r *room) waitingFiles(ctx context.Context) ([]latchkey.StoredFile, error) 
 // wayOf is how the inviter takes a file now: what their phone can, in the operator's order. "": it can't. icon: with a small picture. An
 // error: nobody is there.
 func (r *room) wayOf(ctx context.Context) (way FileWay, icon bool, err error) {
-	s := latchkey.Status{State: latchkey.StatusUnknown}
-	if r.hall.presence != nil {
-		if s, err = r.hall.presence.Status(ctx, r.rel.Account, r.rel.Inviter.Address()); err != nil {
-			return "", false, err
-		}
+	s, err := r.status(ctx)
+	if err != nil {
+		return "", false, err
 	}
 	switch s.State {
 	case latchkey.StatusOffline:
 		return "", false, latchkey.Errorf(latchkey.KindOffline, "the inviter is offline")
 	case latchkey.StatusOnline:
-		for _, way := range r.hall.opt.FileWays {
-			if way == ByMSRP && s.FileMSRP || way == ByHTTP && s.FileHTTP {
-				return way, s.FileIcon, nil
-			}
-		}
-		return "", false, nil
+		return r.wayTo(s), s.FileIcon, nil
 	case latchkey.StatusNotRCS:
 		return "", false, nil
 	}
 	return r.hall.opt.FileWays[0], false, nil // the call itself will tell
 }
 
-// carryOne carries one file to its end. nil: it is with the inviter, or has failed for good.
-func (r *room) carryOne(outer context.Context, f latchkey.StoredFile, icon bool) error {
+// wayTo is the first way that a phone knows.
+func (r *room) wayTo(s latchkey.Status) FileWay {
+	for _, way := range r.hall.opt.FileWays {
+		if way == ByMSRP && s.FileMSRP || way == ByHTTP && s.FileHTTP {
+			return way
+		}
+	}
+	return ""
+}
+
+func (r *room) status(ctx context.Context) (latchkey.Status, error) {
+	if r.hall.presence == nil {
+		return latchkey.Status{State: latchkey.StatusUnknown}, nil
+	}
+	return r.hall.presence.Status(ctx, r.rel.Account, r.rel.Inviter.Address())
+}
+
+// carryOne carries one file to its end. nil: it is with the inviter, or has failed for good. beside: another one is under way, for which the
+// phone may be too busy.
+func (r *room) carryOne(outer context.Context, f latchkey.StoredFile, icon, beside bool) error {
 	ctx, stop := context.WithCancel(outer)
 	defer stop()
 	at := make(chan int64, 1)
@@ -351,6 +393,9 @@ func (r *room) carryOne(outer context.Context, f latchkey.StoredFile, icon bool)
 		had, err = r.carryFrom(ctx, f, 0, icon) // RFC 5547 §8.3.1: who does not take a part refuses it
 	}
 	reason, final := fileVerdict(err)
+	if refused, ok := errors.AsType[*CallRefused](err); ok && beside && (refused.Code == 486 || refused.Code == 600) {
+		final = false
+	}
 	r.back(func(r *room) {
 		r.freight.id, r.freight.stop = "", nil
 		delete(r.freight.had, f.ID)

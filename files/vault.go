@@ -6,7 +6,7 @@
 // its relation is erased. An inviter's file on an HTTP server (PROTOCOLS B3.13) is fetched here, and only from addresses that
 // stranger.Peers allows (S13). The package never speaks SIP, MSRP or the facade's HTTP; rows stand behind the port Rows.
 //
-// Start with Open; Vault.Create and Vault.Open are the two ends of a file's life.
+// Start with Open; Vault.Create and Vault.Open are the two ends of a file's life. Vault.Follow reads one between them.
 package files
 
 import (
@@ -135,6 +135,7 @@ func (v *Vault) Create(ctx context.Context, f latchkey.StoredFile) (w *Writer, s
 		}
 		return nil, stored, false, errors.Join(err, v.rows.DropFiles(context.WithoutCancel(ctx), stored.ID))
 	}
+	w.tail.begin(w.out, 0)
 	return w, stored, false, nil
 }
 
@@ -183,6 +184,7 @@ func (v *Vault) Resume(ctx context.Context, id latchkey.FileID) (*Writer, error)
 		w.release()
 		return nil, err
 	}
+	w.tail.begin(w.out, w.Offset())
 	return w, nil
 }
 

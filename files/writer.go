@@ -22,6 +22,7 @@ type Writer struct {
 	offset atomic.Int64
 	digest *digest
 	broken error // why no byte can follow
+	tail   tail  // what followers see
 
 	once  sync.Once
 	taken chan struct{} // closed when somebody else wants the file
@@ -40,7 +41,7 @@ func (w *Writer) File() latchkey.StoredFile { return w.file }
 // Offset is how many bytes are there.
 func (w *Writer) Offset() int64 { return w.offset.Load() }
 
-// Restart forgets the bytes that are there.
+// Restart forgets the bytes that are there, before anybody follows.
 func (w *Writer) Restart() error {
 	ctx, cancel := context.WithTimeout(context.Background(), placeTime)
 	defer cancel()
@@ -49,6 +50,7 @@ func (w *Writer) Restart() error {
 	}
 	w.digest.Reset()
 	w.offset.Store(0)
+	w.tail.reach(0)
 	return nil
 }
 
@@ -92,6 +94,7 @@ func (w *Writer) Write(b []byte) (int, error) {
 		w.out.mark(w.digest)
 	}
 	w.offset.Store(at + int64(n))
+	w.tail.reach(at + int64(n))
 	w.vault.counts.came(w.file.Direction, n)
 	return n, err
 }
@@ -122,6 +125,7 @@ func (w *Writer) Commit(ctx context.Context) (latchkey.StoredFile, error) {
 		w.draw(ctx, f)
 		f, err = w.vault.rows.CompleteFile(ctx, f, w.vault.opt.Quota)
 	}
+	w.tail.end(err)
 	if err != nil {
 		return w.file, w.refuse(ctx, err)
 	}
@@ -272,6 +276,7 @@ func (w *Writer) release() {
 		return
 	}
 	w.ended = true
+	w.tail.end(errGivenUp)
 	if w.out != nil {
 		w.out.close()
 	}

@@ -31,7 +31,7 @@ type Upload interface {
 }
 
 // upload is POST /rcsgw/invitee/file?to=… (R33): one file as the body itself, or as the part of a multipart form that has a file
-// name. It goes to disk as it comes. 202 says that it is there, whole and found clean.
+// name. It goes to disk as it comes. 202 says that it is there, whole and found clean. One whose hash is declared may go to the inviter meanwhile.
 //
 // With Upload-Complete it begins an upload that can be resumed (draft-ietf-httpbis-resumable-upload); see resume.go.
 func (a *API) upload(w http.ResponseWriter, r *http.Request) error {
@@ -60,6 +60,13 @@ func (a *API) upload(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	sum, err := declared(r)
+	if err != nil {
+		return err
+	}
+	if in.multipart { // what was declared is the form's
+		sum = ""
+	}
 	if in.multipart && resumable {
 		return latchkey.Errorf(latchkey.KindBadRequest, "a form can't be resumed: send the file itself as the body")
 	}
@@ -72,7 +79,7 @@ func (a *API) upload(w http.ResponseWriter, r *http.Request) error {
 	}
 	up, stored, repeated, err := a.ports.Files.Create(r.Context(), latchkey.StoredFile{
 		Relation: rel.ID, Account: rel.Account, Inviter: rel.Inviter, Direction: latchkey.ToInviter,
-		Name: in.name, Type: in.contentType, Size: in.size, ClientID: in.id,
+		Name: in.name, Type: in.contentType, Size: in.size, SHA1: sum, ClientID: in.id,
 	})
 	if err != nil {
 		return err
@@ -94,6 +101,7 @@ func (a *API) upload(w http.ResponseWriter, r *http.Request) error {
 		a.announce(w, r, up.File())
 		return a.receive(w, r, f, rel, uri, up, in.content, complete, http.StatusCreated)
 	}
+	a.coming(rel, up)
 	if _, err := a.take(w, up, in.content); err != nil {
 		return errors.Join(err, up.Abort(r.Context()))
 	}
