@@ -5,29 +5,12 @@ import (
 	"encoding"
 	"encoding/hex"
 	"hash"
-	"sync"
 )
 
 // digest is the hash of what came of a file.
 type digest struct{ hash.Hash }
 
 func newDigest() *digest { return &digest{sha1.New()} } //nolint:gosec // see the import
-
-// besides is how many bytes are worth a second goroutine.
-const besides = 8 << 10
-
-// while adds bytes to the hash while write runs, which takes about as long.
-func (d *digest) while(b []byte, write func()) {
-	if len(b) < besides {
-		write()
-		_, _ = d.Write(b) // never fails (package hash)
-		return
-	}
-	var other sync.WaitGroup
-	other.Go(func() { _, _ = d.Write(b) })
-	write()
-	other.Wait()
-}
 
 // hex is what was hashed until now.
 func (d *digest) hex() string { return hex.EncodeToString(d.Sum(nil)) }

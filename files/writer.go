@@ -85,10 +85,9 @@ func (w *Writer) Write(b []byte) (int, error) {
 	if w.broken != nil {
 		return 0, w.broken
 	}
-	var n int
-	var err error
-	w.digest.while(b, func() { n, err = w.out.Write(b) })
-	if n < len(b) { // the hashes have more than the place
+	n, err := w.out.Write(b)
+	_, _ = w.digest.Write(b[:n]) // never fails (package hash)
+	if n < len(b) {
 		w.broken = cmp.Or(err, io.ErrShortWrite)
 	} else if err == nil {
 		w.out.mark(w.digest)

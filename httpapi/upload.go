@@ -146,12 +146,12 @@ func (a *API) take(w http.ResponseWriter, up Upload, content io.Reader) (int64, 
 	return n, latchkey.Wrap(latchkey.KindBadRequest, err, "the body ended early")
 }
 
-// How much of a body is written at a time: little, so that many slow clients cost little, until it shows to be long. A piece costs a
-// turn of two goroutines in files.Writer, and net/http gives no more at once than a chunk of its client has, 32 KiB mostly.
+// How much of a body is written at a time: little, so that many slow clients cost little, until it shows to be long. While a long piece is hashed
+// and written the next one comes, so that reading it wakes nobody; net/http gives no more at once than a chunk of its client has else, 32 KiB mostly.
 const (
 	firstPieces = 32 << 10
-	longPieces  = 256 << 10
-	longBody    = 1 << 20
+	longPieces  = 512 << 10
+	longBody    = 4 << 20
 )
 
 // pour copies content to its end, or until either side fails. What came before is written, whatever comes then.
