@@ -46,8 +46,11 @@ func (r *room) led(f latchkey.StoredFile, had int64, c carriage) {
 		r.freight.had[f.ID] = had
 	}
 	r.freight.again = true // files behind it have waited
-	if r.freight.carrying == nil {
+	switch {
+	case r.freight.carrying == nil:
 		r.carried(c)
+	case c.err != nil && !c.moved: // who looks at the store now stops at what has changed
+		r.postpone(c.wait)
 	}
 }
 

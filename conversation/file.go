@@ -237,9 +237,10 @@ func (r *room) carry() {
 		f.again = false
 		ctx, cancel := context.WithCancel(r.hall.ctx)
 		f.carrying = cancel
+		led := f.led
 		r.hall.running.Go(func() { // ends with its files, or with cancel
 			defer cancel()
-			c := r.carryAll(ctx)
+			c := r.carryAll(ctx, led)
 			r.back(func(r *room) { r.carried(c) })
 		})
 	}
@@ -271,9 +272,7 @@ func (r *room) carried(c carriage) {
 		f.retries++
 		r.carry()
 	case c.err != nil:
-		f.retry.Reset(max(r.hall.opt.Retry<<min(f.retries, 6), c.wait))
-		f.earliest = time.Now().Add(max(r.hall.opt.Retry, c.wait))
-		f.retries++
+		r.postpone(c.wait)
 	case f.again:
 		r.carry()
 	default:
@@ -281,11 +280,18 @@ func (r *room) carried(c carriage) {
 	}
 }
 
-// carryAll carries what waits, one file after the other. It runs beside the loop.
-func (r *room) carryAll(ctx context.Context) (c carriage) {
+// postpone sets the next attempt at a file: doubling waits, or what the peer asked for if that is longer.
+func (r *room) postpone(atLeast time.Duration) {
+	f := &r.freight
+	f.retry.Reset(max(r.hall.opt.Retry<<min(f.retries, 6), atLeast))
+	f.earliest = time.Now().Add(max(r.hall.opt.Retry, atLeast))
+	f.retries++
+}
+
+// carryAll carries what waits, one file after the other. It runs beside the loop. before is how many were carried while they came when it began.
+func (r *room) carryAll(ctx context.Context, before int) (c carriage) {
 	tried := map[latchkey.FileID]bool{}
 	for {
-		_, before := r.goesAhead()
 		files, err := r.waitingFiles(ctx)
 		if err != nil {
 			c.err = err
@@ -297,13 +303,10 @@ func (r *room) carryAll(ctx context.Context) (c carriage) {
 				continue
 			}
 			ahead, led := r.goesAhead()
-			if ahead == f.ID {
-				return c // those behind it wait for it
+			if ahead == f.ID || led != before {
+				return c // those behind it wait for it; or it may be with the inviter by now, and the loop looks again
 			}
-			if fresh = true; led != before {
-				break // it may be with the inviter by now
-			}
-			tried[f.ID] = true
+			tried[f.ID], fresh = true, true
 			way, icon, err := r.wayOf(ctx)
 			switch {
 			case err != nil:
