@@ -1,11 +1,14 @@
 package gateway_test
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -15,6 +18,7 @@ import (
 	"time"
 
 	"latchkey/gateway/gatewaytest"
+	"latchkey/guestclient"
 	"latchkey/imstest"
 )
 
@@ -379,4 +383,103 @@ func TestDeclaredFileInPartsComesWhole(t *testing.T) {
 	if got := sentTo(t, w, a, 1); got.Sum != sum(film) || got.Start != 0 || len(a.Invites()) != 2 {
 		t.Errorf("Alice got %+v in %d calls", got, len(a.Invites()))
 	}
+}
+
+// gated is a file that can be read from the beginning to its half, and then, once the gate is open, to its end.
+type gated struct {
+	*bytes.Reader
+	gate <-chan struct{}
+}
+
+func (g gated) Read(b []byte) (int, error) {
+	if at := int(g.Size()) - g.Len(); at >= half {
+		<-g.gate
+	} else {
+		b = b[:min(len(b), half-at)]
+	}
+	return g.Reader.Read(b)
+}
+
+// F51, X3: what a guest sends with our client goes out while it comes, too.
+func TestClientDeclaresItsFiles(t *testing.T) {
+	t.Parallel()
+	w := gatewaytest.New(t, gatewaytest.Plan{})
+	manner, reached := reaching(imstest.FileManner{}, 1<<20)
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{Files: manner})
+	b := w.FileGuest()
+	c, err := guestclient.Open(b.Link, guestclient.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	gate, sent := make(chan struct{}), make(chan error, 1)
+	go func() { // ends with the file
+		_, err := c.SendFile(w.Within(2*gatewaytest.Patience), gatewaytest.Alice, "film.bin", "application/x-thing", gated{bytes.NewReader(film), gate})
+		sent <- err
+	}()
+	within(t, reached, "a megabyte on the phone")
+	close(gate)
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	if got := sentTo(t, w, a, 1); got.Sum != sum(film) || len(a.Invites()) != 1 {
+		t.Errorf("Alice got %+v in %d calls", got, len(a.Invites()))
+	}
+}
+
+// X3: with a scanner nobody is called before that has looked; by then a message that was written later is with Alice.
+func TestScannerSeesDeclaredFilesFirst(t *testing.T) {
+	t.Parallel()
+	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--file-scan=clamd:" + clean(t)}})
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
+	b := w.FileGuest()
+	up := begin(t, b, "application/x-thing", len(film), sha1.Sum(film))
+	up.feed(film[:half])
+	b.Send(gatewaytest.Alice, "while it comes")
+	if _, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(a.Invites()); n != 1 {
+		t.Errorf("%d INVITEs before the scanner has looked, want that of the message", n)
+	}
+	up.end(film[half:], http.StatusAccepted)
+	if got := sentTo(t, w, a, 1); got.Sum != sum(film) {
+		t.Errorf("Alice got %+v", got)
+	}
+	checkMetrics(t, w, map[string]string{`latchkey_files_scans_total{outcome="clean"}`: "1"})
+}
+
+// clean is the address of a scanner that finds nothing, by clamd(8)'s INSTREAM: pieces behind their length, and an empty one.
+func clean(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() { // ends with the listener
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { // ends with the connection
+				defer c.Close()
+				r := bufio.NewReader(c)
+				if _, err := r.ReadString(0); err != nil {
+					return
+				}
+				for n := uint32(1); n > 0; {
+					if binary.Read(r, binary.BigEndian, &n) != nil {
+						return
+					}
+					if _, err := io.CopyN(io.Discard, r, int64(n)); err != nil {
+						return
+					}
+				}
+				_, _ = io.WriteString(c, "stream: OK\x00")
+			}()
+		}
+	}()
+	return l.Addr().String()
 }
