@@ -87,21 +87,33 @@ func TestDeclaredFileIsCarriedOnce(t *testing.T) {
 func TestDeclaredFileWaitsWhereItMust(t *testing.T) {
 	for name, c := range map[string]struct {
 		opt    conversation.Options
-		before func(w *world, f *latchkey.StoredFile)
+		before func(w *world, p *porter, f *latchkey.StoredFile)
 		state  latchkey.FileState
 	}{
-		"away":           {state: latchkey.FileAccepted, before: func(w *world, _ *latchkey.StoredFile) { w.presence.is(presence{state: latchkey.StatusOffline}) }},
-		"nobody knows":   {before: func(w *world, _ *latchkey.StoredFile) { w.presence.is(presence{state: latchkey.StatusUnknown}) }},
-		"HTTP is better": {opt: conversation.Options{FileWays: []conversation.FileWay{conversation.ByHTTP, conversation.ByMSRP}}, before: func(w *world, _ *latchkey.StoredFile) { w.presence.is(presence{latchkey.StatusOnline, true, true}) }},
-		"no hash":        {before: func(_ *world, f *latchkey.StoredFile) { f.SHA1 = "" }},
-		"no size":        {before: func(_ *world, f *latchkey.StoredFile) { f.Size = latchkey.UnknownSize }},
-		"a picture": {before: func(w *world, f *latchkey.StoredFile) {
+		"away": {state: latchkey.FileAccepted, before: func(w *world, _ *porter, _ *latchkey.StoredFile) {
+			w.presence.is(presence{state: latchkey.StatusOffline})
+		}},
+		"nobody knows": {before: func(w *world, _ *porter, _ *latchkey.StoredFile) {
+			w.presence.is(presence{state: latchkey.StatusUnknown})
+		}},
+		"HTTP is better": {opt: conversation.Options{FileWays: []conversation.FileWay{conversation.ByHTTP, conversation.ByMSRP}}, before: func(w *world, _ *porter, _ *latchkey.StoredFile) {
+			w.presence.is(presence{latchkey.StatusOnline, true, true})
+		}},
+		"no hash": {before: func(_ *world, _ *porter, f *latchkey.StoredFile) { f.SHA1 = "" }},
+		"no size": {before: func(_ *world, _ *porter, f *latchkey.StoredFile) { f.Size = latchkey.UnknownSize }},
+		"a picture": {before: func(w *world, _ *porter, f *latchkey.StoredFile) {
 			w.presence.icon = true
 			f.Type = "image/png"
 		}},
-		"a message waits": {before: func(w *world, _ *latchkey.StoredFile) {
+		"a message waits": {before: func(w *world, _ *porter, _ *latchkey.StoredFile) {
 			w.phone.answer = func(context.Context, int) error { return &conversation.CallRefused{Code: 480, RetryAfter: time.Minute} }
 			w.send("first")
+		}},
+		"a file waits": {state: latchkey.FileAccepted, before: func(w *world, p *porter, _ *latchkey.StoredFile) {
+			p.answer = func(int, conversation.FileCall) error {
+				return &conversation.CallRefused{Code: 480, RetryAfter: time.Minute}
+			}
+			w.file()
 		}},
 		"a scanner": {}, // whose gateway can't
 	} {
@@ -112,7 +124,7 @@ func TestDeclaredFileWaitsWhereItMust(t *testing.T) {
 				f := w.upload()
 				told := f
 				if c.before != nil {
-					c.before(w, &told)
+					c.before(w, p, &told)
 				}
 				synctest.Wait()
 				w.hall.FileComing(w.rel, told)
@@ -241,7 +253,13 @@ func TestDeclaredFileIsStopped(t *testing.T) {
 				if err := stop(w, f); err != nil {
 					t.Fatal(err)
 				}
-				<-stopped
+				synctest.Wait()
+				select {
+				case <-stopped:
+				default:
+					t.Error("the file goes on")
+					_ = w.hall.Close(t.Context(), w.rel, latchkey.GuestLeft)
+				}
 				time.Sleep(time.Hour)
 				equal(t, "later calls", p.calls())
 				equal(t, "failed", p.failed)

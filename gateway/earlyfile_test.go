@@ -110,6 +110,7 @@ func TestDeclaredFileGoesOutWhileItComes(t *testing.T) {
 	up := begin(t, b, "application/x-thing", len(film), sha1.Sum(film))
 	up.feed(film[:half])
 	within(t, reached, "a megabyte on the phone")
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.Metric("latchkey_files_carried_bytes_total") != "0" }) // so that there would be something to tell
 	if n := w.Count("SELECT count(*) FROM file WHERE state = 'receiving' AND sha1 = '" + sum(film) + "'"); n != 1 {
 		t.Errorf("%d files that are coming, want 1", n)
 	}
