@@ -58,13 +58,13 @@ func (t *tail) change(f func()) {
 }
 
 // look tells how things stand; moved is closed when they don't any more.
-func (t *tail) look() (at int64, over bool, err error, moved <-chan struct{}) {
+func (t *tail) look() (at int64, over bool, moved <-chan struct{}, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.moved == nil {
 		t.moved = make(chan struct{})
 	}
-	return t.at, t.over, t.err, t.moved
+	return t.at, t.over, t.moved, t.err
 }
 
 // Follower reads a file from its beginning while it is being written, as fast as that is. It never slows the writer: what is not read yet
@@ -108,7 +108,7 @@ func (v *Vault) Follow(f latchkey.StoredFile) (*Follower, error) {
 // Read waits until there is something. An error other than io.EOF: the file does not count, or Stop was called.
 func (r *Follower) Read(b []byte) (int, error) {
 	for {
-		at, over, err, moved := r.tail.look()
+		at, over, moved, err := r.tail.look()
 		if !over {
 			at = min(at, r.size-1)
 		}
@@ -137,14 +137,14 @@ func (r *Follower) Stop() { r.once.Do(func() { close(r.stopped) }) }
 
 // Stored reports whether the file counts by now.
 func (r *Follower) Stored() bool {
-	_, over, err, _ := r.tail.look()
+	_, over, _, err := r.tail.look()
 	return over && err == nil
 }
 
 // Wait returns at the file's end: nil, it counts, and else why it does not. It gives up with ctx.
 func (r *Follower) Wait(ctx context.Context) error {
 	for {
-		_, over, err, moved := r.tail.look()
+		_, over, moved, err := r.tail.look()
 		if over {
 			return err
 		}

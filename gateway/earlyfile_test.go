@@ -110,12 +110,14 @@ func TestDeclaredFileGoesOutWhileItComes(t *testing.T) {
 	up := begin(t, b, "application/x-thing", len(film), sha1.Sum(film))
 	up.feed(film[:half])
 	within(t, reached, "a megabyte on the phone")
-	imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.Metric("latchkey_files_carried_bytes_total") != "0" }) // so that there would be something to tell
 	if n := w.Count("SELECT count(*) FROM file WHERE state = 'receiving' AND sha1 = '" + sum(film) + "'"); n != 1 {
 		t.Errorf("%d files that are coming, want 1", n)
 	}
-	if n := w.Count("SELECT count(*) FROM event WHERE body LIKE '%film%'"); n != 0 {
-		t.Errorf("%d events of a file that is not stored", n)
+	m := b.Send(gatewaytest.Alice, "look at this")
+	for _, e := range b.Events(func(e gatewaytest.Event) bool { return e.Message.ID == m.ID }) {
+		if e.File.ID != "" {
+			t.Errorf("event %+v of a file that is not stored", e)
+		}
 	}
 	up.end(film[half:], http.StatusAccepted)
 	got := sentTo(t, w, a, 1)
@@ -126,8 +128,8 @@ func TestDeclaredFileGoesOutWhileItComes(t *testing.T) {
 	if _, err := a.Wait(w.Within(gatewaytest.Patience), "hangup", 1); err != nil {
 		t.Error("no BYE after the file")
 	}
-	if n := len(a.Invites()); n != 1 {
-		t.Errorf("%d INVITEs, want one", n)
+	if n := len(a.Invites()); n != 2 {
+		t.Errorf("%d INVITEs, want one for the file and one for the message", n)
 	}
 	checkMetrics(t, w, map[string]string{
 		`latchkey_files_calls_total{outcome="sent"}`: "1", "latchkey_files_carried_bytes_total": "4.194304e+06",
@@ -243,6 +245,19 @@ func TestDeclaredFileWaitsForALateAnswer(t *testing.T) {
 	if got := sentTo(t, w, a, 1); got.Sum != sum(film) || len(a.Invites()) != 1 {
 		t.Errorf("Alice got %+v in %d calls", got, len(a.Invites()))
 	}
+}
+
+// F42, F55: a phone that still rings for what does not come is called off.
+func TestPhoneStopsRingingForWhatDoesNotCome(t *testing.T) {
+	t.Parallel()
+	w := gatewaytest.New(t, gatewaytest.Plan{})
+	a := w.Phone(gatewaytest.Alice, imstest.Manner{RingFor: 5 * gatewaytest.Patience})
+	b := w.FileGuest()
+	up := begin(t, b, "application/x-thing", len(film), sha1.Sum(film))
+	up.feed(film[:half])
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(a.Invites()) == 1 })
+	up.cut()
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(w.Core.Requests("CANCEL")) > 0 && stored(t, w) == 0 })
 }
 
 // R33, F34: nobody is called for a file while it comes if Alice is away; it waits on the disk as any other.
