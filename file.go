@@ -49,7 +49,6 @@ type StoredFile struct {
 	Size      int64  // in bytes, or UnknownSize
 	Type      string // media type as its sender says, or application/octet-stream
 	SHA1      string // hexadecimal; what the sender said, and of a complete file what it is; or ""
-	SHA256    string // hexadecimal, of a complete file
 	State     FileState
 	Reason    string // why it failed, in words for a person
 	ClientID  string // the guest's own id, or ""

@@ -284,8 +284,9 @@ type presence struct {
 
 // board tells a presence that a test may change.
 type board struct {
-	mu  sync.Mutex
-	now presence
+	mu   sync.Mutex
+	now  presence
+	icon bool // it takes small pictures
 }
 
 func (b *board) is(p presence) { b.mu.Lock(); defer b.mu.Unlock(); b.now = p }
@@ -294,7 +295,7 @@ func (b *board) Status(context.Context, latchkey.AccountID, latchkey.Address) (l
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p := b.now
-	return latchkey.Status{State: p.state, File: p.msrp || p.http, FileMSRP: p.msrp, FileHTTP: p.http}, nil
+	return latchkey.Status{State: p.state, File: p.msrp || p.http, FileMSRP: p.msrp, FileHTTP: p.http, FileIcon: b.icon}, nil
 }
 
 // world is a hall on a real store with one relation in it.

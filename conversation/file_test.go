@@ -23,10 +23,17 @@ type porter struct {
 	answer func(n int, call conversation.FileCall) error // of each call; nil: it takes the file
 	failed []string
 	told   []latchkey.StoredFile
+	early  []latchkey.FileID                                                                  // files that were carried while they came
+	comes  func(ctx context.Context, call conversation.FileCall, f latchkey.StoredFile) error // carries one of those
 }
 
-func (p *porter) Carry(ctx context.Context, _ latchkey.Relation, call conversation.FileCall, _ latchkey.StoredFile) error {
+func (p *porter) Carry(ctx context.Context, _ latchkey.Relation, call conversation.FileCall, f latchkey.StoredFile) error {
 	p.mu.Lock()
+	if f.State == latchkey.FileReceiving {
+		p.early = append(p.early, f.ID)
+		p.mu.Unlock()
+		return p.comes(ctx, call, f)
+	}
 	p.froms = append(p.froms, call.From)
 	n := len(p.froms)
 	p.mu.Unlock()
@@ -81,22 +88,36 @@ func fileBubble(t *testing.T, opt conversation.Options, f func(t *testing.T, w *
 // file stores a complete file of the guest's and has it sent.
 func (w *world) file() latchkey.StoredFile {
 	w.t.Helper()
+	f := w.upload()
+	w.whole(f)
+	return f
+}
+
+// upload stores a file of the guest's that begins to come.
+func (w *world) upload() latchkey.StoredFile {
+	w.t.Helper()
 	now := time.Now()
 	f := latchkey.StoredFile{
 		ID: latchkey.NewFileID(), Relation: w.rel.ID, Account: bob, Inviter: alice, Direction: latchkey.ToInviter, Name: "a.txt", Size: 1000,
-		Type: "text/plain", State: latchkey.FileReceiving, Time: now, Touched: now, Expires: now.Add(time.Hour),
+		Type: "text/plain", SHA1: "a9993e364706816aba3e25717850c26c9cd0d89d", State: latchkey.FileReceiving, Time: now, Touched: now, Expires: now.Add(time.Hour),
 	}
 	f, _, err := w.db.AddFile(w.t.Context(), f, 0)
-	if err == nil {
-		f, err = w.db.CompleteFile(w.t.Context(), f, 0)
+	if err != nil {
+		w.t.Fatal(err)
 	}
+	return f
+}
+
+// whole completes it and has it sent.
+func (w *world) whole(f latchkey.StoredFile) {
+	w.t.Helper()
+	f, err := w.db.CompleteFile(w.t.Context(), f, 0)
 	if err == nil {
 		err = w.hall.SendFile(w.t.Context(), w.rel, f)
 	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return f
 }
 
 func (w *world) fileState(f latchkey.StoredFile) latchkey.FileState {

@@ -26,6 +26,7 @@ type Options struct {
 	Retry         time.Duration // first wait after an inviter could not be reached; doubles to 64 times; default 5 s
 	Porter        Porter        // of files; nil: none are carried
 	FileWays      []FileWay     // by which files go, the preferred one first; default ByMSRP, ByHTTP
+	FilesEarly    bool          // Porter can carry files while they come
 	Log           *slog.Logger
 
 	// Unwanted is told of a relation whose inviter, or their network, does not want to hear from the guest (607, 608). It must

@@ -73,7 +73,7 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-func (d *Disk) resume(_ context.Context, f latchkey.StoredFile, s *sums, _ <-chan struct{}) (sink, int64, error) {
+func (d *Disk) resume(_ context.Context, f latchkey.StoredFile, s *digest, _ <-chan struct{}) (sink, int64, error) {
 	path := d.path(f.ID)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, 0, diskError(err)
@@ -152,7 +152,9 @@ func (f *diskFile) Write(b []byte) (int, error) {
 	return n, diskError(err)
 }
 
-func (f *diskFile) mark(*sums) {} // the bytes are there to be read
+func (f *diskFile) follow() (io.ReadCloser, error) { return os.Open(f.Name()) }
+
+func (f *diskFile) mark(*digest) {} // the bytes are there to be read
 
 func (f *diskFile) restart(context.Context) error {
 	if err := f.Truncate(0); err != nil {
@@ -163,7 +165,7 @@ func (f *diskFile) restart(context.Context) error {
 	return err
 }
 
-func (f *diskFile) keep(context.Context, *sums) error { return diskError(f.Sync()) }
+func (f *diskFile) keep(context.Context, *digest) error { return diskError(f.Sync()) }
 
 func (f *diskFile) finish(context.Context) error { return diskError(f.Sync()) }
 

@@ -12,7 +12,7 @@ type Place interface {
 	// create begins the bytes of a file, which has none. taken is closed when its writer must let go.
 	create(f latchkey.StoredFile, taken <-chan struct{}) (sink, error)
 	// resume goes on behind the n bytes that are there and have gone into s.
-	resume(ctx context.Context, f latchkey.StoredFile, s *sums, taken <-chan struct{}) (out sink, n int64, err error)
+	resume(ctx context.Context, f latchkey.StoredFile, s *digest, taken <-chan struct{}) (out sink, n int64, err error)
 	// size is how many bytes resume would find.
 	size(ctx context.Context, id latchkey.FileID) (int64, error)
 	// open reads a file that was finished; fs.ErrNotExist where there is none.
@@ -27,10 +27,10 @@ type Place interface {
 // sink takes the bytes of one file. After an error that came with all bytes, they are there all the same.
 type sink interface {
 	io.Writer
-	mark(s *sums)                            // s is of all bytes until now: a chance to write it down
-	restart(ctx context.Context) error       // forgets what came
-	keep(ctx context.Context, s *sums) error // what came outlives us; resume finds it
-	finish(ctx context.Context) error        // every byte came, and outlives us; open reads them
+	mark(s *digest)                            // s is of all bytes until now: a chance to write it down
+	restart(ctx context.Context) error         // forgets what came
+	keep(ctx context.Context, s *digest) error // what came outlives us; resume finds it
+	finish(ctx context.Context) error          // every byte came, and outlives us; open reads them
 	close()
 }
 

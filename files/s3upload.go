@@ -60,8 +60,7 @@ type s3Part struct {
 type s3Marks struct {
 	Upload string   `json:"upload,omitempty"`
 	Parts  []s3Part `json:"parts,omitempty"`
-	SHA1   []byte   `json:"sha1"` // states of the hashes
-	SHA256 []byte   `json:"sha256"`
+	SHA1   []byte   `json:"sha1"` // state of the hash
 }
 
 // Names of an object's own metadata: how many bytes of the file there are, and how many of them in this object.
@@ -80,7 +79,7 @@ func (s *S3) create(f latchkey.StoredFile, taken <-chan struct{}) (sink, error) 
 	return &s3Upload{s: s, id: f.ID, part: partOf(f.Size), taken: taken, whole: -1}, nil
 }
 
-func (s *S3) resume(ctx context.Context, f latchkey.StoredFile, sum *sums, taken <-chan struct{}) (sink, int64, error) {
+func (s *S3) resume(ctx context.Context, f latchkey.StoredFile, sum *digest, taken <-chan struct{}) (sink, int64, error) {
 	o := &s3Upload{s: s, id: f.ID, part: partOf(f.Size), taken: taken, whole: -1}
 	n, err := o.resume(ctx, sum)
 	if err != nil {
@@ -90,7 +89,7 @@ func (s *S3) resume(ctx context.Context, f latchkey.StoredFile, sum *sums, taken
 	return o, n, nil
 }
 
-func (o *s3Upload) resume(ctx context.Context, sum *sums) (int64, error) {
+func (o *s3Upload) resume(ctx context.Context, sum *digest) (int64, error) {
 	switch r, err := o.s.open(ctx, o.id); { // its last moment was a crash, or a scanner that could not look
 	case err == nil:
 		defer r.Close()
@@ -101,14 +100,14 @@ func (o *s3Upload) resume(ctx context.Context, sum *sums) (int64, error) {
 	}
 	n, err := o.readMarks(ctx, sum)
 	if gone(err) { // nothing to go on with: what is there is of no use
-		sum.reset()
+		sum.Reset()
 		o.upload, o.parts, o.sent, o.n = "", nil, 0, 0
 		return 0, o.s.abortUploads(ctx, o.s.key(o.id))
 	}
 	return n, err
 }
 
-func (o *s3Upload) readMarks(ctx context.Context, sum *sums) (int64, error) {
+func (o *s3Upload) readMarks(ctx context.Context, sum *digest) (int64, error) {
 	body, info, _, err := o.s.core.GetObject(ctx, o.s.opt.Bucket, o.s.partKey(o.id), minio.GetObjectOptions{})
 	if err != nil {
 		return 0, failed("read", err)
@@ -138,7 +137,7 @@ func (o *s3Upload) readMarks(ctx context.Context, sum *sums) (int64, error) {
 			return 0, failed("look", err)
 		}
 	}
-	return offset, sum.restore(m.SHA1, m.SHA256)
+	return offset, sum.restore(m.SHA1)
 }
 
 // room makes the file for what is not in the bucket yet.
@@ -214,7 +213,7 @@ func (o *s3Upload) send(ctx context.Context, size int64) error {
 }
 
 // mark writes the marks down from time to time. That it can't is no matter as long as parts go through.
-func (o *s3Upload) mark(sum *sums) {
+func (o *s3Upload) mark(sum *digest) {
 	if o.since >= markEvery {
 		ctx, cancel := o.within(context.Background(), partTime)
 		defer cancel()
@@ -231,7 +230,7 @@ func (o *s3Upload) restart(ctx context.Context) error {
 	return err
 }
 
-func (o *s3Upload) keep(ctx context.Context, sum *sums) error {
+func (o *s3Upload) keep(ctx context.Context, sum *digest) error {
 	if o.whole >= 0 {
 		return nil
 	}
@@ -241,10 +240,10 @@ func (o *s3Upload) keep(ctx context.Context, sum *sums) error {
 }
 
 // writeMarks writes down how far the file has come, with what is in no part.
-func (o *s3Upload) writeMarks(ctx context.Context, sum *sums) error {
+func (o *s3Upload) writeMarks(ctx context.Context, sum *digest) error {
 	m := s3Marks{Upload: o.upload, Parts: o.parts}
 	var err error
-	if m.SHA1, m.SHA256, err = sum.state(); err != nil {
+	if m.SHA1, err = sum.state(); err != nil {
 		return err
 	}
 	text, err := json.Marshal(m)

@@ -6,7 +6,7 @@
 // its relation is erased. An inviter's file on an HTTP server (PROTOCOLS B3.13) is fetched here, and only from addresses that
 // stranger.Peers allows (S13). The package never speaks SIP, MSRP or the facade's HTTP; rows stand behind the port Rows.
 //
-// Start with Open; Vault.Create and Vault.Open are the two ends of a file's life.
+// Start with Open; Vault.Create and Vault.Open are the two ends of a file's life. Vault.Follow reads one between them.
 package files
 
 import (
@@ -135,6 +135,7 @@ func (v *Vault) Create(ctx context.Context, f latchkey.StoredFile) (w *Writer, s
 		}
 		return nil, stored, false, errors.Join(err, v.rows.DropFiles(context.WithoutCancel(ctx), stored.ID))
 	}
+	w.tail.begin(w.out, 0)
 	return w, stored, false, nil
 }
 
@@ -176,13 +177,14 @@ func (v *Vault) Resume(ctx context.Context, id latchkey.FileID) (*Writer, error)
 	}
 	if err == nil {
 		var n int64
-		w.out, n, err = v.place.resume(ctx, w.file, w.sums, w.taken)
+		w.out, n, err = v.place.resume(ctx, w.file, w.digest, w.taken)
 		w.offset.Store(n)
 	}
 	if err != nil {
 		w.release()
 		return nil, err
 	}
+	w.tail.begin(w.out, w.Offset())
 	return w, nil
 }
 
@@ -205,7 +207,7 @@ const takeOver = 15 * time.Second
 
 // claim makes the one writer of a file.
 func (v *Vault) claim(ctx context.Context, f latchkey.StoredFile) (*Writer, error) {
-	w := &Writer{vault: v, file: f, taken: make(chan struct{}), done: make(chan struct{}), sums: newSums()}
+	w := &Writer{vault: v, file: f, taken: make(chan struct{}), done: make(chan struct{}), digest: newDigest()}
 	ctx, cancel := context.WithTimeout(ctx, takeOver)
 	defer cancel()
 	for {

@@ -20,8 +20,9 @@ type Writer struct {
 	file   latchkey.StoredFile
 	out    sink
 	offset atomic.Int64
-	sums   *sums
+	digest *digest
 	broken error // why no byte can follow
+	tail   tail  // what followers see
 
 	once  sync.Once
 	taken chan struct{} // closed when somebody else wants the file
@@ -40,15 +41,16 @@ func (w *Writer) File() latchkey.StoredFile { return w.file }
 // Offset is how many bytes are there.
 func (w *Writer) Offset() int64 { return w.offset.Load() }
 
-// Restart forgets the bytes that are there.
+// Restart forgets the bytes that are there, before anybody follows.
 func (w *Writer) Restart() error {
 	ctx, cancel := context.WithTimeout(context.Background(), placeTime)
 	defer cancel()
 	if err := w.out.restart(ctx); err != nil {
 		return err
 	}
-	w.sums.reset()
+	w.digest.Reset()
 	w.offset.Store(0)
+	w.tail.reach(0)
 	return nil
 }
 
@@ -83,15 +85,15 @@ func (w *Writer) Write(b []byte) (int, error) {
 	if w.broken != nil {
 		return 0, w.broken
 	}
-	var n int
-	var err error
-	w.sums.while(b, func() { n, err = w.out.Write(b) })
-	if n < len(b) { // the hashes have more than the place
+	n, err := w.out.Write(b)
+	_, _ = w.digest.Write(b[:n]) // never fails (package hash)
+	if n < len(b) {
 		w.broken = cmp.Or(err, io.ErrShortWrite)
 	} else if err == nil {
-		w.out.mark(w.sums)
+		w.out.mark(w.digest)
 	}
 	w.offset.Store(at + int64(n))
+	w.tail.reach(at + int64(n))
 	w.vault.counts.came(w.file.Direction, n)
 	return n, err
 }
@@ -109,7 +111,7 @@ func (w *Writer) Commit(ctx context.Context) (latchkey.StoredFile, error) {
 	ctx = context.WithoutCancel(ctx) // every byte is here: that the sender goes away now changes nothing
 	defer w.release()
 	f := w.file
-	f.SHA1, f.SHA256 = w.sums.hex()
+	f.SHA1 = w.digest.hex()
 	f.Size = w.Offset()
 	err := cmp.Or(w.broken, w.check(f))
 	if err == nil {
@@ -122,6 +124,7 @@ func (w *Writer) Commit(ctx context.Context) (latchkey.StoredFile, error) {
 		w.draw(ctx, f)
 		f, err = w.vault.rows.CompleteFile(ctx, f, w.vault.opt.Quota)
 	}
+	w.tail.end(err)
 	if err != nil {
 		return w.file, w.refuse(ctx, err)
 	}
@@ -213,7 +216,7 @@ func (w *Writer) Pause(ctx context.Context) error {
 	if err := w.broken; err != nil {
 		return err
 	}
-	if err := w.out.keep(ctx, w.sums); err != nil {
+	if err := w.out.keep(ctx, w.digest); err != nil {
 		return err
 	}
 	return w.vault.rows.TouchFile(ctx, w.file.ID, w.file.Size, time.Now())
@@ -272,6 +275,7 @@ func (w *Writer) release() {
 		return
 	}
 	w.ended = true
+	w.tail.end(errGivenUp)
 	if w.out != nil {
 		w.out.close()
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"latchkey"
@@ -35,6 +36,9 @@ type porter struct {
 
 // Carry sends a file in a call of its own (RFC 5547 §8.2.1): one medium, one session, one message.
 func (p *porter) Carry(ctx context.Context, rel latchkey.Relation, call conversation.FileCall, f latchkey.StoredFile) (err error) {
+	if f.State == latchkey.FileReceiving {
+		return p.follow(ctx, rel, call, f)
+	}
 	call.Progress = p.metrics.following(call.From, call.Progress)
 	defer func() { p.metrics.called(err) }()
 	body, err := p.vault.Open(ctx, f)
@@ -45,6 +49,43 @@ func (p *porter) Carry(ctx context.Context, rel latchkey.Relation, call conversa
 	if _, err := body.Seek(call.From, io.SeekStart); err != nil {
 		return err
 	}
+	return p.send(ctx, rel, call, f, body)
+}
+
+// follow is Carry of a file whose bytes still come. Its last octet goes when the file is stored, so that until then the phone can be told to
+// forget it (RFC 5547 §8.4).
+func (p *porter) follow(ctx context.Context, rel latchkey.Relation, call conversation.FileCall, f latchkey.StoredFile) error {
+	body, err := p.vault.Follow(f)
+	if err != nil {
+		return &conversation.NotCome{Err: err}
+	}
+	defer body.Close()
+	tell := call.Progress
+	var had atomic.Int64
+	call.Progress = p.metrics.following(0, func(octets int64) {
+		had.Store(octets)
+		if body.Stored() { // nobody knows the file before
+			tell(octets)
+		}
+	})
+	calling, hangUp := context.WithCancel(ctx)
+	defer hangUp()
+	go func() { // ends with the upload, or with the call
+		if body.Wait(calling) != nil {
+			hangUp()
+		}
+	}()
+	err = p.send(calling, rel, call, f, body)
+	p.metrics.called(err)
+	if end := body.Wait(ctx); end != nil {
+		return &conversation.NotCome{Err: end}
+	}
+	tell(had.Load())
+	return err
+}
+
+// send makes the call, and sends what body has from call.From on.
+func (p *porter) send(ctx context.Context, rel latchkey.Relation, call conversation.FileCall, f latchkey.StoredFile, body io.Reader) (err error) {
 	var ch *channel
 	for i, way := range p.wire.ports.ways() {
 		if i > 0 && (!notAcceptable(err) || call.From != 0) { // as a chat does (F35); a part that is refused is tried whole first
@@ -139,10 +180,16 @@ func (ch *channel) carry(ctx context.Context, rel latchkey.Relation, call conver
 	m.Progress = func(octets int64) { call.Progress(call.From + max(0, octets-head)) }
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	stop := func() {}
+	if following, ok := body.(*files.Follower); ok { // whose next octet may take its time
+		stop = following.Stop
+	}
 	go func() { // ends with the call
+		defer stop()
 		select {
 		case <-ch.leg.Done():
 			cancel()
+		case <-ch.session.Done():
 		case <-ctx.Done():
 		}
 	}()
@@ -164,6 +211,7 @@ func (ch *channel) stopped(ctx context.Context, err error) error {
 	if ctx.Err() == nil { // the connection is gone; whether that is the inviter's will, a BYE tells
 		select {
 		case <-ch.leg.Done():
+		case <-ctx.Done():
 		case <-grace.C:
 			return err
 		}

@@ -162,7 +162,7 @@ func ownBytes(r *http.Request, v *files.Vault, f latchkey.StoredFile) *http.Resp
 	if err != nil {
 		return answerOwn(r, latchkey.KindOf(err).Row().HTTP, nil)
 	}
-	tag := `"` + f.SHA256 + `"`
+	tag := `"` + string(f.ID) + `"`
 	from, status := int64(0), http.StatusOK
 	if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from); err == nil && (r.Header.Get("If-Range") == "" || r.Header.Get("If-Range") == tag) {
 		status = http.StatusPartialContent

@@ -161,6 +161,7 @@ func (g *Gateway) wire() {
 	}
 	g.hall = conversation.New(g.db, w.dialer(c.Pager), g.keeper, g.board, conversation.Options{
 		RequireOnline: c.RequireOnline, Unwanted: g.unwanted, News: g.news, Porter: &porter{w, g.files, g.fileMetrics}, FileWays: c.FileWays, Log: log,
+		FilesEarly: g.scanner == nil && c.FileBucket == nil,
 	})
 	if c.SMS != nil {
 		g.sms = newSMS(*c.SMS, g.ledger, stopper{g}, g.texts, log)

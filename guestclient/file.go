@@ -2,6 +2,8 @@ package guestclient
 
 import (
 	"context"
+	"crypto/sha1" //nolint:gosec // RFC 5547 §6 names files by it
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,8 +28,8 @@ type File struct {
 	Preview bool      `json:"preview,omitempty"` // there is a small picture of it
 	State   string    `json:"state,omitempty"`   // receiving, accepted, sent, delivered, displayed, failed
 	Reason  string    `json:"reason,omitempty"`
-	SHA256  string    `json:"sha256,omitempty"` // hexadecimal
-	Sent    int64     `json:"sent,omitempty"`   // in delivery events of a file under way: bytes that the inviter has
+	SHA1    string    `json:"sha1,omitempty"` // hexadecimal
+	Sent    int64     `json:"sent,omitempty"` // in delivery events of a file under way: bytes that the inviter has
 	Time    time.Time `json:"time,omitzero"`
 	Expires time.Time `json:"expires,omitzero"`
 }
@@ -36,7 +38,7 @@ const filePath = "/rcsgw/invitee/file"
 
 // SendFile hands the gateway a file for an inviter. Where the connection breaks it goes on behind what the gateway has
 // (draft-ietf-httpbis-resumable-upload), until ctx ends; the inviter gets the file once. What becomes of it comes
-// as delivery events.
+// as delivery events. The content is read once before, for its hash: so the inviter's phone can have it while it is sent.
 func (c *Client) SendFile(ctx context.Context, to, name, contentType string, content io.ReadSeeker) (File, error) {
 	return c.SendFileAs(ctx, NewID(), to, name, contentType, content)
 }
@@ -45,6 +47,10 @@ func (c *Client) SendFile(ctx context.Context, to, name, contentType string, con
 // one file.
 func (c *Client) SendFileAs(ctx context.Context, id, to, name, contentType string, content io.ReadSeeker) (File, error) {
 	size, err := content.Seek(0, io.SeekEnd)
+	if err != nil {
+		return File{}, err
+	}
+	hash, err := declare(ctx, content, size)
 	if err != nil {
 		return File{}, err
 	}
@@ -69,6 +75,7 @@ func (c *Client) SendFileAs(ctx context.Context, id, to, name, contentType strin
 		req.Header.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
 		req.Header.Set("Upload-Complete", "?0")
 		req.Header.Set("Upload-Length", strconv.FormatInt(size, 10))
+		req.Header.Set("Repr-Digest", hash)
 		header, err := c.fileAnswer(req, &f)
 		if err != nil || f.ID != "" {
 			return err
@@ -82,6 +89,31 @@ func (c *Client) SendFileAs(ctx context.Context, id, to, name, contentType strin
 		return err
 	})
 	return f, err
+}
+
+// declare is the Repr-Digest of a file (RFC 9530): its SHA-1, by which phones know it. What can be read beside its Read (io.ReaderAt) is, so that
+// who counts what is sent counts right.
+func declare(ctx context.Context, content io.ReadSeeker, size int64) (string, error) {
+	h, from := sha1.New(), io.Reader(content) //nolint:gosec // see the import
+	if at, ok := content.(io.ReaderAt); ok {
+		from = io.NewSectionReader(at, 0, size)
+	} else if _, err := content.Seek(0, io.SeekStart); err != nil {
+		return "", err
+	}
+	for left := size; left > 0; {
+		n, err := io.CopyN(h, from, min(left, 8<<20))
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return "", err
+		}
+		left -= n
+	}
+	return "sha=:" + base64.StdEncoding.EncodeToString(h.Sum(nil)) + ":", nil
 }
 
 // sendRest sends the file from an offset to its end.

@@ -3,6 +3,8 @@ package guestclient_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -345,6 +347,10 @@ func TestFilesGoOnBehindACut(t *testing.T) {
 	if got := g.Files(); len(got) != 1 || !bytes.Equal(got[0].Body, body) || got[0].To != guestclienttest.Inviter {
 		t.Fatalf("files at the gateway: %d", len(got))
 	}
+	sum := sha1.Sum(body)
+	if got, want := g.Files()[0].Digest, "sha=:"+base64.StdEncoding.EncodeToString(sum[:])+":"; got != want { // RFC 9530
+		t.Errorf("declared %s, want %s", got, want)
+	}
 	g.AddFile("f1", "x", "text/plain", body)
 	g.CutFiles(7, 30_000)
 	var out bytes.Buffer
@@ -371,6 +377,39 @@ var errFull = errors.New("full")
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, errFull }
+
+// F51: the hash is that of the content from its beginning, whether it can be read at any place or only one after the other; what can't be read is
+// not sent.
+func TestFileIsDeclared(t *testing.T) {
+	g := newGateway(t)
+	c := open(t, g)
+	body := []byte(strings.Repeat("0123456789", 5000))
+	sum := sha1.Sum(body)
+	want := "sha=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"
+	for i, content := range []io.ReadSeeker{bytes.NewReader(body), struct{ io.ReadSeeker }{bytes.NewReader(body)}} {
+		_, _ = content.Seek(77, io.SeekStart)
+		if _, err := c.SendFile(deadline(t), guestclienttest.Inviter, "x", "x/y", content); err != nil {
+			t.Fatal(err)
+		}
+		if f := g.Files()[i]; f.Digest != want || !bytes.Equal(f.Body, body) {
+			t.Errorf("declared %s, want %s, with %d bytes", f.Digest, want, len(f.Body))
+		}
+	}
+	if _, err := c.SendFile(deadline(t), guestclienttest.Inviter, "x", "x/y", shorter{bytes.NewReader(body)}); !errors.Is(err, io.ErrUnexpectedEOF) || len(g.Files()) != 2 {
+		t.Errorf("SendFile of what ends early = %v", err)
+	}
+}
+
+// shorter says that it is longer than it is.
+type shorter struct{ io.ReadSeeker }
+
+func (s shorter) Seek(offset int64, whence int) (int64, error) {
+	n, err := s.ReadSeeker.Seek(offset, whence)
+	if whence == io.SeekEnd {
+		n++
+	}
+	return n, err
+}
 
 // F55: what is given up in the middle leaves nothing at the gateway.
 func TestAbandonedFileIsTakenBack(t *testing.T) {

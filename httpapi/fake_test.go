@@ -371,6 +371,10 @@ func (h *hall) MaySendFile(_ context.Context, rel latchkey.Relation) error {
 	return nil
 }
 
+func (h *hall) FileComing(rel latchkey.Relation, f latchkey.StoredFile) {
+	h.note("file %s of %d is coming to %s: %s", f.ID, f.Size, rel.Inviter, f.SHA1)
+}
+
 func (h *hall) SendFile(_ context.Context, rel latchkey.Relation, f latchkey.StoredFile) error {
 	h.note("file %s to %s", f.ID, rel.Inviter)
 	return nil

@@ -25,7 +25,7 @@ type file struct {
 	Preview bool               `json:"preview,omitempty"`
 	State   latchkey.FileState `json:"state"`
 	Reason  string             `json:"reason,omitempty"`
-	SHA256  string             `json:"sha256,omitempty"`
+	SHA1    string             `json:"sha1,omitempty"`
 	Time    *time.Time         `json:"time,omitempty"`
 	Expires *time.Time         `json:"expires,omitempty"`
 }
@@ -35,7 +35,7 @@ func described(f latchkey.StoredFile) file {
 	at, expires := moment(f.Time), moment(f.Expires)
 	d := file{
 		ID: f.ID, From: string(f.Account), To: string(f.Inviter), Name: f.Name, Size: max(f.Size, 0), Type: f.Type, Preview: f.Preview != "",
-		State: f.State, Reason: f.Reason, SHA256: f.SHA256, Time: &at, Expires: &expires,
+		State: f.State, Reason: f.Reason, SHA1: f.SHA1, Time: &at, Expires: &expires,
 	}
 	if f.Direction == latchkey.ToGuest {
 		d.From, d.To = d.To, d.From
@@ -168,9 +168,7 @@ func serveFile(w http.ResponseWriter, r *http.Request, from Files, f latchkey.St
 	h.Set("Content-Type", f.Type)
 	h.Set("Content-Disposition", attachment(f.Name))
 	h.Set("Content-Security-Policy", filePolicy)
-	if f.SHA256 != "" {
-		h.Set("ETag", `"`+f.SHA256+`"`)
-	}
+	h.Set("ETag", `"`+string(f.ID)+`"`) // what is complete does not change, and no other file gets its id
 	out := &patient{ResponseWriter: w, c: http.NewResponseController(w)}
 	http.ServeContent(out, r, "", f.Time, content)
 	if out.badRange {

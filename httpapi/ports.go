@@ -71,6 +71,7 @@ type Hall interface {
 	Post(ctx context.Context, e latchkey.Event) error
 	Present(account latchkey.AccountID, delta int)
 	MaySendFile(ctx context.Context, rel latchkey.Relation) error
+	FileComing(rel latchkey.Relation, f latchkey.StoredFile)
 	SendFile(ctx context.Context, rel latchkey.Relation, f latchkey.StoredFile) error
 	CancelFile(ctx context.Context, rel latchkey.Relation, f latchkey.StoredFile) error
 }

@@ -124,6 +124,9 @@ func (a *API) appendFile(w http.ResponseWriter, r *http.Request, id string) erro
 
 // receive takes the bytes of one request of an upload. partly is the status where more are to come.
 func (a *API) receive(w http.ResponseWriter, r *http.Request, f format, rel latchkey.Relation, uri latchkey.Address, up Upload, body io.Reader, complete bool, partly int) error {
+	if complete { // else nobody knows when the rest comes
+		a.coming(rel, up)
+	}
 	_, err := a.take(w, up, body)
 	if err != nil {
 		ctx := context.WithoutCancel(r.Context())

@@ -31,7 +31,7 @@ type Upload interface {
 }
 
 // upload is POST /rcsgw/invitee/file?to=… (R33): one file as the body itself, or as the part of a multipart form that has a file
-// name. It goes to disk as it comes. 202 says that it is there, whole and found clean.
+// name. It goes to disk as it comes. 202 says that it is there, whole and found clean. One whose hash is declared may go to the inviter meanwhile.
 //
 // With Upload-Complete it begins an upload that can be resumed (draft-ietf-httpbis-resumable-upload); see resume.go.
 func (a *API) upload(w http.ResponseWriter, r *http.Request) error {
@@ -60,6 +60,13 @@ func (a *API) upload(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	sum, err := declared(r)
+	if err != nil {
+		return err
+	}
+	if in.multipart { // what was declared is the form's
+		sum = ""
+	}
 	if in.multipart && resumable {
 		return latchkey.Errorf(latchkey.KindBadRequest, "a form can't be resumed: send the file itself as the body")
 	}
@@ -72,7 +79,7 @@ func (a *API) upload(w http.ResponseWriter, r *http.Request) error {
 	}
 	up, stored, repeated, err := a.ports.Files.Create(r.Context(), latchkey.StoredFile{
 		Relation: rel.ID, Account: rel.Account, Inviter: rel.Inviter, Direction: latchkey.ToInviter,
-		Name: in.name, Type: in.contentType, Size: in.size, ClientID: in.id,
+		Name: in.name, Type: in.contentType, Size: in.size, SHA1: sum, ClientID: in.id,
 	})
 	if err != nil {
 		return err
@@ -94,6 +101,7 @@ func (a *API) upload(w http.ResponseWriter, r *http.Request) error {
 		a.announce(w, r, up.File())
 		return a.receive(w, r, f, rel, uri, up, in.content, complete, http.StatusCreated)
 	}
+	a.coming(rel, up)
 	if _, err := a.take(w, up, in.content); err != nil {
 		return errors.Join(err, up.Abort(r.Context()))
 	}
@@ -138,12 +146,12 @@ func (a *API) take(w http.ResponseWriter, up Upload, content io.Reader) (int64, 
 	return n, latchkey.Wrap(latchkey.KindBadRequest, err, "the body ended early")
 }
 
-// How much of a body is written at a time: little, so that many slow clients cost little, until it shows to be long. A piece costs a
-// turn of two goroutines in files.Writer, and net/http gives no more at once than a chunk of its client has, 32 KiB mostly.
+// How much of a body is written at a time: little, so that many slow clients cost little, until it shows to be long. While a long piece is hashed
+// and written the next one comes, so that reading it wakes nobody; net/http gives no more at once than a chunk of its client has else, 32 KiB mostly.
 const (
 	firstPieces = 32 << 10
-	longPieces  = 256 << 10
-	longBody    = 1 << 20
+	longPieces  = 512 << 10
+	longBody    = 4 << 20
 )
 
 // pour copies content to its end, or until either side fails. What came before is written, whatever comes then.
@@ -188,7 +196,7 @@ func (a *API) commit(w http.ResponseWriter, r *http.Request, f format, rel latch
 
 // accepted is the answer to a whole upload: accepted also where the file has come further by now, as events tell.
 func (a *API) accepted(w http.ResponseWriter, r *http.Request, f format, status int, stored latchkey.StoredFile, to latchkey.Address) error {
-	d := file{ID: stored.ID, To: to.Identity(), Name: stored.Name, Size: max(stored.Size, 0), Type: stored.Type, State: latchkey.FileAccepted, SHA256: stored.SHA256}
+	d := file{ID: stored.ID, To: to.Identity(), Name: stored.Name, Size: max(stored.Size, 0), Type: stored.Type, State: latchkey.FileAccepted, SHA1: stored.SHA1}
 	switch stored.State {
 	case latchkey.FileFailed, latchkey.FileReceiving:
 		d.State, d.Reason = stored.State, stored.Reason

@@ -38,6 +38,7 @@ type FileManner struct {
 	HangUpAt      int64           // the call is ended
 	Discard       bool            // octets are counted, and neither kept nor hashed
 	Pause         <-chan struct{} // nothing is read until it is closed
+	Progress      func(got int64) // is told, chunk by chunk, how many octets of a transfer are there; it must not block
 }
 
 // PhoneFile is a file as it was offered to a phone, and what came of it.
@@ -307,6 +308,9 @@ func (t *fileTransfer) collect(f *frame) int {
 	}
 	before := t.got
 	t.got += int64(len(body))
+	if manner.Progress != nil {
+		manner.Progress(t.got)
+	}
 	passes := func(at int64) bool { return at > 0 && before < at && t.got >= at }
 	switch {
 	case passes(manner.CutAt):

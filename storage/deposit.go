@@ -16,12 +16,12 @@ type Deposits struct{ db *DB }
 // Deposits are those of the store.
 func (db *DB) Deposits() Deposits { return Deposits{db} }
 
-const depositColumns = `id, inviter, tid, name, size, type, sha1, sha256, state, secret, preview_type, time, touched, expires`
+const depositColumns = `id, inviter, tid, name, size, type, sha1, state, secret, preview_type, time, touched, expires`
 
 func scanDeposit(row scanner) (latchkey.StoredFile, error) {
 	f := latchkey.StoredFile{Direction: latchkey.Deposit}
 	var at, touched, expires int64
-	err := row.Scan(&f.ID, &f.Inviter, &f.ClientID, &f.Name, &f.Size, &f.Type, &f.SHA1, &f.SHA256, &f.State, (*string)(&f.Key), &f.Preview, &at, &touched, &expires)
+	err := row.Scan(&f.ID, &f.Inviter, &f.ClientID, &f.Name, &f.Size, &f.Type, &f.SHA1, &f.State, (*string)(&f.Key), &f.Preview, &at, &touched, &expires)
 	f.Time, f.Touched, f.Expires = moment(at), moment(touched), moment(expires)
 	return f, err
 }
@@ -64,8 +64,8 @@ func (d Deposits) AddFile(ctx context.Context, f latchkey.StoredFile, quota int6
 		if err := checkDepositQuota(tx, f, quota); err != nil {
 			return err
 		}
-		_, err = tx.Exec(`INSERT INTO deposit (`+depositColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			f.ID, f.Inviter, f.ClientID, f.Name, f.Size, f.Type, f.SHA1, f.SHA256, f.State, f.Key.Reveal(), f.Preview, micros(f.Time), micros(f.Touched), micros(f.Expires))
+		_, err = tx.Exec(`INSERT INTO deposit (`+depositColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			f.ID, f.Inviter, f.ClientID, f.Name, f.Size, f.Type, f.SHA1, f.State, f.Key.Reveal(), f.Preview, micros(f.Time), micros(f.Touched), micros(f.Expires))
 		return err
 	})
 	return stored, repeated, err
@@ -100,8 +100,8 @@ func (d Deposits) CompleteFile(ctx context.Context, f latchkey.StoredFile, quota
 		if err := checkDepositQuota(tx, f, quota); err != nil {
 			return err
 		}
-		stored, err = oneDeposit(tx.QueryRow(`UPDATE deposit SET state = 'accepted', size = ?, sha1 = ?, sha256 = ?, touched = ? WHERE id = ? AND state = 'receiving' RETURNING `+depositColumns,
-			f.Size, f.SHA1, f.SHA256, micros(time.Now()), f.ID))
+		stored, err = oneDeposit(tx.QueryRow(`UPDATE deposit SET state = 'accepted', size = ?, sha1 = ?, touched = ? WHERE id = ? AND state = 'receiving' RETURNING `+depositColumns,
+			f.Size, f.SHA1, micros(time.Now()), f.ID))
 		return err
 	})
 	return stored, err

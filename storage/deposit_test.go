@@ -38,13 +38,13 @@ func TestDepositsAreTheirInvitersAlone(t *testing.T) {
 		t.Errorf("AddFile without a transaction id = %v, %v", repeated, err)
 	}
 	whole := first
-	whole.Size, whole.SHA1, whole.SHA256 = 61, "1", "2"
+	whole.Size, whole.SHA1 = 61, "1"
 	if _, err := up.CompleteFile(t.Context(), whole, 100); !latchkey.Is(err, latchkey.KindQuota) {
 		t.Errorf("CompleteFile above the quota = %v", err)
 	}
 	whole.Size = 60
 	stored, err := up.CompleteFile(t.Context(), whole, 100)
-	if err != nil || stored.State != latchkey.FileAccepted || stored.SHA256 != "2" {
+	if err != nil || stored.State != latchkey.FileAccepted || stored.SHA1 != "1" {
 		t.Errorf("CompleteFile = %+v, %v", stored, err)
 	}
 	if _, err := up.CompleteFile(t.Context(), whole, 0); !latchkey.Is(err, latchkey.KindNotFound) {

@@ -10,12 +10,12 @@ import (
 	"latchkey"
 )
 
-const fileColumns = `id, relation, account, inviter, direction, name, size, type, sha1, sha256, state, reason, client_id, secret, preview_type, remote_id, want_delivered, want_displayed, source, time, touched, expires`
+const fileColumns = `id, relation, account, inviter, direction, name, size, type, sha1, state, reason, client_id, secret, preview_type, remote_id, want_delivered, want_displayed, source, time, touched, expires`
 
 func scanFile(row scanner) (latchkey.StoredFile, error) {
 	var f latchkey.StoredFile
 	var at, touched, expires int64
-	err := row.Scan(&f.ID, &f.Relation, &f.Account, &f.Inviter, &f.Direction, &f.Name, &f.Size, &f.Type, &f.SHA1, &f.SHA256, &f.State, &f.Reason,
+	err := row.Scan(&f.ID, &f.Relation, &f.Account, &f.Inviter, &f.Direction, &f.Name, &f.Size, &f.Type, &f.SHA1, &f.State, &f.Reason,
 		&f.ClientID, (*string)(&f.Key), &f.Preview, &f.RemoteID, &f.WantDelivered, &f.WantDisplayed, (*string)(&f.Source), &at, &touched, &expires)
 	f.Time, f.Touched, f.Expires = moment(at), moment(touched), moment(expires)
 	return f, err
@@ -71,8 +71,8 @@ func (db *DB) AddFile(ctx context.Context, f latchkey.StoredFile, quota int64) (
 		if err := checkFileQuota(tx, f, quota); err != nil {
 			return err
 		}
-		_, err = tx.Exec(`INSERT INTO file (`+fileColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			f.ID, f.Relation, f.Account, f.Inviter, f.Direction, f.Name, f.Size, f.Type, f.SHA1, f.SHA256, f.State, f.Reason,
+		_, err = tx.Exec(`INSERT INTO file (`+fileColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			f.ID, f.Relation, f.Account, f.Inviter, f.Direction, f.Name, f.Size, f.Type, f.SHA1, f.State, f.Reason,
 			f.ClientID, f.Key.Reveal(), f.Preview, f.RemoteID, f.WantDelivered, f.WantDisplayed, f.Source.Reveal(), micros(f.Time), micros(f.Touched), micros(f.Expires))
 		return err
 	})
@@ -108,8 +108,8 @@ func (db *DB) CompleteFile(ctx context.Context, f latchkey.StoredFile, quota int
 		if err := checkFileQuota(tx, f, quota); err != nil {
 			return err
 		}
-		if stored, err = oneFile(tx.QueryRow(`UPDATE file SET state = 'accepted', size = ?, sha1 = ?, sha256 = ?, touched = ?, source = '' WHERE id = ? AND state = 'receiving' RETURNING `+fileColumns,
-			f.Size, f.SHA1, f.SHA256, micros(time.Now()), f.ID)); err != nil {
+		if stored, err = oneFile(tx.QueryRow(`UPDATE file SET state = 'accepted', size = ?, sha1 = ?, touched = ?, source = '' WHERE id = ? AND state = 'receiving' RETURNING `+fileColumns,
+			f.Size, f.SHA1, micros(time.Now()), f.ID)); err != nil {
 			return err
 		}
 		if stored.Direction != latchkey.ToGuest {

@@ -20,7 +20,7 @@ func keep(t *testing.T, db *storage.DB, f latchkey.StoredFile) latchkey.StoredFi
 	if _, repeated, err := db.AddFile(t.Context(), f, 0); err != nil || repeated {
 		t.Fatalf("AddFile = %v, %v", repeated, err)
 	}
-	f.SHA1, f.SHA256 = "1", "2"
+	f.SHA1 = "1"
 	f, err := db.CompleteFile(t.Context(), f, 0)
 	if err != nil {
 		t.Fatal(err)

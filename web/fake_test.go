@@ -72,8 +72,9 @@ type file struct {
 	Reason  string    `json:"reason,omitempty"`
 	Time    time.Time `json:"time,omitzero"`
 
-	key  string // the client's id
-	body []byte
+	key    string // the client's id
+	digest string // Repr-Digest of the announcement
+	body   []byte
 }
 
 type inviter struct {
@@ -500,7 +501,7 @@ func (g *gateway) announce(w http.ResponseWriter, r *http.Request, f *file) {
 		}
 		if f == nil {
 			to := r.URL.Query().Get("to")
-			f = &file{ID: fmt.Sprint("file-", len(g.files[to])), To: to, Name: params["filename"], Size: size, Type: r.Header.Get("Content-Type"), State: "receiving", Time: time.Now().UTC(), key: r.URL.Query().Get("id")}
+			f = &file{ID: fmt.Sprint("file-", len(g.files[to])), To: to, Name: params["filename"], Size: size, Type: r.Header.Get("Content-Type"), State: "receiving", Time: time.Now().UTC(), key: r.URL.Query().Get("id"), digest: r.Header.Get("Repr-Digest")}
 			g.files[to] = append(g.files[to], f)
 		}
 	})

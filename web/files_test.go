@@ -2,6 +2,8 @@ package web_test
 
 import (
 	"bytes"
+	"crypto/sha1"
+	"encoding/base64"
 	"fmt"
 	"image"
 	"image/color"
@@ -131,6 +133,31 @@ func TestFilesAreSent(t *testing.T) {
 			if got := g.has(alice); len(got) != 3 {
 				t.Errorf("the gateway has %q", got)
 			}
+		})
+	}
+}
+
+// F51: the page declares the hash of a file that it can hold (RFC 9530), and sends on where it can't: where the file is long, or the page came over
+// plain HTTP and so has no crypto.subtle, which the test takes from it.
+func TestFilesAreDeclared(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t).alone()
+	files := map[string][]byte{"notes.pdf": noise(50_000), "film.mp4": noise(32<<20 + 1), "plain.pdf": noise(60_000), "empty.txt": nil}
+	dir := onDisk(t, files)
+	tab := enter(t, g, webtest.Options{})
+	sum := sha1.Sum(files["notes.pdf"])
+	for i, c := range []struct{ name, digest string }{
+		{"notes.pdf", "sha=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"}, {"film.mp4", ""}, {"empty.txt", ""}, {"plain.pdf", ""},
+	} {
+		if c.name == "plain.pdf" {
+			webtest.Eval[bool](tab, `Object.defineProperty(crypto, "subtle", { value: undefined }), true`)
+		}
+		tab.Choose("#files", filepath.Join(dir, c.name))
+		tab.Click("#send")
+		tab.AwaitCount("#log .mine[data-state=accepted]", i+1)
+		g.is(c.name+" as it is", func() bool {
+			f := g.files[alice][i]
+			return f.digest == c.digest && bytes.Equal(f.body, files[c.name])
 		})
 	}
 }

@@ -2,6 +2,8 @@ package gatewaytest
 
 import (
 	"bufio"
+	"crypto/sha1"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -156,6 +158,22 @@ func (g *Guest) SendFile(to, name, contentType string, body io.Reader) SentFile 
 // Upload uploads a file for an inviter.
 func (g *Guest) Upload(to, name, contentType string, body io.Reader) Answer {
 	g.w.t.Helper()
+	return g.w.send(g.UploadRequest(to, name, contentType, body))
+}
+
+// SendDeclared is SendFile of a file whose size and SHA-1 are said before.
+func (g *Guest) SendDeclared(to, name, contentType string, size int64, sum [sha1.Size]byte, body io.Reader) SentFile {
+	g.w.t.Helper()
+	req := g.UploadRequest(to, name, contentType, body)
+	Declare(req, size, sum)
+	var f SentFile
+	g.w.send(req).Wants(http.StatusAccepted).Into(&f)
+	return f
+}
+
+// UploadRequest is what uploads a file for an inviter.
+func (g *Guest) UploadRequest(to, name, contentType string, body io.Reader) *http.Request {
+	g.w.t.Helper()
 	req, err := http.NewRequestWithContext(g.w.Within(6*Patience), "POST", g.w.URL()+"/rcsgw/invitee/file?to="+url.QueryEscape(to), body)
 	if err != nil {
 		g.w.t.Fatal(err)
@@ -163,7 +181,13 @@ func (g *Guest) Upload(to, name, contentType string, body io.Reader) Answer {
 	req.SetBasicAuth(g.Account, g.Password)
 	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("Content-Disposition", `attachment; filename="`+name+`"`)
-	return g.w.send(req)
+	return req
+}
+
+// Declare says what a request will bring (RFC 9530 §3).
+func Declare(req *http.Request, size int64, sum [sha1.Size]byte) {
+	req.ContentLength = size
+	req.Header.Set("Repr-Digest", "sha=:"+base64.StdEncoding.EncodeToString(sum[:])+":")
 }
 
 // Download reads a file of the guest's and gives what came to w.

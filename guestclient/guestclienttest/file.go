@@ -13,6 +13,7 @@ import (
 // File is a file that the guest sent, or that is there for the guest.
 type File struct {
 	ID, ClientID, To, Name, Type string
+	Digest                       string // Repr-Digest of the announcement
 	Size                         int64
 	Body                         []byte
 	Whole, Cancelled             bool
@@ -92,7 +93,7 @@ func (g *Gateway) begin(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		size, _ := strconv.ParseInt(r.Header.Get("Upload-Length"), 10, 64)
-		f = File{ID: "gw-" + id, ClientID: id, To: r.URL.Query().Get("to"), Name: params["filename"], Type: r.Header.Get("Content-Type"), Size: size}
+		f = File{ID: "gw-" + id, ClientID: id, To: r.URL.Query().Get("to"), Name: params["filename"], Type: r.Header.Get("Content-Type"), Digest: r.Header.Get("Repr-Digest"), Size: size}
 		g.mu.Lock()
 		g.files = append(g.files, f)
 		g.mu.Unlock()

@@ -6,12 +6,26 @@ import { Problem, base, call, fileURL, persist } from './api.js';
 // RFC 8187 §3.2: what encodeURIComponent leaves and an extended value may not have.
 const escaped = (name) => encodeURIComponent(name).replace(/['()*]/g, (c) => `%${c.charCodeAt(0).toString(16)}`);
 
+// What is longer is not held in memory for its hash.
+const hashed = 32 << 20;
+
+// declared is the file's SHA-1 as the gateway wants it (RFC 9530): the inviter's phone may then have the file while it comes. Only pages that came safely
+// have crypto.subtle, and a file that can't be read shows so when it is sent.
+async function declared(file) {
+  if (!crypto.subtle || !file.size || file.size > hashed) return {};
+  try {
+    const sum = new Uint8Array(await crypto.subtle.digest('SHA-1', await file.arrayBuffer()));
+    return { 'Repr-Digest': `sha=:${btoa(String.fromCharCode(...sum))}:` };
+  } catch { return {}; }
+}
+
 const wellFormed = (name) => { try { encodeURIComponent(name); return name; } catch { return 'file'; } };
 
 export class Upload {
   #id = '';
   #request = null;
   #cancelled = false;
+  #declared = null;
 
   constructor(to, key, file, name, moved) {
     Object.assign(this, { to, key, file, name: wellFormed(name), moved });
@@ -37,10 +51,12 @@ export class Upload {
 
   // The same announcement again tells how far the upload has come, or that it is complete.
   async #begin() {
+    this.#declared ||= await declared(this.file);
+    if (this.#cancelled) throw new Problem(499);
     const { status, header, answer } = await this.#ask('POST', `file?to=${encodeURIComponent(this.to)}&id=${this.key}`, null, {
       'Content-Type': this.file.type || 'application/octet-stream',
       'Content-Disposition': `attachment; filename*=UTF-8''${escaped(this.name)}`,
-      'Upload-Complete': '?0', 'Upload-Length': this.file.size,
+      'Upload-Complete': '?0', 'Upload-Length': this.file.size, ...this.#declared,
     });
     if (status !== 201) return { answer, id: answer.id };
     return { id: header('Location').split('/').at(-1), offset: Number(header('Upload-Offset')) || 0 };

@@ -77,7 +77,7 @@ func (c *chat) sendFile(r request) {
 	c.uploads.add(func(all context.Context) {
 		defer f.Close()
 		defer context.AfterFunc(all, cancel)()
-		m := &meter{ReadSeeker: f, tell: func(at int64) { c.post(ctx, func() { c.progress(r, t, at) }) }}
+		m := &meter{from: f, tell: func(at int64) { c.post(ctx, func() { c.progress(r, t, at) }) }}
 		got, err := c.client.SendFileAs(ctx, o.key, to, name, kind, m)
 		if ctx.Err() != nil && all.Err() == nil { // the guest wants it no more
 			again, stop := context.WithTimeout(all, lastWords)
@@ -265,12 +265,18 @@ func (c *chat) cancel(r request) {
 	}
 }
 
-// meter counts the bytes of a file that are read from it or written to it.
+// meter counts the bytes of a file that are read from it, but for ReadAt, or written to it.
 type meter struct {
-	io.ReadSeeker
+	from
 	at   int64
 	told time.Time
 	tell func(at int64)
+}
+
+// from is a file that is read.
+type from interface {
+	io.ReadSeeker
+	io.ReaderAt
 }
 
 func (m *meter) count(n int) {
@@ -282,13 +288,13 @@ func (m *meter) count(n int) {
 }
 
 func (m *meter) Read(p []byte) (int, error) {
-	n, err := m.ReadSeeker.Read(p)
+	n, err := m.from.Read(p)
 	m.count(n)
 	return n, err
 }
 
 func (m *meter) Seek(offset int64, whence int) (int64, error) {
-	at, err := m.ReadSeeker.Seek(offset, whence)
+	at, err := m.from.Seek(offset, whence)
 	m.at = at
 	return at, err
 }
