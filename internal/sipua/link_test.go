@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -72,51 +73,74 @@ func TestKeepAlives(t *testing.T) {
 		t.Errorf("%q, %v", pong, err)
 	}
 
-	for pongs, every := range map[int]time.Duration{0: 50 * time.Millisecond, 2: 500 * time.Millisecond} { // which is how long a pong may take
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	client, err := Listen(Options{Listen: []string{"udp:127.0.0.1:0"}, KeepAlive: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	req, _ := NewRequest(sip.OPTIONS, "sip:"+ln.Addr().String()+";transport=tcp", "sip:b@guest.example", "sip:a@cc.com")
+	if _, err := client.Start(bounded(t), req); err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	_ = theirs.SetDeadline(time.Now().Add(patience))
+	r := bufio.NewReader(theirs)
+	for line := "x"; line != "\r\n"; {
+		if line, err = r.ReadString('\n'); err != nil {
 			t.Fatal(err)
 		}
-		defer ln.Close()
-		client, err := Listen(Options{Listen: []string{"udp:127.0.0.1:0"}, KeepAlive: every})
-		if err != nil {
-			t.Fatal(err)
+	}
+	for n, ping := 0, make([]byte, 4); n < 6; n++ {
+		if _, err := io.ReadFull(r, ping); err != nil || string(ping) != "\r\n\r\n" {
+			t.Fatalf("ping %d: %q, %v", n, ping, err)
 		}
-		defer client.Close()
-		req, _ := NewRequest(sip.OPTIONS, "sip:"+ln.Addr().String()+";transport=tcp", "sip:b@guest.example", "sip:a@cc.com")
-		if _, err := client.Start(bounded(t), req); err != nil {
-			t.Fatal(err)
-		}
-		conn, err := ln.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = conn.SetDeadline(time.Now().Add(patience))
-		r := bufio.NewReader(conn)
-		for line := "x"; line != "\r\n"; {
-			if line, err = r.ReadString('\n'); err != nil {
+	}
+}
+
+// RFC 5626 §4.4.1: the other one, which has a time to answer in: on a clock of its own.
+func TestPeerThatStopsToAnswerKeepAlivesIsGone(t *testing.T) {
+	for pongs, want := range map[int]int{0: 6, 2: 3} {
+		synctest.Test(t, func(t *testing.T) {
+			client, err := Listen(Options{})
+			if err != nil {
 				t.Fatal(err)
 			}
-		}
-		got := 0
-		for ping := make([]byte, 4); got < 6; got++ {
-			if _, err := io.ReadFull(r, ping); err != nil {
-				if errors.Is(err, os.ErrDeadlineExceeded) || pongs == 0 {
-					t.Errorf("after %d: %v", got, err)
+			theirs, ours := net.Pipe()
+			s := &link{network: "tcp", conn: ours, domain: "core.example", shut: func() { _ = ours.Close() }}
+			s.put, s.read = s.toConn, s.serve
+			if err := client.newStream(s); err != nil {
+				t.Fatal(err)
+			}
+			client.running.Go(s.read) // ends with the connection
+			got := 0
+			for ping := make([]byte, 4); got < 6; got++ {
+				if _, err := io.ReadFull(theirs, ping); err != nil {
+					break
 				}
-				break
+				if string(ping) != "\r\n\r\n" {
+					t.Errorf("%q", ping)
+				}
+				if got < pongs {
+					_, _ = theirs.Write([]byte("\r\n"))
+				}
 			}
-			if string(ping) != "\r\n\r\n" {
-				t.Errorf("%q", ping)
+			if got != want {
+				t.Errorf("%d pongs, %d pings, want %d", pongs, got, want)
 			}
-			if got < pongs {
-				_, _ = conn.Write([]byte("\r\n"))
+			theirs.Close()
+			if err := client.Close(); err != nil {
+				t.Errorf("Close = %v", err)
 			}
-		}
-		if want := map[int]int{0: 6, 2: 3}[pongs]; got != want {
-			t.Errorf("%d pongs, %d pings, want %d", pongs, got, want)
-		}
-		conn.Close()
+		})
 	}
 }
 

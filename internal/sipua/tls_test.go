@@ -84,7 +84,7 @@ func (a *authority) shows(cert *tls.Certificate) TLS {
 
 func listenTLS(t *testing.T, c TLS, dns string, handle func(*Transaction), addrs ...string) *Endpoint {
 	t.Helper()
-	e, err := Listen(Options{Listen: addrs, UserAgent: "Latchkey", TLS: c, DNS: dns})
+	e, err := Listen(Options{Listen: addrs, UserAgent: "Latchkey", TLS: c, DNS: dns, ServeAll: true})
 	if err != nil {
 		t.Fatal(err)
 	}
