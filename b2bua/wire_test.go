@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	if code == 0 {
 		err := goleak.Find()
-		for end := time.Now().Add(5 * time.Second); err != nil && time.Now().Before(end); {
+		for end := time.Now().Add(patience); err != nil && time.Now().Before(end); {
 			err = goleak.Find() // it waits a little by itself
 		}
 		if err != nil {

@@ -2,7 +2,9 @@ package doze_test
 
 import (
 	"bytes"
+	"fmt"
 	"net"
+	"os"
 	"runtime"
 	"syscall"
 	"testing"
@@ -13,9 +15,22 @@ import (
 	"latchkey/internal/doze"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if code == 0 {
+		err := goleak.Find()
+		for end := time.Now().Add(patience); err != nil && time.Now().Before(end); {
+			err = goleak.Find() // it waits a little by itself
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "goroutines are left:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // sleeper hears that it is woken.
 type sleeper struct {
