@@ -118,7 +118,7 @@ tool() {
 	stamp="$LATCHKEY_TOOLS/.$1-$(printf '%s' "$2" | tr -c 'A-Za-z0-9.\n' '-')"
 	[ -x "$LATCHKEY_TOOLS/$1" ] && [ -e "$stamp" ] && return 0
 	echo "$2"
-	mkdir -p "$LATCHKEY_TOOLS" && (cd / && GOFLAGS= GOBIN="$LATCHKEY_TOOLS" thrice go install -ldflags=-s "$2") || return 1
+	mkdir -p "$LATCHKEY_TOOLS" && (cd / && thrice env GOFLAGS= GOBIN="$LATCHKEY_TOOLS" go install -ldflags=-s "$2") || return 1
 	rm -f "$LATCHKEY_TOOLS/.$1-"*
 	: >"$stamp"
 }
