@@ -535,6 +535,30 @@ func TestReofferToNobodyEndsTheLeg(t *testing.T) {
 	}
 }
 
+// RFC 3261 §15: nothing is offered in a dialog that is over, though its loop has still something to do.
+func TestNoReinviteFollowsTheEnd(t *testing.T) {
+	t.Parallel()
+	s := newSide(t, "udp")
+	leg, d := s.called(invite())
+	held, both := make(chan struct{}), make(chan struct{})
+	leg.post(func() { close(held); <-both })
+	<-held
+	waits := func() bool { leg.mu.Lock(); defer leg.mu.Unlock(); return len(leg.queue) > 0 }
+	wait := offering(ctxOf(t), leg, offer2)
+	until(t, waits) // to begin
+	leg.post(func() {
+		until(t, waits) // for its request
+		leg.end("error")
+	})
+	close(both)
+	if _, err := wait(); !errors.Is(err, errOver) {
+		t.Errorf("Reoffer = %v, want %v", err, errOver)
+	}
+	if res := d.ask("OPTIONS", ""); res.code() != 481 { // what was sent before is there
+		t.Errorf("OPTIONS = %s, want 481", res.first)
+	}
+}
+
 // Shutdown hangs up what stands, cancels and refuses what rings, in both directions, and then takes and makes no calls.
 func TestShutdownEndsAllCalls(t *testing.T) {
 	t.Parallel()
