@@ -23,12 +23,7 @@ func servers(t *testing.T, network string, first, second *peer) *Endpoint {
 		zone = append(zone, fmt.Sprintf("_sip._%s.core.example. 60 IN SRV %d 0 %s p.core.example.", network, i+1, port))
 	}
 	n := newNameServer(t, append(zone, "p.core.example. 60 IN A 127.0.0.1")...)
-	e, err := Listen(Options{Listen: []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0"}, UserAgent: "Latchkey", DNS: n.addr, ServeAll: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = e.Close() })
-	return e
+	return listenWith(t, Options{DNS: n.addr, ServeAll: true}, nil)
 }
 
 func toCore(t *testing.T, method sip.RequestMethod) *sip.Request {
@@ -188,11 +183,7 @@ func TestDeafAddressDelaysLittle(t *testing.T) {
 	_, port, _ := net.SplitHostPort(p.addr)
 	// An address where SYNs vanish can't be had on loopback; one that refuses shows the order, v6 first.
 	n := newNameServer(t, "core.example. 60 IN AAAA ::1", "core.example. 60 IN A 127.0.0.1")
-	e, err := Listen(Options{Listen: []string{"tcp:127.0.0.1:0"}, DNS: n.addr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = e.Close() })
+	e := listenWith(t, Options{Listen: []string{"tcp:127.0.0.1:0"}, DNS: n.addr}, nil)
 	req, _ := NewRequest(sip.OPTIONS, "sip:core.example:"+port+";transport=tcp", "sip:b@guest.example", "sip:a@cc.com")
 	if res, err := e.Do(bounded(t), req); err != nil || res.StatusCode != 200 {
 		t.Errorf("Do = %v, %v", res, err)

@@ -77,13 +77,7 @@ func TestSilentNextHopIsLeftAlone(t *testing.T) {
 func TestSilentNextHopComesBack(t *testing.T) {
 	t.Parallel()
 	e := listenLawfully(t, nil)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := free.Addr().String()
-	free.Close()
-	kept := holdPort(t, addr)
+	held, addr := holdPort(t)
 	do := func() error {
 		req := ours(t, sip.OPTIONS, "sip:a@cc.com")
 		AddRoute(req, "sip:"+addr+";lr;transport=tcp")
@@ -103,14 +97,14 @@ func TestSilentNextHopComesBack(t *testing.T) {
 	if o := e.Overload(); o.Silent != 1 || o.Held[Shed{"OPTIONS", "silence"}] != 1 {
 		t.Errorf("overload = %+v", o)
 	}
-	if err := syscall.Listen(int(kept.Fd()), 16); err != nil {
+	if err := syscall.Listen(int(held.Fd()), 16); err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.FileListener(kept)
+	ln, err := net.FileListener(held)
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept.Close()
+	held.Close()
 	p := &imstest.Wire{TCP: ln, Take: func(w imstest.Writing) { w.Answer(answer(w.Text, "200 OK")) }}
 	p.Read()
 	t.Cleanup(p.Close)

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -65,6 +64,7 @@ func listenWith(t *testing.T, opt Options, handle func(*Transaction)) *Endpoint 
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.resolver.patience = patience
 	if handle != nil {
 		e.Handle(handle)
 	}
@@ -101,14 +101,18 @@ type arrival struct {
 
 func newPeer(t *testing.T, tcp bool) *peer {
 	t.Helper()
-	on, err := imstest.ListenWire(nil)
+	on, err := &imstest.Wire{}, error(nil)
+	if tcp {
+		on, err = imstest.ListenWire(nil)
+	}
+	for tries := 0; on.UDP == nil && err == nil; tries++ { // a port where nobody listens for TCP must be free for UDP
+		_, addr := holdPort(t)
+		if on.UDP, err = net.ListenPacket("udp", addr); err != nil && tries < 20 {
+			on.UDP, err = nil, nil
+		}
+	}
 	if err != nil {
 		t.Fatal(err)
-	}
-	if !tcp {
-		on.TCP.Close()
-		on.TCP = nil
-		_ = holdPort(t, on.UDP.LocalAddr().String())
 	}
 	p := reads(t, on)
 	p.addr = on.UDP.LocalAddr().String()
@@ -116,20 +120,23 @@ func newPeer(t *testing.T, tcp bool) *peer {
 	return p
 }
 
-// holdPort holds a TCP port of 127.0.0.1 where nobody listens, and where nobody else can, until the test ends; of a port in use it says so.
-func holdPort(t *testing.T, addr string) *os.File {
+// holdPort holds a TCP port of 127.0.0.1 where nobody listens, and where nobody else can, until the test ends.
+func holdPort(t *testing.T) (held *os.File, addr string) {
 	t.Helper()
-	at := netip.MustParseAddrPort(addr)
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := os.NewFile(uintptr(fd), "port")
-	t.Cleanup(func() { f.Close() })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())}); err != nil {
-		t.Fatalf("bind %s: %v", addr, err)
+	held = os.NewFile(uintptr(fd), "port")
+	t.Cleanup(func() { held.Close() })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
 	}
-	return f
+	at, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return held, fmt.Sprintf("127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port)
 }
 
 func reads(t *testing.T, on *imstest.Wire) *peer {
