@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -103,6 +104,69 @@ func TestKeepAlives(t *testing.T) {
 		if _, err := io.ReadFull(r, ping); err != nil || string(ping) != "\r\n\r\n" {
 			t.Fatalf("ping %d: %q, %v", n, ping, err)
 		}
+	}
+}
+
+// RFC 5626 §3.5.1: a keep-alive is one, and is answered once, however its octets come; a line end before a message is none, and two that come far
+// from each other aren't either.
+func TestKeepAliveMayComeInPieces(t *testing.T) {
+	const pong, served = "\r\n", "SIP/2.0 200 OK"
+	hello := (&peer{addr: "h"}).options("x")
+	for _, c := range []struct {
+		pieces []string
+		pause  time.Duration // after each
+		want   []string
+	}{
+		{[]string{"\r\n\r\n"}, 0, []string{pong}},
+		{[]string{"\r\n", "\r\n"}, time.Second, []string{pong}},
+		{[]string{"\r", "\n\r", "\n"}, time.Second, []string{pong}},
+		{[]string{"\r\n", "\r", "\n"}, time.Second, []string{pong}},
+		{[]string{"\r\n\r\n\r\n", "\r\n"}, time.Second, []string{pong, pong}},
+		{[]string{hello + "\r\n", "\r\n", "\r\n\r\n"}, time.Second, []string{served, pong, pong}},
+		{[]string{"\r\n", hello}, 0, []string{served}},
+		{[]string{hello, "\r\n", "\r\n", "\r\n", hello[:5], hello[5:]}, 15 * time.Second, []string{served, served}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			e, err := Listen(Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Handle(func(tx *Transaction) { _ = tx.Respond(200, "") })
+			theirs, ours := net.Pipe()
+			s := &link{network: "tcp", conn: ours, shut: func() { _ = ours.Close() }}
+			s.put = s.toConn
+			if err := e.newStream(s); err != nil {
+				t.Fatal(err)
+			}
+			e.running.Go(s.serve) // ends with the connection
+			var got []string
+			read := make(chan struct{})
+			go func() { // ends with the connection
+				defer close(read)
+				for b := make([]byte, 4096); ; {
+					n, err := theirs.Read(b)
+					if err != nil {
+						return
+					}
+					got = append(got, string(b[:min(n, len(served))]))
+				}
+			}()
+			for i, p := range c.pieces {
+				if _, err := theirs.Write([]byte(p)); err != nil {
+					t.Fatalf("%q: %v", c.pieces[i], err)
+				}
+				time.Sleep(c.pause)
+			}
+			synctest.Wait()
+			theirs.Close()
+			<-read
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%q: answered by %q, want %q", c.pieces, got, c.want)
+			}
+			if err := e.Close(); err != nil {
+				t.Errorf("Close = %v", err)
+			}
+		})
 	}
 }
 
