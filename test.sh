@@ -47,6 +47,15 @@ step() {
 "
 }
 
+# thrice runs a command that needs the network, and again if that fails.
+thrice() {
+	for pause in 5 20; do
+		"$@" && return 0
+		sleep $pause
+	done
+	"$@"
+}
+
 # debian installs the packages whose programs are missing.
 debian() {
 	missing=
@@ -102,7 +111,7 @@ LIST
 	DEBIAN_FRONTEND=noninteractive
 	export DEBIAN_FRONTEND
 	# shellcheck disable=SC2086 # a list of words
-	apt-get -qq update && apt-get -qq -y --no-install-recommends install $missing >/dev/null
+	thrice apt-get -qq update && thrice apt-get -qq -y --no-install-recommends install $missing >/dev/null
 	result=$?
 	[ -z "$ours" ] || rm -f $policy
 	return $result
@@ -113,7 +122,7 @@ tool() {
 	stamp="$LATCHKEY_TOOLS/.$1-$(printf '%s' "$2" | tr -c 'A-Za-z0-9.\n' '-')"
 	[ -x "$LATCHKEY_TOOLS/$1" ] && [ -e "$stamp" ] && return 0
 	echo "$2"
-	mkdir -p "$LATCHKEY_TOOLS" && (cd / && GOFLAGS= GOBIN="$LATCHKEY_TOOLS" go install -ldflags=-s "$2") || return 1
+	mkdir -p "$LATCHKEY_TOOLS" && (cd / && thrice env GOFLAGS= GOBIN="$LATCHKEY_TOOLS" go install -ldflags=-s "$2") || return 1
 	rm -f "$LATCHKEY_TOOLS/.$1-"*
 	: >"$stamp"
 }
@@ -127,7 +136,7 @@ package() {
 	stamp="$LATCHKEY_TOOLS/npm/.$(printf '%s' "$1" | tr / -)"
 	[ -e "$stamp" ] && return 0
 	echo "$1"
-	mkdir -p "$LATCHKEY_TOOLS/npm" && npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$LATCHKEY_TOOLS/npm" "$1" && : >"$stamp"
+	mkdir -p "$LATCHKEY_TOOLS/npm" && thrice npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$LATCHKEY_TOOLS/npm" "$1" && : >"$stamp"
 }
 
 packages() { package "$SMPP" && package "$AXE" && package "$LIGHTHOUSE" && package "$REDOCLY" && package "$HTTP_ECE" && package "$WS"; }

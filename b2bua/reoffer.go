@@ -43,7 +43,12 @@ func (l *Leg) reoffers(ctx context.Context, sdp []byte) (res *sip.Response, answ
 	var fields []sip.Header // credentials
 	for ch := (sipua.Challenges{}); ; {
 		var req *sip.Request
-		if !l.do(func() { req = l.state.Request(sip.INVITE); l.session.ask(req) }) {
+		if !l.do(func() {
+			if l.Cause() == "" { // the loop may have to do yet
+				req = l.state.Request(sip.INVITE)
+				l.session.ask(req)
+			}
+		}) || req == nil {
 			return nil, nil, errOver
 		}
 		l.engine.contact(req, req.From().Address)

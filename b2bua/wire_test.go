@@ -23,17 +23,17 @@ import (
 // patience is how long a test waits for what must come.
 const patience = time.Minute
 
-// Timers of an engine under test: repeats come soon, but a slow machine is no silent peer. Only where the end of
-// patience is the thing to see it comes early.
+// Timers of an engine under test: repeats come soon, but a slow machine is no silent peer: what is over is known for as long as anybody
+// here waits. Only where the end of patience is the thing to see it comes early.
 var (
-	patient   = timers{250 * time.Millisecond, 400 * time.Millisecond}
-	impatient = timers{60 * time.Millisecond, 200 * time.Millisecond}
+	patient   = timers{500 * time.Millisecond, 400 * time.Millisecond}
+	impatient = timers{100 * time.Millisecond, 200 * time.Millisecond}
 )
 
 func TestMain(m *testing.M) {
 	// The same for the transactions, before anything reads their timers.
 	sip.SetTimers(100*time.Millisecond, 400*time.Millisecond, 500*time.Millisecond)
-	sip.Timer_B, sip.Timer_F = 8*time.Second, 8*time.Second
+	sip.Timer_B, sip.Timer_F = 16*time.Second, 16*time.Second
 	for _, t := range []*time.Duration{&sip.Timer_D, &sip.Timer_H, &sip.Timer_J, &sip.Timer_L, &sip.Timer_M} {
 		*t = 32 * time.Second
 	}
@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	if code == 0 {
 		err := goleak.Find()
-		for end := time.Now().Add(5 * time.Second); err != nil && time.Now().Before(end); {
+		for end := time.Now().Add(patience); err != nil && time.Now().Before(end); {
 			err = goleak.Find() // it waits a little by itself
 		}
 		if err != nil {
@@ -324,11 +324,28 @@ func (d *talk) ask(method, body string, fields ...string) *text {
 	d.seq++
 	text := d.text(method, d.seq, body, fields...)
 	d.out(text)
-	if d.network == "udp" {
-		again := time.AfterFunc(time.Second, func() { d.out(text) })
-		defer again.Stop()
-	}
+	defer d.repeating(text)()
 	return d.final(method, d.seq)
+}
+
+// repeating sends a request again over UDP until what it returns is called.
+func (d *talk) repeating(text string) (stop func()) {
+	if d.network != "udp" {
+		return func() {}
+	}
+	answered, over := make(chan struct{}), make(chan struct{})
+	go func() { // ends by stop
+		defer close(over)
+		for wait := time.Second; ; wait = min(2*wait, 4*time.Second) {
+			select {
+			case <-answered:
+				return
+			case <-time.After(wait):
+				d.out(text)
+			}
+		}
+	}()
+	return func() { close(answered); <-over }
 }
 
 // final waits for the final response to a request.
@@ -361,7 +378,7 @@ func (s *side) ServeInvite(in *Incoming) {
 			return
 		}
 		select {
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(5 * time.Millisecond):
 		case <-s.let:
 			return
 		}
@@ -489,7 +506,7 @@ func (s *side) caller(callID string) *talk { return s.callerOn(s.w, callID) }
 // callerOn is a peer with sockets of its own.
 func (s *side) callerOn(w *wire, callID string) *talk {
 	s.t.Helper()
-	d := &talk{w: w, network: s.network, callID: strings.ReplaceAll(callID, " ", "-"), local: "<sip:a@cc.com>;tag=c1", remote: "<sip:b@guest.example>"}
+	d := &talk{w: w, network: s.network, callID: strings.ReplaceAll(callID, " ", "-"), local: "<sip:a@cc.com>;tag=caller", remote: "<sip:b@guest.example>"}
 	for _, a := range s.ua.Addrs() {
 		if a.Network != s.network {
 			continue

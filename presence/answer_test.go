@@ -17,7 +17,7 @@ import (
 // other, over real sockets.
 func TestGatewayAnswersForItsGuests(t *testing.T) {
 	listen := func() *sipua.Endpoint {
-		e, err := sipua.Listen(sipua.Options{Listen: []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0"}})
+		e, err := sipua.Listen(sipua.Options{Listen: []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0"}, ServeAll: true})
 		if err != nil {
 			t.Fatalf("Listen = %v", err)
 		}
@@ -34,7 +34,7 @@ func TestGatewayAnswersForItsGuests(t *testing.T) {
 			t.Errorf("Answer = %v", err)
 		}
 	})
-	here := presence.New(asks, presence.Options{Core: uri})
+	here := presence.New(asks, presence.Options{Core: uri, Timeout: time.Minute})
 	t.Cleanup(func() { _ = here.Close(); _ = there.Close() })
 	got, err := here.Status(t.Context(), bob, alice)
 	if err != nil || got.State != latchkey.StatusOnline || !got.Chat {
@@ -49,7 +49,7 @@ func TestGatewayAnswersForItsGuests(t *testing.T) {
 		t.Fatal(err)
 	}
 	sipua.AddRoute(req, sipua.LooseRoute(uri))
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	res, err := asks.Do(ctx, req)
 	if err != nil {

@@ -312,7 +312,7 @@ func TestReliableRingingIsAcknowledged(t *testing.T) {
 	if err != nil {
 		t.Fatalf("Call = %v", err)
 	}
-	if !slices.Equal(progress, []int{183}) {
+	if progress = slices.Compact(progress); !slices.Equal(progress, []int{183}) { // it may have come again before our PRACK did
 		t.Errorf("progress %v, want 183", progress)
 	}
 	r.await("\nACK sip:") // or Kamailio, which has several readers, lets the BYE overtake it

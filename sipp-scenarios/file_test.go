@@ -37,7 +37,7 @@ func TestFileIsOfferedThroughKamailio(t *testing.T) {
 	if e.File.Name != "plan.pdf" || !strings.Contains(e.File.Reason, "declined") {
 		t.Errorf("event %+v", e.File)
 	}
-	if n := atRest.count("\nINVITE sip:"); n != 1 {
+	if n := atRest.requests("INVITE", ""); n != 1 {
 		t.Errorf("%d INVITEs reached A's phone, want 1", n)
 	}
 	atRest.end()

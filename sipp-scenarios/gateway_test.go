@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"latchkey"
 	"latchkey/imstest"
 )
 
@@ -62,10 +63,14 @@ func mainFlow(t *testing.T, w *world) {
 	events := b.stream()
 
 	// Step 401: the status, which A's phone answers.
-	var is struct{ URI, Status string }
-	if status, text := b.do("GET", "/rcsgw/invitee/status/"+alice, nil, &is); status != http.StatusOK || is.URI != alice || is.Status != "online" {
-		t.Errorf("status = %d %s, want online", status, text)
-	}
+	imstest.Eventually(t, patience, func() bool { // on a slow machine it is unknown at first: F26 leaves 5 s
+		var is struct{ URI, Status string }
+		status, text := b.do("GET", "/rcsgw/invitee/status/"+alice, nil, &is)
+		if status != http.StatusOK || is.URI != alice || is.Status != "online" && is.Status != "unknown" {
+			t.Fatalf("status = %d %s, want online", status, text)
+		}
+		return is.Status == "online"
+	})
 	if atRest.count("\nOPTIONS sip:") == 0 {
 		t.Error("no OPTIONS reached A's phone")
 	}
@@ -89,7 +94,7 @@ func mainFlow(t *testing.T, w *world) {
 	}
 	later := b.send("on the same session") // F29
 	b.delivery(later, "delivered")
-	if n := atRest.count("\nINVITE sip:"); n != 1 {
+	if n := atRest.requests("INVITE", ""); n != 1 {
 		t.Errorf("%d INVITEs reached A's phone, want 1", n)
 	}
 
@@ -131,8 +136,10 @@ func mainFlow(t *testing.T, w *world) {
 	x := newPhone(t, w.core, "x")
 	x.register()
 	x.start("stranger.xml", append(nowhere("actpass"), "called", bobAOR)...).wait()
-	if seen := b.read(0); len(seen) != 0 {
-		t.Errorf("the guest sees %+v of a stranger's call", seen)
+	for _, e := range b.read(0) {
+		if e.Type != latchkey.StatusEvent || e.URI != alice { // A, who is watched, may have been too slow for a question
+			t.Errorf("the guest sees %+v of a stranger's call", e)
+		}
 	}
 
 	// F56: the logout hangs up, takes the bindings back and closes the door.
@@ -197,7 +204,7 @@ func TestRefusedRegistrationLeavesNothing(t *testing.T) {
 // delivered is delivered once.
 func TestRestartLosesAndDoublesNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "shared:s3cret", `AUTH_SHARED="s3cret"`, "AUTH_CALLS", "MAX_EXPIRES=6")
+	w := newWorld(t, "shared:s3cret", `AUTH_SHARED="s3cret"`, "AUTH_CALLS", "MAX_EXPIRES=10")
 	account, password, _ := w.invited()
 	b := w.login(account, password)
 	b.read(0)

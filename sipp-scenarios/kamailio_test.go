@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -212,12 +213,22 @@ func need(t *testing.T, name, how string) string {
 	return ""
 }
 
-// freePort finds a port of 127.0.0.1 that is free for UDP and TCP. It lies below those that the system hands out
-// for outgoing connections, one of which could else take it before the program that is to listen there.
+// The ports of these tests lie above those that the system hands out for outgoing connections, one of which could else take a port before the
+// program that is to listen there; and other packages' tests take theirs below. lastPort counts through them, so that nobody here gets one
+// that a phone has which is not running just now.
+const firstPort, allPorts = 61000, 4500
+
+var lastPort = func() *atomic.Uint32 {
+	var n atomic.Uint32
+	n.Store(rand.Uint32N(allPorts))
+	return &n
+}()
+
+// freePort finds a port of 127.0.0.1 that is free for UDP and TCP.
 func freePort(t *testing.T) int {
 	t.Helper()
-	for range 1000 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 16000+rand.IntN(16000))
+	for range allPorts {
+		addr := fmt.Sprintf("127.0.0.1:%d", firstPort+lastPort.Add(1)%allPorts)
 		ln, err := net.Listen("tcp", addr)
 		if err != nil {
 			continue

@@ -36,7 +36,7 @@ func TestPagerModeThroughKamailio(t *testing.T) {
 
 			id := b.send("abcdefg")
 			atRest.await("\r\nabcdefg")
-			if n := atRest.count("imdn.Message-ID: " + id); n != 1 {
+			if n := atRest.requests("MESSAGE", "imdn.Message-ID: "+id); n != 1 {
 				t.Errorf("the message came %d times under its id", n)
 			}
 			newPhone(t, w.core, "a").start("message-imdn.xml", "called", bobAOR, "message_id", id).wait()

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 	"strings"
@@ -34,12 +35,12 @@ type options struct {
 	transport string // udp where empty
 	auth      string
 	expires   time.Duration
-	timeout   time.Duration // of questions for the status
+	timeout   time.Duration // of questions for the status; 0: a slow machine is no silent core
 }
 
 func newSide(t *testing.T, c *core, opt options) *side {
 	t.Helper()
-	own := sipua.Options{Listen: []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0"}, UserAgent: "Latchkey"}
+	own := sipua.Options{Listen: []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0"}, UserAgent: "Latchkey", ServeAll: true}
 	if c.papers != nil {
 		own.Listen, own.TLS = append(own.Listen, "tls:127.0.0.1:0"), c.papers.tls()
 	}
@@ -66,7 +67,7 @@ func newSide(t *testing.T, c *core, opt options) *side {
 		hop += ";transport=" + opt.transport
 	}
 	r := registrar.New(db, e, registrar.Options{Core: hop, Auth: auth, Expires: opt.expires, Tags: presence.OwnTags().Params()})
-	b := presence.New(e, presence.Options{Core: hop, Credentials: auth.Credentials, ServiceRoute: r.ServiceRoute, Timeout: opt.timeout})
+	b := presence.New(e, presence.Options{Core: hop, Credentials: auth.Credentials, ServiceRoute: r.ServiceRoute, Timeout: cmp.Or(opt.timeout, patience)})
 	t.Cleanup(func() { _ = b.Close() })
 	return &side{sip: e, hop: hop, auth: auth, registrar: r, presence: b}
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -55,7 +56,7 @@ type run struct {
 // for a request is ready when start returns.
 func (p *phone) start(scenario string, keys ...string) *run {
 	p.t.Helper()
-	return p.sipp(scenario, 1, patience, keys)
+	return p.sipp(scenario, 1, 2*patience, keys)
 }
 
 // rest runs a scenario for any number of calls, until run.end.
@@ -131,6 +132,20 @@ func (r *run) end() {
 // count is how often a text stands in what SIPp sent and received.
 func (r *run) count(text string) int { return strings.Count(r.messages(), text) }
 
+var callIDLine, cseqLine = regexp.MustCompile(`(?m)^Call-ID:(.*)$`), regexp.MustCompile(`(?m)^CSeq:(.*)$`)
+
+// requests counts the requests of a method that have a text in them, each once, however often a slow phone was asked.
+func (r *run) requests(method, text string) int {
+	found := map[string]bool{}
+	for _, m := range strings.Split(r.messages(), "\n"+method+" sip:")[1:] {
+		id, seq := callIDLine.FindString(m), cseqLine.FindString(m)
+		if strings.Contains(m, text) {
+			found[id+seq] = true
+		}
+	}
+	return len(found)
+}
+
 // await waits for a text in what SIPp sent and received.
 func (r *run) await(text string) {
 	r.t.Helper()
@@ -174,15 +189,22 @@ func (r *run) stop() {
 	}
 }
 
-// bound reports whether somebody has the port of the transport.
+// bound reports whether somebody has the port of the transport: of TCP one who listens, connects or is connected, since the connections of a run
+// that is over stay for a minute.
 func bound(t *testing.T, port int, transport string) bool {
-	kind := "udp"
+	kind, states := "udp", []string{"07"}
 	if transport == "t1" {
-		kind = "tcp"
+		kind, states = "tcp", []string{"0A", "02", "01"}
 	}
 	table, err := os.ReadFile("/proc/net/" + kind)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.Contains(string(table), fmt.Sprintf(" 0100007F:%04X ", port))
+	own := fmt.Sprintf("0100007F:%04X", port)
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); len(f) > 3 && f[1] == own && slices.Contains(states, f[3]) {
+			return true
+		}
+	}
+	return false
 }

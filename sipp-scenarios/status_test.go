@@ -3,7 +3,6 @@ package scenarios
 import (
 	"fmt"
 	"net"
-	"strings"
 	"testing"
 	"time"
 
@@ -44,7 +43,7 @@ func TestPhoneWithRCSIsOnlineAndCanChat(t *testing.T) {
 			if got.State != latchkey.StatusOnline || !got.Chat || !got.File {
 				t.Errorf("status %+v, want online with chat and files", got)
 			}
-			if n := strings.Count(answer.messages(), "OPTIONS sip:"); n != 1 {
+			if n := answer.requests("OPTIONS", ""); n != 1 {
 				t.Errorf("%d OPTIONS reached the phone, want 1", n)
 			}
 		})

@@ -16,8 +16,9 @@ import (
 // resolver asks the DNS and remembers what it said. Addresses come from the machine's own resolver, which also reads /etc/hosts,
 // unless a server was named.
 type resolver struct {
-	server string // host:port; "": those of resolv.conf
-	flight singleflight.Group
+	server   string        // host:port; "": those of resolv.conf
+	patience time.Duration // dnsPatience, but in tests
+	flight   singleflight.Group
 
 	mu    sync.Mutex
 	known map[question]kept
@@ -56,7 +57,7 @@ func (r *resolver) records(ctx context.Context, q question) []dns.RR {
 	}
 	// Those who ask at the same time get one answer; it outlives the first one's patience.
 	ch := r.flight.DoChan(q.name+dns.TypeToString[q.kind], func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dnsPatience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.patience)
 		defer cancel()
 		a, err := r.ask(ctx, q)
 		if err != nil { // RFC 8767 §4: what was true is better than nothing
@@ -106,9 +107,9 @@ func (r *resolver) ask(ctx context.Context, q question) (kept, error) {
 	err := errNoServer
 	for _, s := range servers {
 		var in *dns.Msg
-		in, _, err = (&dns.Client{Timeout: dnsPatience}).ExchangeContext(ctx, m, s)
+		in, _, err = (&dns.Client{Timeout: r.patience}).ExchangeContext(ctx, m, s)
 		if err == nil && in.Truncated {
-			in, _, err = (&dns.Client{Net: "tcp", Timeout: dnsPatience}).ExchangeContext(ctx, m, s)
+			in, _, err = (&dns.Client{Net: "tcp", Timeout: r.patience}).ExchangeContext(ctx, m, s)
 		}
 		switch {
 		case err != nil:

@@ -119,7 +119,7 @@ func Listen(opt Options) (*Endpoint, error) {
 		log: opt.Log, parser: newParser(), agent: opt.UserAgent, tls: opt.TLS, keepAlive: opt.KeepAlive, listenPacket: opt.ListenPacket,
 		letters: sync.Pool{New: func() any { return new(letter) }}, streams: map[*link]struct{}{}, known: map[streamKey]*link{},
 	}
-	e.resolver.server, e.load.all = opt.DNS, opt.ServeAll
+	e.resolver.server, e.resolver.patience, e.load.all = opt.DNS, dnsPatience, opt.ServeAll
 	e.table.open()
 	e.table.silent = func(mark string) { e.silences.unanswered(mark, time.Now()) }
 	e.standIns, e.origins = opt.StandIns, opt.Origins
@@ -280,7 +280,7 @@ func (e *Endpoint) Contact(user string, hop sip.Uri) sip.Uri {
 	if ip, err := netip.ParseAddr(unbracket(hop.Host)); err == nil {
 		to = ip.Unmap()
 	} else if hop.Host != "" && !madeUp(hop.Host) {
-		ctx, cancel := context.WithTimeout(context.Background(), dnsPatience)
+		ctx, cancel := context.WithTimeout(context.Background(), e.resolver.patience)
 		defer cancel()
 		if all, err := e.targets(ctx, hop, ""); err == nil {
 			network, to = all[0].network, all[0].addr.Addr()

@@ -210,7 +210,7 @@ func TestHandlerPanics(t *testing.T) {
 	} {
 		text := strings.ReplaceAll(p.options(c.id, "Contact: <sip:a@"+p.addr+">"), "OPTIONS", c.method)
 		p.send("udp", e, text)
-		if a := p.fresh(); firstLine(a.text) != c.want {
+		if a := p.final(); firstLine(a.text) != c.want {
 			t.Errorf("%s: %s, want %s", c.id, firstLine(a.text), c.want)
 		}
 		if c.method == "INVITE" {
@@ -260,7 +260,7 @@ func TestOneTagIsInAllResponses(t *testing.T) {
 	})
 	text := strings.ReplaceAll(p.options("x", "Contact: <sip:a@"+p.addr+">"), "OPTIONS", "INVITE")
 	p.send("udp", e, text)
-	ringing := p.fresh()
+	ringing := p.final()
 	p.send("udp", e, strings.ReplaceAll(text, "INVITE", "CANCEL"))
 	if a := p.fresh(); firstLine(a.text) != "SIP/2.0 200 OK" || get(a.text, "CSeq") != "1 CANCEL" {
 		t.Errorf("%s", a.text)

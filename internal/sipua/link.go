@@ -1,6 +1,7 @@
 package sipua
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -291,6 +292,7 @@ func (s *link) serve() {
 	e := s.endpoint
 	chunk := make([]byte, 16<<10)
 	var pending []byte  // of a message that isn't whole
+	var half time.Time  // when the last that came was a line end that answers no keep-alive: it may be the first half of one
 	begun := time.Now() // when that began; before the first one, when the connection did
 	for {
 		if s.conn.SetReadDeadline(s.limit(begun, len(pending) > 0)) != nil {
@@ -302,11 +304,15 @@ func (s *link) serve() {
 		}
 		came := time.Now()
 		view := chunk[:n]
+		if len(pending) == 0 && (s.known || s.domain != "") {
+			begun = came
+		}
+		if bytes.HasPrefix(view, []byte("\r")) && came.Sub(half) < pongTime {
+			pending = append(pending, "\r\n"...)
+		}
 		if len(pending) > 0 {
 			pending = append(pending, view...)
 			view = pending
-		} else if s.known || s.domain != "" {
-			begun = came
 		}
 		for whole := true; whole; {
 			pings, start, end, err := border(view)
@@ -315,8 +321,8 @@ func (s *link) serve() {
 					return
 				}
 			}
-			if start > 4*pings {
-				s.pong()
+			if half = (time.Time{}); start > 4*pings && !s.pong() && start == len(view) {
+				half = came
 			}
 			if err != nil {
 				e.log.Info("sip connection given up", "network", s.network, "source", s.remote.String(), "error", err)
@@ -385,9 +391,11 @@ func (s *link) ping() {
 	})
 }
 
-// pong takes the answer to a keep-alive.
-func (s *link) pong() {
-	if s.waiting.Swap(false) {
-		s.ponged.Store(true)
+// pong takes the answer to a keep-alive, and reports whether one was waited for.
+func (s *link) pong() bool {
+	if !s.waiting.Swap(false) {
+		return false
 	}
+	s.ponged.Store(true)
+	return true
 }

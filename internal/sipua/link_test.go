@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -72,51 +74,137 @@ func TestKeepAlives(t *testing.T) {
 		t.Errorf("%q, %v", pong, err)
 	}
 
-	for pongs, every := range map[int]time.Duration{0: 50 * time.Millisecond, 2: 500 * time.Millisecond} { // which is how long a pong may take
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	client, err := Listen(Options{Listen: []string{"udp:127.0.0.1:0"}, KeepAlive: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	req, _ := NewRequest(sip.OPTIONS, "sip:"+ln.Addr().String()+";transport=tcp", "sip:b@guest.example", "sip:a@cc.com")
+	if _, err := client.Start(bounded(t), req); err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	_ = theirs.SetDeadline(time.Now().Add(patience))
+	r := bufio.NewReader(theirs)
+	for line, begun := "", false; !begun || line != "\r\n"; begun = begun || line != "\r\n" { // a ping may have come before the request
+		if line, err = r.ReadString('\n'); err != nil {
 			t.Fatal(err)
 		}
-		defer ln.Close()
-		client, err := Listen(Options{Listen: []string{"udp:127.0.0.1:0"}, KeepAlive: every})
-		if err != nil {
-			t.Fatal(err)
+	}
+	for n, ping := 0, make([]byte, 4); n < 6; n++ {
+		if _, err := io.ReadFull(r, ping); err != nil || string(ping) != "\r\n\r\n" {
+			t.Fatalf("ping %d: %q, %v", n, ping, err)
 		}
-		defer client.Close()
-		req, _ := NewRequest(sip.OPTIONS, "sip:"+ln.Addr().String()+";transport=tcp", "sip:b@guest.example", "sip:a@cc.com")
-		if _, err := client.Start(bounded(t), req); err != nil {
-			t.Fatal(err)
-		}
-		conn, err := ln.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = conn.SetDeadline(time.Now().Add(patience))
-		r := bufio.NewReader(conn)
-		for line := "x"; line != "\r\n"; {
-			if line, err = r.ReadString('\n'); err != nil {
+	}
+}
+
+// RFC 5626 §3.5.1: a keep-alive is one, and is answered once, however its octets come; a line end before a message is none, and two that come far
+// from each other aren't either.
+func TestKeepAliveMayComeInPieces(t *testing.T) {
+	const pong, served = "\r\n", "SIP/2.0 200 OK"
+	hello := (&peer{addr: "h"}).options("x")
+	for _, c := range []struct {
+		pieces []string
+		pause  time.Duration // after each
+		want   []string
+	}{
+		{[]string{"\r\n\r\n"}, 0, []string{pong}},
+		{[]string{"\r\n", "\r\n"}, time.Second, []string{pong}},
+		{[]string{"\r", "\n\r", "\n"}, time.Second, []string{pong}},
+		{[]string{"\r\n", "\r", "\n"}, time.Second, []string{pong}},
+		{[]string{"\r\n\r\n\r\n", "\r\n"}, time.Second, []string{pong, pong}},
+		{[]string{hello + "\r\n", "\r\n", "\r\n\r\n"}, time.Second, []string{served, pong, pong}},
+		{[]string{"\r\n", hello}, 0, []string{served}},
+		{[]string{hello, "\r\n", "\r\n", "\r\n", hello[:5], hello[5:]}, 15 * time.Second, []string{served, served}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			e, err := Listen(Options{})
+			if err != nil {
 				t.Fatal(err)
 			}
-		}
-		got := 0
-		for ping := make([]byte, 4); got < 6; got++ {
-			if _, err := io.ReadFull(r, ping); err != nil {
-				if errors.Is(err, os.ErrDeadlineExceeded) || pongs == 0 {
-					t.Errorf("after %d: %v", got, err)
+			e.Handle(func(tx *Transaction) { _ = tx.Respond(200, "") })
+			theirs, ours := net.Pipe()
+			s := &link{network: "tcp", conn: ours, shut: func() { _ = ours.Close() }}
+			s.put = s.toConn
+			if err := e.newStream(s); err != nil {
+				t.Fatal(err)
+			}
+			e.running.Go(s.serve) // ends with the connection
+			var got []string
+			read := make(chan struct{})
+			go func() { // ends with the connection
+				defer close(read)
+				for b := make([]byte, 4096); ; {
+					n, err := theirs.Read(b)
+					if err != nil {
+						return
+					}
+					got = append(got, string(b[:min(n, len(served))]))
 				}
-				break
+			}()
+			for i, p := range c.pieces {
+				if _, err := theirs.Write([]byte(p)); err != nil {
+					t.Fatalf("%q: %v", c.pieces[i], err)
+				}
+				time.Sleep(c.pause)
 			}
-			if string(ping) != "\r\n\r\n" {
-				t.Errorf("%q", ping)
+			synctest.Wait()
+			theirs.Close()
+			<-read
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%q: answered by %q, want %q", c.pieces, got, c.want)
 			}
-			if got < pongs {
-				_, _ = conn.Write([]byte("\r\n"))
+			if err := e.Close(); err != nil {
+				t.Errorf("Close = %v", err)
 			}
-		}
-		if want := map[int]int{0: 6, 2: 3}[pongs]; got != want {
-			t.Errorf("%d pongs, %d pings, want %d", pongs, got, want)
-		}
-		conn.Close()
+		})
+	}
+}
+
+// RFC 5626 §4.4.1: the other one, which has a time to answer in: on a clock of its own.
+func TestPeerThatStopsToAnswerKeepAlivesIsGone(t *testing.T) {
+	for pongs, want := range map[int]int{0: 6, 2: 3} {
+		synctest.Test(t, func(t *testing.T) {
+			client, err := Listen(Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			theirs, ours := net.Pipe()
+			s := &link{network: "tcp", conn: ours, domain: "core.example", shut: func() { _ = ours.Close() }}
+			s.put, s.read = s.toConn, s.serve
+			if err := client.newStream(s); err != nil {
+				t.Fatal(err)
+			}
+			client.running.Go(s.read) // ends with the connection
+			got := 0
+			for ping := make([]byte, 4); got < 6; got++ {
+				if _, err := io.ReadFull(theirs, ping); err != nil {
+					break
+				}
+				if string(ping) != "\r\n\r\n" {
+					t.Errorf("%q", ping)
+				}
+				if got < pongs {
+					_, _ = theirs.Write([]byte("\r\n"))
+				}
+			}
+			if got != want {
+				t.Errorf("%d pongs, %d pings, want %d", pongs, got, want)
+			}
+			theirs.Close()
+			if err := client.Close(); err != nil {
+				t.Errorf("Close = %v", err)
+			}
+		})
 	}
 }
 

@@ -128,11 +128,7 @@ func TestNextHopIsFoundAsRFC3263Says(t *testing.T) {
 		"no.example. 60 IN A 127.0.0.40",
 		"_sip._udp.no.example. 60 IN SRV 0 0 0 .",
 	)
-	e, err := Listen(Options{Listen: []string{"udp:127.0.0.1:0"}, DNS: n.addr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = e.Close() })
+	e := listenWith(t, Options{Listen: []string{"udp:127.0.0.1:0"}, DNS: n.addr}, nil)
 	for uri, want := range map[string][]string{
 		"sip:192.0.2.1":                    {"udp 192.0.2.1:5060"},
 		"sip:192.0.2.1:5070;transport=tcp": {"tcp 192.0.2.1:5070"},
@@ -179,11 +175,7 @@ func TestWeightsSpreadTheLoad(t *testing.T) {
 	n := newNameServer(t,
 		"_sip._udp.w.example. 60 IN SRV 1 60 1 p.w.example.", "_sip._udp.w.example. 60 IN SRV 1 20 2 p.w.example.",
 		"_sip._udp.w.example. 60 IN SRV 1 0 3 p.w.example.", "_sip._udp.w.example. 60 IN SRV 2 60 4 p.w.example.", "p.w.example. 60 IN A 127.0.0.1")
-	e, err := Listen(Options{Listen: []string{"udp:127.0.0.1:0"}, DNS: n.addr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = e.Close() })
+	e := listenWith(t, Options{Listen: []string{"udp:127.0.0.1:0"}, DNS: n.addr}, nil)
 	first := map[string]int{}
 	for i := range 4000 {
 		key := fmt.Sprint("call ", i)
@@ -202,7 +194,7 @@ func TestWeightsSpreadTheLoad(t *testing.T) {
 func TestOldAnswersServeWhereTheDNSFails(t *testing.T) {
 	t.Parallel()
 	n := newNameServer(t, "a.example. 0 IN A 127.0.0.1")
-	r := &resolver{server: n.addr}
+	r := &resolver{server: n.addr, patience: patience}
 	q := question{"a.example", dns.TypeA}
 	if got := r.records(t.Context(), q); len(got) != 1 {
 		t.Fatalf("%v", got)

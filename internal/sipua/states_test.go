@@ -80,7 +80,7 @@ func when(note string) (ms int) {
 
 // Repeats of a request that has no answer, with T1 of 100 ms and T2 of 400 ms, and what is seen of a transaction whose time is over.
 const (
-	invites = "INVITE@0 INVITE@100 INVITE@300 INVITE@700 INVITE@1500 INVITE@3100 INVITE@6300"
+	invites = "INVITE@0 INVITE@100 INVITE@300 INVITE@700 INVITE@1500 INVITE@3100 INVITE@6300 INVITE@12700"
 	asks    = "OPTIONS@0 OPTIONS@100 OPTIONS@300 OPTIONS@700"
 )
 
@@ -93,7 +93,7 @@ func every(what string, from, to int) string {
 	return strings.Join(all, " ")
 }
 
-// B2.01, RFC 3261 §17.1, RFC 6026 §7.2: a client transaction, with T1 100 ms, T2 400 ms and T4 500 ms. The script is what comes, and when;
+// B2.01, RFC 3261 §17.1, RFC 6026 §7.2: a client transaction, with T1 100 ms, T2 400 ms, T4 500 ms, and B and F 16 s. The script is what comes, and when;
 // "lost" is its connection, "torn" is one that nothing can be written to. What is seen is what was written; "<" is what is told to who reads, "again" a
 // repeated 2xx, and "end" the end with its reason.
 func TestClientTransactionStates(t *testing.T) {
@@ -104,21 +104,21 @@ func TestClientTransactionStates(t *testing.T) {
 		stream       bool
 		script, want string
 	}{
-		{"A and B", sip.INVITE, false, "", invites + " end:timeout@6400"},
-		{"B on a stream", sip.INVITE, true, "", "INVITE@0 end:timeout@6400"},
+		{"A and B", sip.INVITE, false, "", invites + " end:timeout@16000"},
+		{"B on a stream", sip.INVITE, true, "", "INVITE@0 end:timeout@16000"},
 		{"a 1xx ends A and B", sip.INVITE, false, "180@150 183@20000", "INVITE@0 INVITE@100 <180@150 <183@20000"},
 		{"a 2xx, M", sip.INVITE, false, "180@50 200@60 200@70 180@80 486@90 200@6000", "INVITE@0 <180@50 <200@60 again@70 again@6000 end:done@6460"},
 		{"M on a stream", sip.INVITE, true, "200@60 200@70", "INVITE@0 <200@60 again@70 end:done@6460"},
 		{"a refusal, D", sip.INVITE, false, "486@50 486@60 200@70 180@80 486@32000", "INVITE@0 <486@50 ACK@50 ACK@60 ACK@32000 end:done@32050"},
 		{"D on a stream is short", sip.INVITE, true, "486@50 486@60", "INVITE@0 <486@50 ACK@50 ACK@60 end:done@550"},
-		{"E and F", sip.OPTIONS, false, "", asks + " " + every("OPTIONS", 1100, 6300) + " end:timeout@6400"},
-		{"F on a stream", sip.OPTIONS, true, "", "OPTIONS@0 end:timeout@6400"},
-		{"after a 1xx E is T2, and F goes on", sip.OPTIONS, false, "100@50", "OPTIONS@0 <100@50 " + every("OPTIONS", 100, 6100) + " end:timeout@6400"},
+		{"E and F", sip.OPTIONS, false, "", asks + " " + every("OPTIONS", 1100, 15900) + " end:timeout@16000"},
+		{"F on a stream", sip.OPTIONS, true, "", "OPTIONS@0 end:timeout@16000"},
+		{"after a 1xx E is T2, and F goes on", sip.OPTIONS, false, "100@50", "OPTIONS@0 <100@50 " + every("OPTIONS", 100, 15700) + " end:timeout@16000"},
 		{"K", sip.OPTIONS, false, "200@50 200@60 100@70 500@80", "OPTIONS@0 <200@50 end:done@550"},
 		{"K on a stream", sip.OPTIONS, true, "404@50 404@60", "OPTIONS@0 <404@50 end:done@550"},
-		{"another's response", sip.OPTIONS, true, "other@50", "OPTIONS@0 end:timeout@6400"},
-		{"of an ACK", sip.INVITE, true, "ack@50", "INVITE@0 end:timeout@6400"},
-		{"of another method", sip.INVITE, true, "bye@50", "INVITE@0 end:timeout@6400"},
+		{"another's response", sip.OPTIONS, true, "other@50", "OPTIONS@0 end:timeout@16000"},
+		{"of an ACK", sip.INVITE, true, "ack@50", "INVITE@0 end:timeout@16000"},
+		{"of another method", sip.INVITE, true, "bye@50", "INVITE@0 end:timeout@16000"},
 		{"connection lost", sip.OPTIONS, true, "lost@50", "OPTIONS@0 end:transport@50"},
 		{"connection lost after a 1xx", sip.INVITE, true, "180@40 lost@50", "INVITE@0 <180@40 end:transport@50"},
 		{"connection lost after the answer", sip.OPTIONS, true, "200@40 lost@50", "OPTIONS@0 <200@40 end:done@540"},

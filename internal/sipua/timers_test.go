@@ -11,8 +11,8 @@ import (
 func TestTimersAreDerived(t *testing.T) {
 	const t1, t2, t4 = 100 * time.Millisecond, 400 * time.Millisecond, 500 * time.Millisecond
 	for name, c := range map[string]struct{ got, want time.Duration }{
-		"T1": {sip.T1, t1}, "T2": {sip.T2, t2}, "T4": {sip.T4, t4}, "A": {sip.Timer_A, t1}, "B": {sip.Timer_B, 64 * t1}, "D": {sip.Timer_D, 32 * time.Second},
-		"E": {sip.Timer_E, t1}, "F": {sip.Timer_F, 64 * t1}, "G": {sip.Timer_G, t1}, "H": {sip.Timer_H, 64 * t1}, "I": {sip.Timer_I, t4},
+		"T1": {sip.T1, t1}, "T2": {sip.T2, t2}, "T4": {sip.T4, t4}, "A": {sip.Timer_A, t1}, "B": {derived.b, 64 * t1}, "D": {sip.Timer_D, 32 * time.Second},
+		"E": {sip.Timer_E, t1}, "F": {derived.f, 64 * t1}, "G": {sip.Timer_G, t1}, "H": {sip.Timer_H, 64 * t1}, "I": {sip.Timer_I, t4},
 		"J": {sip.Timer_J, 64 * t1}, "K": {sip.Timer_K, t4}, "L": {sip.Timer_L, 64 * t1}, "M": {sip.Timer_M, 64 * t1},
 	} {
 		if c.got != c.want {

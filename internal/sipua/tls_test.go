@@ -84,15 +84,7 @@ func (a *authority) shows(cert *tls.Certificate) TLS {
 
 func listenTLS(t *testing.T, c TLS, dns string, handle func(*Transaction), addrs ...string) *Endpoint {
 	t.Helper()
-	e, err := Listen(Options{Listen: addrs, UserAgent: "Latchkey", TLS: c, DNS: dns})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if handle != nil {
-		e.Handle(handle)
-	}
-	t.Cleanup(func() { _ = e.Close() })
-	return e
+	return listenWith(t, Options{Listen: addrs, TLS: c, DNS: dns, ServeAll: true}, handle)
 }
 
 // B2.10, RFC 5922 §7.1, §7.2: for whom a certificate speaks.

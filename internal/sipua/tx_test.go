@@ -118,16 +118,18 @@ func TestTryingHasNoTag(t *testing.T) {
 	t.Parallel()
 	p := newPeer(t, true)
 	for branch, late := range map[string]bool{"soon": false, "late": true} {
+		seen := make(chan struct{})
 		e := listen(t, func(tx *Transaction) {
-			if late {
-				<-time.After(2 * sip.Timer_1xx)
-			} else {
+			if !late {
 				_ = tx.Respond(100, "")
 			}
+			<-seen
 			_ = tx.Respond(486, "")
 		})
 		p.send("udp", e, p.options(branch, "first=INVITE sip:b@guest.example SIP/2.0", "CSeq: 1 INVITE", "+Contact: <sip:a@"+p.addr+">"))
-		trying, busy := p.fresh().text, p.fresh().text
+		trying := p.fresh().text
+		close(seen)
+		busy := p.final().text
 		if firstLine(trying) != "SIP/2.0 100 Trying" || strings.Contains(get(trying, "To"), "tag=") || !strings.Contains(get(busy, "To"), "tag=") {
 			t.Errorf("%s: To is %q, and then %q", firstLine(trying), get(trying, "To"), get(busy, "To"))
 		}
@@ -147,7 +149,7 @@ func TestACKWithTheBranchOfItsINVITE(t *testing.T) {
 		_ = tx.Respond(200, "", sip.NewHeader("Contact", "<sip:b@guest.example>"))
 	})
 	p.send("udp", e, p.options("same", "first=INVITE sip:b@guest.example SIP/2.0", "CSeq: 1 INVITE", "+Contact: <sip:a@"+p.addr+">"))
-	to := get(p.next().text, "To")
+	to := get(p.final().text, "To")
 	p.send("udp", e, p.options("same", "first=ACK sip:b@guest.example SIP/2.0", "CSeq: 1 ACK", "To: "+to))
 	select {
 	case ack := <-acks:

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,15 +19,20 @@ import (
 
 const patience = time.Minute
 
+// derived are timers B and F as they came of T1.
+var derived struct{ b, f time.Duration }
+
 func TestMain(m *testing.M) {
-	// Repeats come soon, but a slow machine is no silent peer: timer F is 6.4 s.
+	// Repeats come soon, but a slow machine is no silent peer: timers B and F are longer than what comes of T1.
 	SetTimers(100*time.Millisecond, 400*time.Millisecond, 500*time.Millisecond)
+	derived.b, derived.f = sip.Timer_B, sip.Timer_F
+	sip.Timer_B, sip.Timer_F = 16*time.Second, 16*time.Second
 	flag.Parse()
 	_ = flag.Set("test.parallel", "16") // most of the time the tests wait for timers
 	code := m.Run()
 	if code == 0 {
 		err := goleak.Find()
-		for end := time.Now().Add(5 * time.Second); err != nil && time.Now().Before(end); {
+		for end := time.Now().Add(patience); err != nil && time.Now().Before(end); {
 			err = goleak.Find() // it waits a little by itself
 		}
 		if err != nil {
@@ -37,16 +43,28 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// listen makes an endpoint on free ports.
+// listen makes an endpoint on free ports that refuses nothing, however slow the machine is.
 func listen(t *testing.T, handle func(*Transaction), addrs ...string) *Endpoint {
 	t.Helper()
-	if len(addrs) == 0 {
-		addrs = []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0"}
+	return listenWith(t, Options{Listen: addrs, ServeAll: true}, handle)
+}
+
+// listenLawfully is one under the law of overload.
+func listenLawfully(t *testing.T, handle func(*Transaction), addrs ...string) *Endpoint {
+	t.Helper()
+	return listenWith(t, Options{Listen: addrs}, handle)
+}
+
+func listenWith(t *testing.T, opt Options, handle func(*Transaction)) *Endpoint {
+	t.Helper()
+	if opt.UserAgent = "Latchkey"; len(opt.Listen) == 0 {
+		opt.Listen = []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0"}
 	}
-	e, err := Listen(Options{Listen: addrs, UserAgent: "Latchkey"})
+	e, err := Listen(opt)
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.resolver.patience = patience
 	if handle != nil {
 		e.Handle(handle)
 	}
@@ -83,18 +101,42 @@ type arrival struct {
 
 func newPeer(t *testing.T, tcp bool) *peer {
 	t.Helper()
-	on, err := imstest.ListenWire(nil)
+	on, err := &imstest.Wire{}, error(nil)
+	if tcp {
+		on, err = imstest.ListenWire(nil)
+	}
+	for tries := 0; on.UDP == nil && err == nil; tries++ { // a port where nobody listens for TCP must be free for UDP
+		_, addr := holdPort(t)
+		if on.UDP, err = net.ListenPacket("udp", addr); err != nil && tries < 20 {
+			on.UDP, err = nil, nil
+		}
+	}
 	if err != nil {
 		t.Fatal(err)
-	}
-	if !tcp {
-		on.TCP.Close()
-		on.TCP = nil
 	}
 	p := reads(t, on)
 	p.addr = on.UDP.LocalAddr().String()
 	t.Cleanup(p.Close)
 	return p
+}
+
+// holdPort holds a TCP port of 127.0.0.1 where nobody listens, and where nobody else can, until the test ends.
+func holdPort(t *testing.T) (held *os.File, addr string) {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held = os.NewFile(uintptr(fd), "port")
+	t.Cleanup(func() { held.Close() })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	at, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return held, fmt.Sprintf("127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port)
 }
 
 func reads(t *testing.T, on *imstest.Wire) *peer {
@@ -122,6 +164,16 @@ func (p *peer) fresh() arrival {
 	for {
 		if a := p.next(); !p.seen[a.text] {
 			p.seen[a.text] = true
+			return a
+		}
+	}
+}
+
+// final waits for a response that is new, and no 100 of a transaction whose handler is slow.
+func (p *peer) final() arrival {
+	p.t.Helper()
+	for {
+		if a := p.fresh(); !strings.HasPrefix(a.text, "SIP/2.0 100 ") {
 			return a
 		}
 	}
