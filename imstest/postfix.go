@@ -31,6 +31,7 @@ type PostfixOptions struct {
 
 // Postfix is Debian's mail server, an instance of its own: nothing of the system's configuration or queue is used.
 type Postfix struct {
+	t         testing.TB
 	dir, addr string
 	cmd       *exec.Cmd
 	leash     io.Closer // its standard input
@@ -89,7 +90,7 @@ func NewPostfix(t testing.TB, opt PostfixOptions) *Postfix {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	p := &Postfix{dir: dir}
+	p := &Postfix{t: t, dir: dir}
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -170,7 +171,7 @@ func NewPostfix(t testing.TB, opt PostfixOptions) *Postfix {
 		}
 	}
 	t.Cleanup(func() {
-		p.Stop()
+		p.end()
 		if t.Failed() {
 			t.Logf("postfix's log:\n%s", p.Log())
 		}
@@ -220,7 +221,7 @@ func (p *Postfix) run() error {
 			}
 		case <-ctx.Done():
 			poll.Stop()
-			p.Stop()
+			p.end()
 			return fmt.Errorf("postfix does not listen")
 		}
 	}
@@ -229,8 +230,14 @@ func (p *Postfix) run() error {
 // Start starts it again after Stop, on the same port and with the same queue.
 func (p *Postfix) Start() error { return p.run() }
 
-// Stop ends it. Its queue stays.
+// Stop ends it. Its queue stays, and nobody else gets its port.
 func (p *Postfix) Stop() {
+	p.t.Helper()
+	p.end()
+	Closed(p.t, p.addr)
+}
+
+func (p *Postfix) end() {
 	_ = p.leash.Close()
 	select {
 	case err := <-p.over:
