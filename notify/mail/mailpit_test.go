@@ -105,7 +105,7 @@ func (m mailpit) listens() bool {
 
 // get asks the HTTP API; into is nil, a *[]byte or what JSON is read into.
 func (m mailpit) get(path string, into any) error {
-	client := http.Client{Timeout: 5 * time.Second}
+	client := http.Client{Timeout: 30 * time.Second}
 	res, err := client.Get("http://" + m.api + path)
 	if err != nil {
 		return err
