@@ -102,10 +102,12 @@ func walk(t *testing.T, opt webtest.Options, suffix string, whole bool) {
 	tab.Await("#stopping", say("stop"))
 	look("not-me")
 	tab.Click("#stop-not")
-	g.refuse = func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Retry-After", "60")
-		problem(429, "too-many-requests", "Too many requests", "")(w, r)
-	}
+	g.do(func() {
+		g.refuse = func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Retry-After", "60")
+			problem(429, "too-many-requests", "Too many requests", "")(w, r)
+		}
+	})
 	tab.Click("#door-button")
 	_, rest, _ := strings.Cut(say("too-many"), "{time}")
 	tab.Await("#door-error", rest)
@@ -178,7 +180,7 @@ func walk(t *testing.T, opt webtest.Options, suffix string, whole bool) {
 	tab.Type("#text", "Leaving now")
 	tab.Click("#send")
 	tab.Await("#log .mine[data-state=sending]", "Leaving now")
-	tab.Type("#text", "A long one:"+strings.Repeat(" and so on and so forth", 8))
+	tab.Insert("#text", "A long one:"+strings.Repeat(" and so on and so forth", 8))
 	look("offline")
 	tab.Offline(false)
 	tab.Await("#log .mine[data-state=accepted]", "Leaving now")
