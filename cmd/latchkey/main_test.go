@@ -132,6 +132,8 @@ func TestKilledGatewayGoesOn(t *testing.T) {
 	b := w.Guest()
 	b.Login().Wants(200)
 	sent := b.Send(gatewaytest.Alice, "before the crash") // Alice has no phone yet
+	// Else the mail would come once more.
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.Count("SELECT count(*) FROM outbox WHERE state = 'sent'") == 1 })
 	w.Mail.Refuse(451, 0)
 	w.InviteAs(gatewaytest.Carol)
 	w.Kill()

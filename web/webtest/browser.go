@@ -448,15 +448,17 @@ func (tab *Tab) FollowAt(x, y float64, opt Options) *Tab {
 func (tab *Tab) follow(what string, opt Options, click func()) *Tab {
 	tab.t.Helper()
 	ids := chromedp.WaitNewTarget(tab.ctx, func(info *target.Info) bool { return info.Type == "page" && info.URL != "" })
-	click()
-	select {
-	case id := <-ids:
-		return attach(tab.t, tab.ctx, opt, chromedp.WithTargetID(id))
-	case <-time.After(patience):
-		tab.Shot("failed-" + strings.ReplaceAll(tab.t.Name(), "/", "-"))
-		tab.t.Fatalf("%s opened no tab", what)
-		return nil
+	for range 4 { // a frame that has just come gets no press yet, and nobody can tell
+		click()
+		select {
+		case id := <-ids:
+			return attach(tab.t, tab.ctx, opt, chromedp.WithTargetID(id))
+		case <-time.After(patience / 4):
+		}
 	}
+	tab.Shot("failed-" + strings.ReplaceAll(tab.t.Name(), "/", "-"))
+	tab.t.Fatalf("%s opened no tab", what)
+	return nil
 }
 
 // Shot keeps a picture of what is on the screen as artifacts/NAME.png at the top of the module.
