@@ -1,6 +1,7 @@
 package imstest
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -206,7 +207,7 @@ func (p *Postfix) run() error {
 	over, cmd := make(chan error, 1), p.cmd
 	p.over = over
 	go func() { over <- cmd.Wait() }() // ends with the process
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for poll := time.NewTicker(20 * time.Millisecond); ; {
 		select {
@@ -214,8 +215,7 @@ func (p *Postfix) run() error {
 			over <- err
 			return fmt.Errorf("postfix ended: %w", err)
 		case <-poll.C:
-			if conn, err := net.DialTimeout("tcp", p.addr, time.Second); err == nil {
-				_ = conn.Close()
+			if p.greets() {
 				poll.Stop()
 				return nil
 			}
@@ -225,6 +225,18 @@ func (p *Postfix) run() error {
 			return fmt.Errorf("postfix does not listen")
 		}
 	}
+}
+
+// greets reports whether it listens, and nobody else at its port.
+func (p *Postfix) greets() bool {
+	conn, err := net.DialTimeout("tcp", p.addr, time.Second)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	greeting, err := bufio.NewReader(conn).ReadString('\n')
+	return err == nil && strings.HasPrefix(greeting, "220 mx.example ")
 }
 
 // Start starts it again after Stop, on the same port and with the same queue.
