@@ -391,6 +391,22 @@ func TestLostGatewayIsShownAndNothingLost(t *testing.T) {
 	}
 }
 
+// R32: who was told that the gateway is lost is told that it is there again, though it never was before.
+func TestGatewayThatComesLateIsTold(t *testing.T) {
+	var out bytes.Buffer
+	c := &chat{out: output{w: &out}, typing: map[string]bool{}}
+	c.connection(true, nil)
+	if out.Len() > 0 {
+		t.Errorf("a gateway that is there as it should be is told: %q", &out)
+	}
+	late := &chat{out: output{w: &out}, typing: map[string]bool{}}
+	late.connection(false, errors.New("refused"))
+	late.connection(true, nil)
+	if said := out.String(); !strings.Contains(said, "can't be reached") || !strings.Contains(said, "Connected again.") {
+		t.Errorf("said is %q", said)
+	}
+}
+
 func TestWrongPasswordIsToldAtOnce(t *testing.T) {
 	g := guestclienttest.NewGateway()
 	defer g.Close()
