@@ -134,19 +134,23 @@ func walk(t *testing.T, opt webtest.Options, suffix string, whole bool) {
 	tab.Click("#door-button")
 	tab.Await("#list", "Robin")
 	tab.AwaitCount(`[data-uri="sip:robin@cc.com"] .badge`, 1)
-	if !opt.Size.Phone {
+	chat := func() {
+		t.Helper()
 		tab.Click(`[data-uri="sip:alice@cc.com"]`)
+		tab.AwaitCount("#log .message", 8)
+		tab.Until(func() (bool, string) {
+			w := webtest.Read[int](tab, `document.querySelector("#log .picture img")?.naturalWidth || 0`)
+			return w == 240, fmt.Sprintf("the preview is %d wide", w)
+		})
+	}
+	if !opt.Size.Phone {
+		chat()
 	}
 	tab.Await(`[data-uri="sip:alice@cc.com"] .line`, "Menu.pdf")
 	look("list")
 	if opt.Size.Phone {
-		tab.Click(`[data-uri="sip:alice@cc.com"]`)
+		chat()
 	}
-	tab.AwaitCount("#log .message", 8)
-	tab.Until(func() (bool, string) {
-		w := webtest.Read[int](tab, `document.querySelector("#log .picture img")?.naturalWidth || 0`)
-		return w == 240, fmt.Sprintf("the preview is %d wide", w)
-	})
 	tab.Type("#text", "I’ll be there")
 	tab.Click("#send")
 	tab.Await("#log .mine[data-state=accepted]", "I’ll be there")

@@ -263,6 +263,7 @@ func TestFileShowsItsProgress(t *testing.T) {
 	release = p.gateway.HoldFiles()
 	p.gateway.CutFiles(3_000_000)
 	p.gateway.Post(`{"id":%d,"type":"file","from":"sip:a@cc.com","file":{"id":"f1","name":"big.bin","size":5000000,"type":"x/y"}}`)
+	m.sees("Alice: file 2: big.bin (5.0 MB, x/y)")
 	m.types("/save 2 " + filepath.Dir(path))
 	m.keys("Enter")
 	release()
