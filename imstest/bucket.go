@@ -114,7 +114,6 @@ func (b *Bucket) Stop() {
 	_ = b.cmd.Process.Kill()
 	<-b.over
 	b.cmd = nil
-	Closed(b.t, b.Addr)
 }
 
 // Objects are the keys of the objects, as the disk of the store shows them.

@@ -169,7 +169,7 @@ func (s *PushService) Calls() []PushCall {
 // Wait waits until n calls have come in all, and gives them, not read.
 func (s *PushService) Wait(n int) []PushCall {
 	s.t.Helper()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		if all := s.Calls(); len(all) >= n {
 			return all
 		}
