@@ -229,6 +229,18 @@ func TestGuestSeesWhatEachPersonDoes(t *testing.T) {
 	until(t, "Nora's phone stops ringing", func() bool { return len(w.person("nora").phone(0).Requests("CANCEL")) == 1 })
 }
 
+// RFC 3261 §18.1.1: what is too long for UDP finds the gateway by TCP at the same port, and nobody else.
+func TestLongRequestsFindTheGateway(t *testing.T) {
+	w := start(t)
+	at := map[string]string{}
+	for _, a := range w.gateway.Addrs().SIP {
+		at[a.Network] = a.HostPort
+	}
+	if at["udp"] == "" || at["udp"] != at["tcp"] {
+		t.Errorf("SIP is listened for at %v, want one port for both", at)
+	}
+}
+
 func until(t *testing.T, what string, f func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !f(); time.Sleep(10 * time.Millisecond) {
