@@ -260,6 +260,13 @@ func (c *Core) serve(m *Message, src source) {
 		return
 	}
 	switch m.Method {
+	case "OPTIONS":
+		if at, _ := hostPort(m.URI); at == c.addr && !strings.Contains(m.URI, "@") { // itself (RFC 3261 §11), which it isn't to forward to
+			c.note(m, 200)
+			c.respond(m, src, reply(m, 200, "OK", token()))
+			return
+		}
+		c.route(m, src)
 	case "REGISTER":
 		c.register(m, src)
 	case "SUBSCRIBE":

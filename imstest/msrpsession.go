@@ -401,19 +401,24 @@ func (e *endpoint) transact(ctx context.Context, f *frame) error {
 	e.write(f.bytes())
 	timeout := time.NewTimer(30 * time.Second)
 	defer timeout.Stop()
+	var code int
 	select {
-	case code := <-answer:
-		if code != 200 {
-			return fmt.Errorf("msrp status %d", code)
-		}
-		return nil
+	case code = <-answer:
 	case <-timeout.C:
 		return errors.New("msrp: no response in 30 s")
 	case <-e.done:
-		return io.ErrClosedPipe
+		select {
+		case code = <-answer: // it came before the end
+		default:
+			return io.ErrClosedPipe
+		}
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if code != 200 {
+		return fmt.Errorf("msrp status %d", code)
+	}
+	return nil
 }
 
 func (e *endpoint) close() {

@@ -31,7 +31,7 @@ func TestMetricsTellWhatBecomesOfNotices(t *testing.T) {
 		o.queue(latchkey.ByMail, 3)
 		c, stop := couriers(t, o, map[latchkey.Channel]notify.Channel{latchkey.ByMail: mail, latchkey.BySMS: &post{}}, notify.Options{})
 		defer stop()
-		time.Sleep(4 * time.Second) // before the first retry
+		time.Sleep(3 * time.Second) // before the first retry
 		synctest.Wait()
 		o.mu.Lock()
 		o.rows["email-00002"].Created = time.Now().Add(-90 * time.Second)

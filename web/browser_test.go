@@ -233,7 +233,11 @@ func TestInviterIsHeardAtOnce(t *testing.T) {
 func TestTypingIsTold(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t).alone()
-	tab := enter(t, g, webtest.Options{})
+	tab := chromium.Open(t, webtest.Options{})
+	tab.Before(webtest.Unhurried) // a pause ends the typing, too
+	tab.Go(g.link("?"))
+	tab.Click("#door-button")
+	tab.Await("#talk-name", "Alice")
 	tab.Type("#text", "hello")
 	g.is("one active", func() bool { return slices.Equal(g.composed, []string{"active"}) })
 	tab.Type("#text", "\b\b\b\b\b")

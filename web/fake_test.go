@@ -430,7 +430,7 @@ func (g *gateway) stream(w http.ResponseWriter, r *http.Request) {
 // is waits until a condition about the gateway holds.
 func (g *gateway) is(what string, condition func() bool) {
 	g.t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		var ok bool
 		g.do(func() { ok = condition() })
 		if ok {

@@ -36,7 +36,7 @@ func TestPageSubscribesAfterAYes(t *testing.T) {
 	g := newGateway(t).alone()
 	g.key = pushKey
 	tab := chromium.Open(t, webtest.Options{})
-	tab.Before(pushService)
+	tab.Before(webtest.Unhurried + pushService)
 	tab.Go(g.link("?"))
 	tab.Click("#door-button")
 	tab.Await("#talk-name", "Alice")
@@ -93,7 +93,7 @@ func TestPageDoesWithoutPush(t *testing.T) {
 		g := newGateway(t).alone()
 		g.key = key
 		tab := chromium.Open(t, opt)
-		tab.Before(pushService + "; window.noPush = true;")
+		tab.Before(webtest.Unhurried + pushService + "; window.noPush = true;")
 		tab.Go(g.link("?"))
 		tab.Click("#door-button")
 		tab.Await("#empty", "Nothing written yet")

@@ -102,10 +102,12 @@ func walk(t *testing.T, opt webtest.Options, suffix string, whole bool) {
 	tab.Await("#stopping", say("stop"))
 	look("not-me")
 	tab.Click("#stop-not")
-	g.refuse = func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Retry-After", "60")
-		problem(429, "too-many-requests", "Too many requests", "")(w, r)
-	}
+	g.do(func() {
+		g.refuse = func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Retry-After", "60")
+			problem(429, "too-many-requests", "Too many requests", "")(w, r)
+		}
+	})
 	tab.Click("#door-button")
 	_, rest, _ := strings.Cut(say("too-many"), "{time}")
 	tab.Await("#door-error", rest)
@@ -132,19 +134,23 @@ func walk(t *testing.T, opt webtest.Options, suffix string, whole bool) {
 	tab.Click("#door-button")
 	tab.Await("#list", "Robin")
 	tab.AwaitCount(`[data-uri="sip:robin@cc.com"] .badge`, 1)
-	if !opt.Size.Phone {
+	chat := func() {
+		t.Helper()
 		tab.Click(`[data-uri="sip:alice@cc.com"]`)
+		tab.AwaitCount("#log .message", 8)
+		tab.Until(func() (bool, string) {
+			w := webtest.Read[int](tab, `document.querySelector("#log .picture img")?.naturalWidth || 0`)
+			return w == 240, fmt.Sprintf("the preview is %d wide", w)
+		})
+	}
+	if !opt.Size.Phone {
+		chat()
 	}
 	tab.Await(`[data-uri="sip:alice@cc.com"] .line`, "Menu.pdf")
 	look("list")
 	if opt.Size.Phone {
-		tab.Click(`[data-uri="sip:alice@cc.com"]`)
+		chat()
 	}
-	tab.AwaitCount("#log .message", 8)
-	tab.Until(func() (bool, string) {
-		w := webtest.Read[int](tab, `document.querySelector("#log .picture img")?.naturalWidth || 0`)
-		return w == 240, fmt.Sprintf("the preview is %d wide", w)
-	})
 	tab.Type("#text", "I’ll be there")
 	tab.Click("#send")
 	tab.Await("#log .mine[data-state=accepted]", "I’ll be there")
@@ -178,7 +184,7 @@ func walk(t *testing.T, opt webtest.Options, suffix string, whole bool) {
 	tab.Type("#text", "Leaving now")
 	tab.Click("#send")
 	tab.Await("#log .mine[data-state=sending]", "Leaving now")
-	tab.Type("#text", "A long one:"+strings.Repeat(" and so on and so forth", 8))
+	tab.Insert("#text", "A long one:"+strings.Repeat(" and so on and so forth", 8))
 	look("offline")
 	tab.Offline(false)
 	tab.Await("#log .mine[data-state=accepted]", "Leaving now")

@@ -25,7 +25,7 @@ changed (a bucket gets an object and loses it) and nobody is written to. It may 
 may be as meant), 1 if something is not, 2 if an option is wrong. --json prints a list of findings.`
 
 // patience is how long one thing may take to answer.
-const patience = 5 * time.Second
+const patience = 10 * time.Second
 
 // probe is one thing that check tries. find says what was found, or what is wrong. An error that is a
 // remark is no failure.

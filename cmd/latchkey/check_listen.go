@@ -90,7 +90,7 @@ func runs(c gateway.Config) bool {
 		if network != "udp" && network != "tcp" {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		ctx, cancel := context.WithTimeout(ctx, patience/4)
 		server, err := askOptions(ctx, c, "sip:"+here(addr)+";transport="+network)
 		cancel()
 		if err == nil && strings.HasPrefix(server.agent, "Latchkey") {

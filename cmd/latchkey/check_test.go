@@ -45,7 +45,9 @@ func TestCheckTriesTheScanner(t *testing.T) {
 				if err != nil {
 					return
 				}
-				seen, _ := bufio.NewReader(c).ReadString('\n')
+				in := bufio.NewReader(c)
+				seen, _ := in.ReadString('\n')
+				_, _ = in.Discard(4) // the end of the stream
 				if !strings.Contains(seen, "zINSTREAM\x00\x00\x00\x00\x0flatchkey check") {
 					answer = "stream: nothing came ERROR\x00"
 				}
@@ -100,7 +102,9 @@ func TestCheckTriesEachPeer(t *testing.T) {
 		t.Errorf("public-url: %+v", f)
 	}
 	w.Mail.Close()
+	imstest.Closed(t, w.Mail.Addr())
 	d.Kill()
+	imstest.Closed(t, strings.TrimPrefix(d.URL, "http://"))
 	got = findings(1)
 	for name, f := range got {
 		if failed := name == "mail" || name == "directory"; failed != (f.Status == "failed") || failed && !strings.Contains(f.Text, "nothing listens there") {

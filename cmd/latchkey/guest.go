@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"strings"
@@ -123,15 +124,24 @@ func passwordOf(link guestclient.Link) (string, error) {
 		}
 		return link.Password, nil
 	}
-	fmt.Fprintf(os.Stderr, "Password of the invitation for %s: ", terminal.Clean(link.Account))
-	password, err := term.ReadPassword(in)
-	fmt.Fprintln(os.Stderr)
-	if err == nil && len(password) == 0 {
+	state, err := term.MakeRaw(in) // before the question, so that an answer that comes at once isn't seen either
+	if err != nil {
+		return "", err
+	}
+	password, err := term.NewTerminal(console{}, "").ReadPassword("Password of the invitation for " + terminal.Clean(link.Account) + ": ")
+	_ = term.Restore(in, state)
+	if errors.Is(err, io.EOF) || err == nil && password == "" { // EOF: Ctrl-C or Ctrl-D
 		err = guestclient.ErrNoPassword
 	}
 	// People have the password as a part of their link.
-	if whole, bad := guestclient.ParseLink(string(password)); bad == nil && whole.Password != "" {
+	if whole, bad := guestclient.ParseLink(password); bad == nil && whole.Password != "" {
 		return whole.Password, err
 	}
-	return strings.TrimSpace(string(password)), err
+	return strings.TrimSpace(password), err
 }
+
+// console is the terminal that questions are asked on. It gives one octet at a time: what is typed behind the answer is for the chat.
+type console struct{}
+
+func (console) Read(p []byte) (int, error)  { return os.Stdin.Read(p[:min(len(p), 1)]) }
+func (console) Write(p []byte) (int, error) { return os.Stderr.Write(p) }

@@ -50,7 +50,7 @@ func onTerminalOf(t *testing.T, env []string, args ...string) (types func(keys .
 	for _, e := range env {
 		session = append(session, "-e", e)
 	}
-	tmux(append(session, line+"; echo exit $?; exec sleep 120")...)
+	tmux(append(session, line+"; echo exit $?; exec sleep 600")...)
 	t.Cleanup(func() { tmux("kill-server") })
 	return func(keys ...string) { tmux(append([]string{"send-keys", "-t", "guest"}, keys...)...) },
 		func(text string) (screen string) {

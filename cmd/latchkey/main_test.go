@@ -132,6 +132,8 @@ func TestKilledGatewayGoesOn(t *testing.T) {
 	b := w.Guest()
 	b.Login().Wants(200)
 	sent := b.Send(gatewaytest.Alice, "before the crash") // Alice has no phone yet
+	// Else the mail would come once more.
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.Count("SELECT count(*) FROM outbox WHERE state = 'sent'") == 1 })
 	w.Mail.Refuse(451, 0)
 	w.InviteAs(gatewaytest.Carol)
 	w.Kill()
@@ -186,7 +188,7 @@ func TestKillDuringAnInvitationCostsNothing(t *testing.T) {
 	}
 	w.Core.Fault("REGISTER", nil)
 	w.Start()
-	imstest.Eventually(t, gatewaytest.Patience, func() bool { return w.Rows("registration") == 0 })
+	imstest.Eventually(t, 2*gatewaytest.Patience, func() bool { return w.Rows("registration")+w.Rows("guest") == 0 })
 	w.Nothing("killed")
 	w.InviteAs(gatewaytest.Alice).Wants(201)
 }
@@ -239,9 +241,24 @@ func TestGuestChatsThroughAPipe(t *testing.T) {
 	if err := os.WriteFile(link, []byte(b.Link+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	code, stdout, stderr := runLatchkey(t, "The door is open.\n", "guest", "--wait", "5s", "@"+link)
-	if code != 0 || !strings.Contains(stdout, "You wrote: The door is open.") {
+	code, stdout, stderr := runLatchkey(t, "Is anybody there?\n", "guest", "@"+link)
+	if code != 0 || !strings.Contains(stdout, "you: Is anybody there?") {
 		t.Errorf("exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	// Told to, it stays for the answer.
+	waiting := exec.CommandContext(w.Within(2*gatewaytest.Patience), os.Args[0], "guest", "--wait", "1h", "@"+link)
+	waiting.Env = append(os.Environ(), asLatchkey)
+	said := &imstest.Log{}
+	waiting.Stdin, waiting.Stdout, waiting.Stderr = strings.NewReader("The door is open.\n"), said, said
+	if err := waiting.Start(); err != nil {
+		t.Fatal(err)
+	}
+	imstest.Eventually(t, gatewaytest.Patience, func() bool { return strings.Contains(said.String(), "You wrote: The door is open.") })
+	if err := waiting.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := waiting.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, said)
 	}
 	if code, _, stderr := runLatchkey(t, "hello\n", "guest", strings.Replace(b.Link, "passwd=", "passwd=x", 1)); code != 1 || strings.Contains(stderr, b.Password) {
 		t.Errorf("wrong password: exit %d, stderr %q", code, stderr)

@@ -32,7 +32,7 @@ func TestGuestIsToldWhileThePageIsClosed(t *testing.T) {
 	t.Cleanup(chromium.Close)
 	tab := chromium.Open(t, webtest.Options{Size: webtest.Phone})
 	tab.Allow("notifications", true)
-	tab.Before(fmt.Sprintf(`Object.defineProperty(Notification, "permission", { get: () => "default" });
+	tab.Before(webtest.Unhurried + fmt.Sprintf(`Object.defineProperty(Notification, "permission", { get: () => "default" });
 		PushManager.prototype.getSubscription = async () => null;
 		PushManager.prototype.subscribe = async (o) => { window.key = o.applicationServerKey; return { toJSON: () => ({ endpoint: %q, expirationTime: null, keys: { p256dh: %q, auth: %q } }) }; };
 		Notification.requestPermission = async () => { Object.defineProperty(Notification, "permission", { get: () => "granted" }); return "granted"; };`, browser.Endpoint, browser.P256dh, browser.Auth))

@@ -64,8 +64,8 @@ func startMailpit(t *testing.T, args ...string) mailpit {
 	program := need(t, "mailpit", "./test.sh ./notify/...")
 	// Somebody else may take a port between its choice and its use.
 	for attempt := 1; ; attempt++ {
-		m := mailpit{smtp: freePort(t), api: freePort(t)}
-		cmd := exec.Command(program, append([]string{"--smtp", m.smtp, "--listen", m.api, "--database", filepath.Join(t.TempDir(), "mailpit.db"),
+		m, database := mailpit{smtp: freePort(t), api: freePort(t)}, filepath.Join(t.TempDir(), "mailpit.db")
+		cmd := exec.Command(program, append([]string{"--smtp", m.smtp, "--listen", m.api, "--database", database,
 			"--disable-version-check", "--smtp-disable-rdns", "--quiet"}, args...)...)
 		var log bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &log, &log
@@ -82,7 +82,8 @@ func startMailpit(t *testing.T, args ...string) mailpit {
 				return true
 			default:
 			}
-			ready = m.get("/readyz", nil) == nil && m.listens()
+			var info struct{ Database string }
+			ready = m.get("/api/v1/info", &info) == nil && info.Database == database && m.listens() // it is this one, and nobody else's
 			return ready
 		})
 		if ready {
@@ -105,7 +106,7 @@ func (m mailpit) listens() bool {
 
 // get asks the HTTP API; into is nil, a *[]byte or what JSON is read into.
 func (m mailpit) get(path string, into any) error {
-	client := http.Client{Timeout: 5 * time.Second}
+	client := http.Client{Timeout: 30 * time.Second}
 	res, err := client.Get("http://" + m.api + path)
 	if err != nil {
 		return err

@@ -191,7 +191,7 @@ func TestNamedAuthoritiesAreAskedFor(t *testing.T) {
 			pool.AddCert(c.ca)
 			ch := New(Options{Server: s.addr(), TLS: secure, From: "invitations@example.com", CA: pool})
 			ch.host = c.host
-			ctx, cancel := contextFor(t, 20*time.Second)
+			ctx, cancel := contextFor(t, time.Minute)
 			err := ch.Deliver(ctx, notice())
 			cancel()
 			if (err == nil) != c.good {

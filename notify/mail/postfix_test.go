@@ -114,7 +114,7 @@ func TestPostfixPassesUnicodeAddresses(t *testing.T) {
 	if err := deliver(t, Options{Server: p.Addr()}, n); err != nil {
 		t.Fatalf("Deliver = %v", err)
 	}
-	ctx, cancel := contextFor(t, 20*time.Second)
+	ctx, cancel := contextFor(t, time.Minute)
 	defer cancel()
 	m, err := sink.Wait(ctx, "jürgen@bücher.example", 1)
 	if err != nil {
@@ -147,7 +147,7 @@ func TestPostfixReportsAreUnderstood(t *testing.T) {
 	p := imstest.NewPostfix(t, imstest.PostfixOptions{
 		Routes:    map[string]string{"cc.com": next.Addr(), "xn--bcher-kva.example": next.Addr(), "bücher.example": next.Addr(), "bounce.example": reports.Addr()},
 		Mailboxes: []string{"box@kept.example"},
-		More: []string{"delay_warning_time = 1s", "maximal_queue_lifetime = 8s", "bounce_queue_lifetime = 1h", "queue_run_delay = 1s", "minimal_backoff_time = 1s",
+		More: []string{"delay_warning_time = 1s", "maximal_queue_lifetime = 12s", "bounce_queue_lifetime = 1h", "queue_run_delay = 1s", "minimal_backoff_time = 1s",
 			"maximal_backoff_time = 1s"},
 	})
 	b := &Bounces{Domain: "bounce.example", Key: []byte("key")}
@@ -173,7 +173,7 @@ func TestPostfixReportsAreUnderstood(t *testing.T) {
 			if err := deliver(t, Options{Server: p.Addr(), Bounces: b}, n); err != nil {
 				t.Fatalf("Deliver = %v", err)
 			}
-			ctx, cancel := contextFor(t, 60*time.Second)
+			ctx, cancel := contextFor(t, 2*time.Minute)
 			defer cancel()
 			for i, want := range c.want {
 				m, err := reports.Wait(ctx, b.Address(n.ID), i+1)

@@ -56,7 +56,7 @@ func (s *script) start(t *testing.T) *script {
 			}
 			conns.Go(func() {
 				defer conn.Close()
-				_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+				_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 				s.serve(conn)
 			})
 		}

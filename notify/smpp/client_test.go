@@ -217,12 +217,15 @@ func TestThrottledSubmissionsAreRepeatedLater(t *testing.T) {
 		if took := time.Since(begun); took < 210*time.Millisecond || len(s.Taken()) != 1 || s.Submissions() != 4 {
 			t.Errorf("%v: %d taken of %d submissions after %v, want 1 of 4 after 210 ms", code, len(s.Taken()), s.Submissions(), took)
 		}
-		s.Behave(imstest.SMSCManner{Answer: func(int, imstest.SMS) uint32 { return uint32(code) }})
-		patient := run(t, smpp.Options{FirstWait: time.Hour, LastWait: time.Hour}, s.Addr())
-		_, err := patient.Submit(within(t, 3*time.Second), message("never"))
-		if refusal, ok := errors.AsType[*smpp.Refusal](err); !ok || refusal.Status != code {
-			t.Errorf("Submit = %v, want the refusal %v when time is up", err, code)
-		}
+		inBubble(t, smpp.Options{FirstWait: time.Hour, LastWait: time.Hour}, func(ctx context.Context, c *smpp.Client, s *imstest.SMSC, _ func() int) {
+			s.Behave(imstest.SMSCManner{Answer: func(int, imstest.SMS) uint32 { return uint32(code) }})
+			ctx, cancel := context.WithTimeout(ctx, time.Minute)
+			defer cancel()
+			_, err := c.Submit(ctx, message("never"))
+			if refusal, ok := errors.AsType[*smpp.Refusal](err); !ok || refusal.Status != code {
+				t.Errorf("Submit = %v, want the refusal %v when time is up", err, code)
+			}
+		})
 	}
 }
 
@@ -269,10 +272,9 @@ func TestLinkIsMadeAnewAfterALossInMidWindow(t *testing.T) {
 
 // B3.15: where the first centre is away or lets nobody in, the next one is used.
 func TestNextCentreIsUsedWhereTheFirstIsAway(t *testing.T) {
-	gone, closed, good := centre(t), centre(t), centre(t)
-	gone.Close()
+	closed, good := centre(t), centre(t)
 	closed.Behave(imstest.SMSCManner{Refuse: 0x0e})
-	c := run(t, smpp.Options{}, gone.Addr(), closed.Addr(), good.Addr())
+	c := run(t, smpp.Options{}, imstest.Closed(t, ""), closed.Addr(), good.Addr())
 	if _, err := c.Submit(within(t, patience), message("hello")); err != nil || len(good.Taken()) != 1 {
 		t.Fatalf("Submit = %v, %d taken", err, len(good.Taken()))
 	}
@@ -288,11 +290,16 @@ func TestNextCentreIsUsedWhereTheFirstIsAway(t *testing.T) {
 func TestSubmitSaysThatNoCentreIsThere(t *testing.T) {
 	s := centre(t)
 	s.Behave(imstest.SMSCManner{Refuse: 0x0e})
-	c := run(t, smpp.Options{Connect: 200 * time.Millisecond}, s.Addr())
-	_, err := c.Submit(within(t, patience), message("hello"))
-	if !errors.Is(err, smpp.ErrDown) || !strings.Contains(fmt.Sprint(err), "ESME_RINVPASWD") {
-		t.Errorf("Submit = %v, want ErrDown and why", err)
-	}
+	inBubble(t, smpp.Options{Connect: 10 * time.Second}, func(ctx context.Context, c *smpp.Client, s *imstest.SMSC, _ func() int) {
+		s.Behave(imstest.SMSCManner{Refuse: 0x0e})
+		s.HangUp()
+		synctest.Wait()
+		begun := time.Now()
+		_, err := c.Submit(ctx, message("hello"))
+		if took := time.Since(begun); !errors.Is(err, smpp.ErrDown) || !strings.Contains(fmt.Sprint(err), "ESME_RINVPASWD") || took != 10*time.Second {
+			t.Errorf("Submit = %v after %v, want ErrDown and why after 10 s", err, took)
+		}
+	})
 	if err := smpp.Probe(within(t, patience), smpp.Server{HostPort: s.Addr()}, smpp.Options{}); err == nil || !strings.Contains(err.Error(), "ESME_RINVPASWD") {
 		t.Errorf("Probe = %v", err)
 	}

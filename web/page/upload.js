@@ -37,15 +37,23 @@ export class Upload {
       if (this.#cancelled) throw new Problem(499);
       const { id, offset, answer } = await this.#begin();
       this.#id = id;
+      if (this.#cancelled) {
+        this.#takeBack();
+        throw new Problem(499);
+      }
       return answer || this.#send(offset);
     });
   }
 
+  // cancel ends it. An announcement that is under way is waited for: the gateway may have taken it.
   cancel() {
     this.#cancelled = true;
-    this.#request?.abort();
-    if (this.#id) persist(() => call('DELETE', `file/${this.#id}`)).catch(() => {});
+    if (!this.#id) return;
+    this.#request.abort();
+    this.#takeBack();
   }
+
+  #takeBack() { persist(() => call('DELETE', `file/${this.#id}`)).catch(() => {}); }
 
   get cancelled() { return this.#cancelled; }
 

@@ -61,6 +61,7 @@ func (b *Browser) run() {
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.Flag("lang", "en-GB"),
 		// Nothing but this machine exists.
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"),
+		chromedp.WSURLReadTimeout(patience), // until it says that it has started
 	)
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	b.cancel = append(b.cancel, cancel)
@@ -97,6 +98,8 @@ type Tab struct {
 	t   testing.TB
 	ctx context.Context
 
+	scripts bool // run in its pages
+
 	frames map[target.ID]context.Context // that InSandbox has found
 
 	mu       sync.Mutex // guards the fields below
@@ -126,7 +129,7 @@ func (b *Browser) Open(t testing.TB, opt Options) *Tab {
 
 func attach(t testing.TB, parent context.Context, opt Options, how ...chromedp.ContextOption) *Tab {
 	t.Helper()
-	tab := &Tab{t: t, workers: map[string]serviceworker.RegistrationID{}, frames: map[target.ID]context.Context{}}
+	tab := &Tab{t: t, scripts: !opt.NoScript, workers: map[string]serviceworker.RegistrationID{}, frames: map[target.ID]context.Context{}}
 	var cancel context.CancelFunc
 	tab.ctx, cancel = chromedp.NewContext(parent, append(how, chromedp.WithListener(tab.listen))...)
 	t.Cleanup(func() {
@@ -322,7 +325,7 @@ func Read[T any](tab *Tab, expression string) T {
 
 // leaving tells whether an error is Chromium's word for "the page that you asked has just gone".
 func leaving(err error) bool {
-	return slices.ContainsFunc([]string{"navigated or closed", "context was destroyed", "Cannot find context", "uniqueContextId not found"},
+	return slices.ContainsFunc([]string{"navigated or closed", "context was destroyed", "Cannot find context", "uniqueContextId not found", "No frame for given id", "frameId is not found", "Could not create isolated world"},
 		func(s string) bool { return strings.Contains(err.Error(), s) })
 }
 
@@ -372,24 +375,39 @@ func (tab *Tab) Until(condition func() (ok bool, is string)) {
 	}
 }
 
-// Click waits for an element and clicks its middle.
+// Click waits for an element and clicks its middle. Where the page has moved it away or put another one in its place meanwhile, the press
+// reaches nobody, and is made once more.
 func (tab *Tab) Click(selector string) {
 	tab.t.Helper()
-	var at []float64
 	tab.Until(func() (bool, string) {
-		at = Read[[]float64](tab, ready(selector, `(e.scrollIntoViewIfNeeded(), [e.getClientRects()[0]].flatMap((r) => [r.x + r.width / 2, r.y + r.height / 2]))`))
-		return len(at) == 2, selector + " can't be clicked"
+		at := Read[[]float64](tab, aim(selector))
+		if len(at) != 2 {
+			return false, selector + " can't be clicked"
+		}
+		tab.Do(chromedp.MouseClickXY(at[0], at[1]))
+		return tab.hit(), selector + " isn't where it was"
 	})
-	tab.Do(chromedp.MouseClickXY(at[0], at[1]))
 }
 
 // Type types into an element, as with a keyboard; "\n" is Enter.
 func (tab *Tab) Type(selector, text string) {
 	tab.t.Helper()
+	tab.focus(selector)
+	tab.Press(text)
+}
+
+// Insert puts a text into an element at once, as a paste does: for long ones, since each key takes its time.
+func (tab *Tab) Insert(selector, text string) {
+	tab.t.Helper()
+	tab.focus(selector)
+	command(tab, input.InsertText, input.InsertTextParams{Text: text})
+}
+
+func (tab *Tab) focus(selector string) {
+	tab.t.Helper()
 	tab.Until(func() (bool, string) {
 		return Read[bool](tab, ready(selector, `(e.focus(), true)`)), selector + " takes no text"
 	})
-	tab.Press(text)
 }
 
 // ready is an expression's value for the first element of a selector, or null while it isn't on the screen or is disabled.
@@ -402,8 +420,8 @@ func (tab *Tab) Press(keys string) {
 	tab.t.Helper()
 	for line := range strings.Lines(keys) {
 		text, enter := strings.CutSuffix(line, "\n")
-		if text != "" {
-			tab.Do(chromedp.KeyEvent(text))
+		for _, key := range text { // each has its time
+			tab.Do(chromedp.KeyEvent(string(key)))
 		}
 		if enter {
 			// Not by KeyEvent, which types a line break even into a field that took the key for itself.
@@ -430,15 +448,17 @@ func (tab *Tab) FollowAt(x, y float64, opt Options) *Tab {
 func (tab *Tab) follow(what string, opt Options, click func()) *Tab {
 	tab.t.Helper()
 	ids := chromedp.WaitNewTarget(tab.ctx, func(info *target.Info) bool { return info.Type == "page" && info.URL != "" })
-	click()
-	select {
-	case id := <-ids:
-		return attach(tab.t, tab.ctx, opt, chromedp.WithTargetID(id))
-	case <-time.After(patience):
-		tab.Shot("failed-" + strings.ReplaceAll(tab.t.Name(), "/", "-"))
-		tab.t.Fatalf("%s opened no tab", what)
-		return nil
+	for range 4 { // a frame that has just come gets no press yet, and nobody can tell
+		click()
+		select {
+		case id := <-ids:
+			return attach(tab.t, tab.ctx, opt, chromedp.WithTargetID(id))
+		case <-time.After(patience / 4):
+		}
 	}
+	tab.Shot("failed-" + strings.ReplaceAll(tab.t.Name(), "/", "-"))
+	tab.t.Fatalf("%s opened no tab", what)
+	return nil
 }
 
 // Shot keeps a picture of what is on the screen as artifacts/NAME.png at the top of the module.

@@ -18,16 +18,24 @@ func InFrame[T any](tab *Tab, prefix, expression string) T {
 	tab.t.Helper()
 	var value T
 	tab.Until(func() (bool, string) {
+		ctx, cancel := context.WithTimeout(tab.ctx, patience)
+		defer cancel()
 		var seen []string
 		for _, f := range command(tab, page.GetFrameTree, cdp.Empty{}).FrameTree.ChildFrames {
 			if seen = append(seen, f.Frame.URL+f.Frame.UnreachableURL); !strings.HasPrefix(f.Frame.URL, prefix) {
 				continue
 			}
 			yes := true
-			world := command(tab, page.CreateIsolatedWorld, page.CreateIsolatedWorldParams{FrameID: f.Frame.ID})
-			got := command(tab, runtime.Evaluate, runtime.EvaluateParams{Expression: expression, ContextID: world.ExecutionContextID, ReturnByValue: &yes, AwaitPromise: &yes})
-			if got.ExceptionDetails != nil || json.Unmarshal(got.Result.Value, &value) != nil {
-				return false, fmt.Sprintf("%s in %s: %+v", expression, f.Frame.URL, got.ExceptionDetails)
+			var got runtime.EvaluateResult
+			world, err := chromedp.Call(ctx, page.CreateIsolatedWorld, page.CreateIsolatedWorldParams{FrameID: f.Frame.ID})
+			if err == nil {
+				got, err = chromedp.Call(ctx, runtime.Evaluate, runtime.EvaluateParams{Expression: expression, ContextID: world.ExecutionContextID, ReturnByValue: &yes, AwaitPromise: &yes})
+			}
+			if err != nil && !leaving(err) {
+				tab.t.Fatalf("%s in %s: %v", expression, f.Frame.URL, err)
+			}
+			if err != nil || got.ExceptionDetails != nil || json.Unmarshal(got.Result.Value, &value) != nil {
+				return false, fmt.Sprintf("%s in %s: %+v, %v", expression, f.Frame.URL, got.ExceptionDetails, err)
 			}
 			return true, ""
 		}

@@ -24,10 +24,13 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// patience is how long anything may take that happens at once on a quiet machine.
+const patience = time.Minute
+
 // start builds a demo on free ports.
 func start(t *testing.T) *World {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	w, err := Start(ctx, Options{HTTPListen: "127.0.0.1:0", Listen: "127.0.0.1:0", Slow: time.Second, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -42,7 +45,7 @@ const guestAccount = "sip:b_at_cc.com@" + guestDomain
 // link waits for the newest invitation from somebody and gives its link.
 func link(t *testing.T, w *World, from string) string {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		mails := w.mail.Mails()
 		for _, m := range slices.Backward(mails) {
 			if i := strings.Index(m.Text, w.gateway.URL()+"/rcsgw/invitee/session/"); i >= 0 && strings.Contains(m.Text, from) {
@@ -101,6 +104,7 @@ func TestNewcomerClicksThroughTheDemo(t *testing.T) {
 
 			// A invites B by a click.
 			alice := chromium.Open(t, opt)
+			alice.Before(webtest.Unhurried) // she goes on typing
 			alice.Go(phonePage)
 			alice.Await("#thread", "Invite somebody")
 			look(alice, "phone-empty")

@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -101,7 +102,12 @@ func Start(ctx context.Context, opt Options) (w *World, err error) {
 	if w.mmsc, err = imstest.NewMMSC(); err != nil {
 		return w, err
 	}
-	if err = w.startGateway(opt); err != nil {
+	for range 5 { // somebody may take a port between its choice and its use
+		if err = w.startGateway(opt); !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	if err != nil {
 		return w, err
 	}
 	if err = w.startBeside(); err != nil {
@@ -129,18 +135,24 @@ func (w *World) startGateway(opt Options) error {
 	if err := os.WriteFile(path, users, 0o600); err != nil {
 		return err
 	}
+	sip, err := freeBoth()
+	if err != nil {
+		return err
+	}
 	config, err := gateway.Load([]string{
 		"--data=" + filepath.Join(w.dir, "latchkey.db"), "--http-listen=" + freeOr(opt.HTTPListen, "127.0.0.1:8080"), "--admin-listen=127.0.0.1:0",
-		"--domain=" + guestDomain, "--sip-listen=udp:127.0.0.1:0,tcp:127.0.0.1:0", "--sip-core=" + w.core.URI(), "--msrp-listen=tcp:127.0.0.1:0",
+		"--domain=" + guestDomain, "--sip-listen=udp:" + sip + ",tcp:" + sip, "--sip-core=" + w.core.URI(), "--msrp-listen=tcp:127.0.0.1:0",
 		"--directory=file:" + path, "--mail=smtp://" + w.mail.Addr(), "--mail-from=invitations@latchkey.example", "--sip-register-expires=3600s",
 		"--sms=smpp://demo:demo@" + w.smsc.Addr() + "?from=Latchkey", "--file-peers=127.0.0.0/8", "--mms=mm7+http://demo:demo@" + w.mmsc.Addr() + "/mm7?vasp=latchkey&vas=invitations",
 	}, func(string) string { return "" })
 	if err != nil {
 		return err
 	}
-	if w.gateway, err = gateway.New(config, opt.Log); err != nil {
+	g, err := gateway.New(config, opt.Log)
+	if err != nil {
 		return err
 	}
+	w.gateway = g
 	go func() { w.ended <- w.gateway.Run(context.Background()) }() // ends with Shutdown
 	return nil
 }
@@ -170,6 +182,23 @@ func freeOr(listen, usual string) string {
 	}
 	_ = ln.Close()
 	return usual
+}
+
+// freeBoth is an address on which neither UDP nor TCP is taken. What is too long for UDP goes by TCP to the same port (RFC 3261 §18.1.1), which must not be
+// somebody else's.
+func freeBoth() (addr string, err error) {
+	for range 20 {
+		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", err
+		}
+		udp, err := net.ListenPacket("udp", tcp.Addr().String())
+		_ = tcp.Close()
+		if err == nil {
+			return tcp.Addr().String(), udp.Close()
+		}
+	}
+	return "", errors.New("no port is free for both UDP and TCP")
 }
 
 // startPhones registers all phones at once.

@@ -69,13 +69,12 @@ func (c *chat) showFoot() {
 
 // connection is what the event stream says of itself.
 func (c *chat) connection(up bool, why error) {
-	first := !c.connected
-	c.connected = c.connected || up
+	lost := c.offline // and the guest was told
 	c.offline = !up
 	if !up {
 		clear(c.typing) // nobody would tell that it is over
 	}
-	if c.opt.JSON || !first || !up {
+	if c.opt.JSON || !up || lost {
 		c.out.connection(up, why)
 	}
 	c.showFoot()

@@ -137,7 +137,7 @@ type chat struct {
 	last     int64
 	asking   func(answer string) // takes the next line
 
-	connected, offline bool // connected: it was once
+	offline bool // the gateway is lost
 
 	active     bool // the inviter was told that the guest is typing
 	activeTo   string

@@ -56,9 +56,9 @@ func start(t *testing.T, opt Options) *pipe {
 	p := &pipe{t: t, gateway: g, in: w, ended: make(chan error, 1)}
 	opt.In, opt.Out = r, p
 	if opt.Settle == 0 {
-		opt.Settle = 10 * time.Second
+		opt.Settle = time.Minute
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(func() { cancel(); w.Close() })
 	go func() { p.ended <- Run(ctx, client, connection, opt) }()
 	return p
@@ -76,7 +76,7 @@ func (p *pipe) end() error {
 	select {
 	case err := <-p.ended:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Fatalf("the chat does not end; so far:\n%s", p.text())
 		return nil
 	}
@@ -85,9 +85,9 @@ func (p *pipe) end() error {
 // eventually waits until f holds.
 func (p *pipe) eventually(what string, f func() bool) {
 	p.t.Helper()
-	for end := time.Now().Add(10 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !f(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			p.t.Fatalf("%s: not within 10 s; so far:\n%s\nrequests: %q", what, p.text(), p.gateway.Requests())
+			p.t.Fatalf("%s: not within a minute; so far:\n%s\nrequests: %q", what, p.text(), p.gateway.Requests())
 		}
 	}
 }
@@ -233,6 +233,8 @@ func TestProgramsSpeakOneObjectALine(t *testing.T) {
 	p.delivered("hello", "sent")
 	p.shows(`"state":"sent"`)
 	p.enter(`{"command":"send","ref":1,"id":"mine","text":"hello"}`)
+	p.eventually("the repeat", func() bool { return p.gateway.Repeats() == 1 })
+	p.delivered("hello", "sent")
 	p.enter(`{"command":"send","to":"sip:d@cc.com","text":"to the other"}`)
 	p.enter(`{"command":"status","ref":"s"}`)
 	p.shows(`{"type":"status","ref":"s","time":"2030-01-02T03:04:05Z","uri":"sip:a@cc.com","status":"online"}`)
@@ -386,6 +388,22 @@ func TestLostGatewayIsShownAndNothingLost(t *testing.T) {
 	}
 	if n := len(p.gateway.Messages()); n != 1 || strings.Count(p.text(), "welcome back") != 1 {
 		t.Errorf("%d messages:\n%s", n, p.text())
+	}
+}
+
+// R32: who was told that the gateway is lost is told that it is there again, though it never was before.
+func TestGatewayThatComesLateIsTold(t *testing.T) {
+	var out bytes.Buffer
+	c := &chat{out: output{w: &out}, typing: map[string]bool{}}
+	c.connection(true, nil)
+	if out.Len() > 0 {
+		t.Errorf("a gateway that is there as it should be is told: %q", &out)
+	}
+	late := &chat{out: output{w: &out}, typing: map[string]bool{}}
+	late.connection(false, errors.New("refused"))
+	late.connection(true, nil)
+	if said := out.String(); !strings.Contains(said, "can't be reached") || !strings.Contains(said, "Connected again.") {
+		t.Errorf("said is %q", said)
 	}
 }
 

@@ -57,7 +57,7 @@ func (m tmux) run(args ...string) string {
 func (m tmux) sees(text string) string {
 	m.t.Helper()
 	screen := ""
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if screen = m.run("capture-pane", "-p", "-J", "-t", "chat"); strings.Contains(screen, text) {
 			return screen
 		}
@@ -79,7 +79,7 @@ func (m tmux) cursor() string {
 // until waits for a condition, which says what is the case.
 func (m tmux) until(condition func() (bool, string)) {
 	m.t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		ok, is := condition()
 		if ok {
 			return
@@ -106,7 +106,7 @@ func onTerminal(t *testing.T, width, height string, env ...string) (tmux, *pipe)
 	for _, e := range append([]string{"NO_COLOR="}, env...) {
 		args = append(args, "-e", e)
 	}
-	m.run(append(args, os.Args[0]+"; exec sleep 60")...)
+	m.run(append(args, os.Args[0]+"; exec sleep 600")...)
 	t.Cleanup(func() { m.run("kill-server") })
 	m.sees("Alice> ")
 	return m, &pipe{t: t, gateway: g}
@@ -263,6 +263,7 @@ func TestFileShowsItsProgress(t *testing.T) {
 	release = p.gateway.HoldFiles()
 	p.gateway.CutFiles(3_000_000)
 	p.gateway.Post(`{"id":%d,"type":"file","from":"sip:a@cc.com","file":{"id":"f1","name":"big.bin","size":5000000,"type":"x/y"}}`)
+	m.sees("Alice: file 2: big.bin (5.0 MB, x/y)")
 	m.types("/save 2 " + filepath.Dir(path))
 	m.keys("Enter")
 	release()
@@ -293,10 +294,12 @@ func TestTerminalShowsALostGateway(t *testing.T) {
 // R32: colours where they are wanted (no-color.org).
 func TestColoursCanBeTurnedOff(t *testing.T) {
 	m, _ := onTerminal(t, "90", "30")
-	if out := m.run("capture-pane", "-p", "-e", "-t", "chat"); !strings.Contains(out, "\x1b[1m\x1b[36mAlice") {
-		t.Errorf("no colours:\n%q", out)
-	}
+	m.until(func() (bool, string) {
+		out := m.run("capture-pane", "-p", "-e", "-t", "chat")
+		return strings.Contains(out, "\x1b[1m\x1b[36mAlice"), fmt.Sprintf("no colours: %q", out)
+	})
 	m, _ = onTerminal(t, "90", "30", "NO_COLOR=1")
+	m.sees("Alice: hello")
 	if out := m.run("capture-pane", "-p", "-e", "-t", "chat"); strings.Contains(out, "\x1b[") {
 		t.Errorf("colours in spite of NO_COLOR:\n%q", out)
 	}
