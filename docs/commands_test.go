@@ -119,7 +119,8 @@ func TestCommandsForGuestsWork(t *testing.T) {
 		"/session/$ACCOUNT":    `"uri": "sip:a@cc.com"`,
 		"/rcsgw/invitee/mess":  `"state":"accepted"`,
 		"text/event-stream":    `"type":"delivery"`,
-		"/rcsgw/invitee/file?": `"name":"Grüße.jpg"`,
+		"Content-Disposition:": `"name":"Grüße.jpg"`,
+		"Repr-Digest:":         `"sha1":"1d1e5c382d544d695a9e2b884cf7d1ce12d94384"`,
 	}
 	tried := map[string]bool{}
 	for _, block := range shellBlock.FindAllStringSubmatch(pages(t)["howto/guest-client.md"], -1) {
