@@ -5,7 +5,6 @@ import (
 	"crypto/md5"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -39,21 +38,6 @@ func program(t *testing.T, name, debian string) string {
 	return ""
 }
 
-// freePort is an address that a program can listen on. It lies below the ports that systems give to outgoing connections, and above those that
-// other packages' tests take.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 32_000+rand.IntN(400)))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String()
-		}
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
 // realClamd is ClamAV's own daemon with one signature in its data base, on a UNIX socket and a TCP port.
 type realClamd struct {
 	t                 *testing.T
@@ -75,7 +59,7 @@ func startClamd(t *testing.T) *realClamd {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(d.dir) })
 	d.socket = filepath.Join(d.dir, "s")
-	d.addr = freePort(t)
+	d.addr = imstest.FreePort(t)
 	_, port, _ := net.SplitHostPort(d.addr)
 	write := func(name, text string) {
 		t.Helper()

@@ -35,7 +35,7 @@ func startICAP(t *testing.T, d *realClamd) *realICAP {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(s.dir) })
-	s.addr = freePort(t)
+	s.addr = imstest.FreePort(t)
 	// virus_scan is a package of its own, and so is the module that asks clamd.
 	path := program(t, "c-icap", "c-icap libc-icap-mod-virus-scan")
 	modules, _ := filepath.Glob("/usr/lib/*/c_icap/clamd_mod.so")

@@ -48,23 +48,13 @@ func need(t *testing.T, name, how string) string {
 	return ""
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 // startMailpit runs mailpit on free ports until the test ends.
 func startMailpit(t *testing.T, args ...string) mailpit {
 	t.Helper()
 	program := need(t, "mailpit", "./test.sh ./notify/...")
 	// Somebody else may take a port between its choice and its use.
 	for attempt := 1; ; attempt++ {
-		m, database := mailpit{smtp: freePort(t), api: freePort(t)}, filepath.Join(t.TempDir(), "mailpit.db")
+		m, database := mailpit{smtp: imstest.FreePort(t), api: imstest.FreePort(t)}, filepath.Join(t.TempDir(), "mailpit.db")
 		cmd := exec.Command(program, append([]string{"--smtp", m.smtp, "--listen", m.api, "--database", database,
 			"--disable-version-check", "--smtp-disable-rdns", "--quiet"}, args...)...)
 		var log bytes.Buffer
