@@ -110,3 +110,19 @@ func TestAStreamThatIsReset(t *testing.T) {
 		t.Error("written")
 	}
 }
+
+// What was done before a write has been done when the other end has read it, for the race detector, too.
+func TestAStreamOrdersWhatIsDone(t *testing.T) {
+	t.Parallel()
+	ours, theirs := streams(t)
+	for name, way := range map[string][2]net.Conn{"written quietly": {ours, theirs}, "read quietly": {theirs, ours}} {
+		done := 0
+		go func() {
+			done = 1
+			_, _ = way[0].Write([]byte("x"))
+		}()
+		if _, err := way[1].Read(make([]byte, 1)); err != nil || done != 1 {
+			t.Errorf("%s: %d, %v", name, done, err)
+		}
+	}
+}

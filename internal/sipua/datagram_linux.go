@@ -62,7 +62,7 @@ func newPortRead() *portRead {
 	r := &portRead{}
 	r.try = func(fd uintptr) bool {
 		r.head = syscall.Msghdr{Name: (*byte)(unsafe.Pointer(&r.name)), Namelen: syscall.SizeofSockaddrInet6, Iov: &r.part, Iovlen: 1, Control: r.head.Control, Controllen: stampSize}
-		r.n, r.errno = r.calls.Make(syscall.SYS_RECVMSG, fd, unsafe.Pointer(&r.head), 0)
+		r.n, r.errno = r.calls.Receive(fd, &r.head)
 		return r.errno != syscall.EAGAIN
 	}
 	return r
@@ -109,12 +109,8 @@ type portWrite struct {
 func newPortWrite() *portWrite {
 	w := &portWrite{}
 	w.try = func(fd uintptr) bool {
-		for {
-			_, _, w.errno = syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(w.b))), uintptr(len(w.b)), 0, uintptr(unsafe.Pointer(&w.name)), w.size)
-			if w.errno != syscall.EINTR {
-				return w.errno != syscall.EAGAIN
-			}
-		}
+		w.errno = quiet.SendTo(fd, w.b, unsafe.Pointer(&w.name), w.size)
+		return w.errno != syscall.EAGAIN
 	}
 	return w
 }

@@ -252,7 +252,7 @@ func TestRoomShedsWhatMakesWorkForOthers(t *testing.T) {
 	t.Parallel()
 	p := newPeer(t, true)
 	var wait atomic.Int64
-	e := listen(t, func(tx *Transaction) {
+	e := listenLawfully(t, func(tx *Transaction) {
 		if tx.waited = time.Duration(wait.Load()); !tx.Shed() {
 			_ = tx.Respond(200, "")
 		}
