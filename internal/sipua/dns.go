@@ -82,7 +82,7 @@ func (r *resolver) records(ctx context.Context, q question) []dns.RR {
 
 var errNoServer = errors.New("no name server")
 
-// ask sends one question to the servers in turn.
+// ask sends one question to where it belongs.
 func (r *resolver) ask(ctx context.Context, q question) (kept, error) {
 	if r.server == "" && q.kind == dns.TypeA {
 		return hosts(ctx, q.name)
@@ -101,15 +101,21 @@ func (r *resolver) ask(ctx context.Context, q question) (kept, error) {
 			servers = append(servers, net.JoinHostPort(s, c.Port))
 		}
 	}
+	return r.askAll(ctx, q, servers)
+}
+
+// askAll asks one server after the other. One that is silent leaves the next ones their share of the patience.
+func (r *resolver) askAll(ctx context.Context, q question, servers []string) (kept, error) {
 	m := new(dns.Msg)
 	m.SetQuestion(q.name, q.kind)
 	m.SetEdns0(1232, false)
-	err := errNoServer
-	for _, s := range servers {
+	err, until := errNoServer, time.Now().Add(r.patience)
+	for i, s := range servers {
+		share := time.Until(until) / time.Duration(len(servers)-i)
 		var in *dns.Msg
-		in, _, err = (&dns.Client{Timeout: r.patience}).ExchangeContext(ctx, m, s)
+		in, _, err = (&dns.Client{Timeout: share}).ExchangeContext(ctx, m, s)
 		if err == nil && in.Truncated {
-			in, _, err = (&dns.Client{Net: "tcp", Timeout: r.patience}).ExchangeContext(ctx, m, s)
+			in, _, err = (&dns.Client{Net: "tcp", Timeout: share}).ExchangeContext(ctx, m, s)
 		}
 		switch {
 		case err != nil:

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 	"github.com/miekg/dns"
@@ -215,5 +216,21 @@ func TestOldAnswersServeWhereTheDNSFails(t *testing.T) {
 	leave()
 	if got := r.records(gone, question{"b.example", dns.TypeA}); got != nil {
 		t.Errorf("%v", got)
+	}
+}
+
+// RFC 3263 §4, RFC 1035 §4.2.1: a name server that is silent leaves the next one time to answer.
+func TestSilentNameServerIsPassedOver(t *testing.T) {
+	t.Parallel()
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	n := newNameServer(t, "cc.com. 60 IN NAPTR 10 50 \"s\" \"SIP+D2T\" \"\" _sip._tcp.cc.com.")
+	r := &resolver{patience: 6 * time.Second}
+	a, err := r.askAll(t.Context(), question{"cc.com.", dns.TypeNAPTR}, []string{silent.LocalAddr().String(), n.addr})
+	if err != nil || len(a.records) != 1 {
+		t.Errorf("%v, %v", a.records, err)
 	}
 }
