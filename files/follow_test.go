@@ -44,7 +44,7 @@ func (c *cellar) follow(w *files.Writer) *files.Follower {
 	return r
 }
 
-// F51, issue 8 line 6: who follows a file has its bytes as they come, however slowly it reads, and the last one when the file counts.
+// F51: who follows a file has its bytes as they come, however slowly it reads, and the last one when the file counts.
 func TestFileIsFollowedAsItComes(t *testing.T) {
 	c := open(t, files.Options{})
 	body := noise(300_000)

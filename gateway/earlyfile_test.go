@@ -99,7 +99,7 @@ func within(t *testing.T, c <-chan struct{}, what string) {
 	}
 }
 
-// F51, issue 8 line 6: a file whose hash is declared goes to Alice's phone while the guest still uploads it, the hash in the offer; her phone
+// F51: a file whose hash is declared goes to Alice's phone while the guest still uploads it, the hash in the offer; her phone
 // has a megabyte when the upload stands still at its half. Nothing is told of it before it is stored, and it goes once.
 func TestDeclaredFileGoesOutWhileItComes(t *testing.T) {
 	t.Parallel()

@@ -17,7 +17,7 @@ import (
 	"latchkey/storage"
 )
 
-// F19, X4, issue 8's faults: at a hundredth of the time, a mail server that is down for ten minutes, then takes a byte a second, then closes in
+// F19, X4: at a hundredth of the time, a mail server that is down for ten minutes, then takes a byte a second, then closes in
 // mid-message, costs no invitation, and nobody gets one twice.
 func TestOutagesOfTheMailServerCostNothing(t *testing.T) {
 	t.Parallel()

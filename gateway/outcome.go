@@ -53,7 +53,7 @@ type chatChannel struct {
 	db    *storage.DB
 	hall  *conversation.Hall
 	texts *wording.Book
-	turns *limit.Turns // by inviter
+	turns *limit.Turns[string] // by inviter
 }
 
 // One phone that is silent has a few of the teller's workers at most, and others for a moment.
@@ -105,7 +105,7 @@ func (c chatChannel) turn(ctx context.Context, who latchkey.InviterID) (release 
 
 // newTeller makes the courier of outcomes.
 func newTeller(db *storage.DB, hall *conversation.Hall, texts *wording.Book, log *slog.Logger) *notify.Courier {
-	return notify.New(outcomeBox{db}, map[latchkey.Channel]notify.Channel{latchkey.InChat: chatChannel{db, hall, texts, limit.NewTurns(tellersOne)}},
+	return notify.New(outcomeBox{db}, map[latchkey.Channel]notify.Channel{latchkey.InChat: chatChannel{db, hall, texts, limit.NewTurns[string](tellersOne)}},
 		notify.Options{Workers: tellers, Log: log})
 }
 

@@ -46,7 +46,7 @@ func mailStates(w *gatewaytest.World) (got []string) {
 	return got
 }
 
-// F19, S10, issue 8, lines 1 and 4: Postfix takes the invitations, the next server refuses some, and what Postfix then reports to the address of
+// F19, S10: Postfix takes the invitations, the next server refuses some, and what Postfix then reports to the address of
 // each mail moves its invitation, with the reason; a delay does not. Alice hears of each end in her chat, once, in her own language, though the
 // mail was in the guest's.
 func TestPostfixBouncesMoveTheirInvitations(t *testing.T) {

@@ -181,7 +181,7 @@ type Desk struct {
 	conversations Conversations
 	opt           Options
 	log           *slog.Logger
-	turns         *limit.Turns // one flow at a time for each identifier
+	turns         *limit.Turns[string] // one flow at a time for each identifier
 	matches       func(h secret.Hash, password string) bool
 }
 
@@ -227,5 +227,5 @@ func New(store Store, directory Directory, registrar Registrar, conversations Co
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	opt.PublicURL = strings.TrimRight(opt.PublicURL, "/")
-	return &Desk{store: store, directory: directory, registrar: registrar, conversations: conversations, opt: opt, log: opt.Log, turns: limit.NewTurns(1), matches: secret.Hash.Matches}
+	return &Desk{store: store, directory: directory, registrar: registrar, conversations: conversations, opt: opt, log: opt.Log, turns: limit.NewTurns[string](1), matches: secret.Hash.Matches}
 }

@@ -54,7 +54,7 @@ func (r *Registrar) Ensure(ctx context.Context, account latchkey.AccountID, inte
 	if _, ok, err := standing(); ok || err != nil {
 		return err
 	}
-	release, err := r.turns.take(ctx, account)
+	release, err := r.turns.Take(ctx, account)
 	if err != nil {
 		return fmt.Errorf("registration of %s: %w", account, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"latchkey"
+	"latchkey/internal/limit"
 	"latchkey/internal/sipua"
 )
 
@@ -87,7 +88,7 @@ type Lookout struct {
 	log   *slog.Logger
 
 	schedule *schedule[watching]
-	turns    turns[watching]
+	turns    *limit.Turns[watching] // one act at a time for each subscription
 	scscf    atomic.Pointer[string] // the S-CSCF heard of last
 
 	mu      sync.Mutex
@@ -143,7 +144,7 @@ func NewLookout(store Sightings, wire Wire, opt LookoutOptions) *Lookout {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Lookout{
-		store: store, wire: wire, opt: opt, log: opt.Log, schedule: newSchedule[watching](),
+		store: store, wire: wire, opt: opt, log: opt.Log, schedule: newSchedule[watching](), turns: limit.NewTurns[watching](1),
 		subs: map[watching]*subscription{}, dialogs: map[string]*subscription{}, resting: map[watching]bool{},
 	}
 }
@@ -295,7 +296,7 @@ func (l *Lookout) lapse(ctx context.Context) error {
 
 func (l *Lookout) lapseOne(ctx context.Context, identity latchkey.InviterID, now time.Time) error {
 	w := watching{string(identity), false}
-	release, err := l.turns.take(ctx, w)
+	release, err := l.turns.Take(ctx, w)
 	if err != nil {
 		return err
 	}
@@ -315,7 +316,7 @@ func (l *Lookout) lapseOne(ctx context.Context, identity latchkey.InviterID, now
 // act does what is due for one: what follows from a verdict first, then the subscription, as long as there
 // is a reason for one.
 func (l *Lookout) act(ctx context.Context, w watching) error {
-	release, err := l.turns.take(ctx, w)
+	release, err := l.turns.Take(ctx, w)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"latchkey"
+	"latchkey/internal/limit"
 	"latchkey/internal/sipua"
 )
 
@@ -90,12 +91,12 @@ type Registrar struct {
 	opt   Options
 	log   *slog.Logger
 
-	hops     map[latchkey.Server]string // where each server is
-	turns    turns[latchkey.AccountID]  // one act at a time for each account
-	flights  flights                    // logins that share one Confirm
-	schedule *schedule[key]             // when Run acts next
-	nonces   nonces                     // for the next REGISTERs
-	holds    holds                      // servers that asked to be left alone
+	hops     map[latchkey.Server]string       // where each server is
+	turns    *limit.Turns[latchkey.AccountID] // one act at a time for each account: two REGISTERs of a registration must not be under way together (RFC 3261 §10.2)
+	flights  flights                          // logins that share one Confirm
+	schedule *schedule[key]                   // when Run acts next
+	nonces   nonces                           // for the next REGISTERs
+	holds    holds                            // servers that asked to be left alone
 }
 
 // New makes a Registrar. Call Resume once and then Run. The options must pass Validate.
@@ -124,7 +125,7 @@ func New(store Store, wire Wire, opt Options) *Registrar {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Registrar{store: store, wire: wire, opt: opt, log: opt.Log, schedule: newSchedule[key]()}
+	r := &Registrar{store: store, wire: wire, opt: opt, log: opt.Log, schedule: newSchedule[key](), turns: limit.NewTurns[latchkey.AccountID](1)}
 	r.hops = map[latchkey.Server]string{latchkey.CoreServer: opt.Core, imServer: opt.IMServer, fileServer: opt.FileServer}
 	for s, uri := range r.hops {
 		if uri == "" {
@@ -221,7 +222,7 @@ func parseHop(uri string) (sip.Uri, error) {
 
 // begin waits for the account's turn and reads what is registered. release must be called in the end, unless err says that it has been.
 func (r *Registrar) begin(ctx context.Context, account latchkey.AccountID) (regs []latchkey.Registration, release func(), err error) {
-	if release, err = r.turns.take(ctx, account); err == nil {
+	if release, err = r.turns.Take(ctx, account); err == nil {
 		if regs, err = r.store.Registrations(ctx, account); err != nil {
 			release()
 		}

@@ -22,7 +22,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 
 // act does what is due for one registration. If it can't be read, it is looked at again later.
 func (r *Registrar) act(ctx context.Context, k key) error {
-	release, err := r.turns.take(ctx, k.account)
+	release, err := r.turns.Take(ctx, k.account)
 	if err != nil {
 		return err
 	}

@@ -146,7 +146,7 @@ func parameter(field, name string) string {
 // take makes what a REGISTER says the user's sighting, unless it is late.
 func (l *Lookout) take(ctx context.Context, s thirdParty) error {
 	w := watching{string(s.Identity), false}
-	release, err := l.turns.take(ctx, w)
+	release, err := l.turns.Take(ctx, w)
 	if err != nil {
 		return latchkey.Wrap(latchkey.KindBusy, err, "")
 	}

@@ -94,7 +94,7 @@ func TestNoticeGoesWhereItsPartsGo(t *testing.T) {
 			for _, s := range c.steps {
 				s(t, db, n)
 			}
-			if want := map[bool]int{false: 1}[c.state == sent]; ended != want { // issue 8, line 1: the inviter hears of the end, once
+			if want := map[bool]int{false: 1}[c.state == sent]; ended != want { // the inviter hears of the end, once
 				t.Errorf("told of the end %d times, want %d", ended, want)
 			}
 			if v, err := db.Invitation(t.Context(), n.Relation); err != nil || v.Notification != c.state || v.Reason != c.reason {

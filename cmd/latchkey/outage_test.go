@@ -28,7 +28,7 @@ func messageIDs(t *testing.T, sink *imstest.MailSink, to string) (ids []string) 
 	return ids
 }
 
-// X4, F19, F59, issue 8's faults: killed when the mail server has the mail and the gateway doesn't know, the next process repeats it once, under
+// X4, F19, F59: killed when the mail server has the mail and the gateway doesn't know, the next process repeats it once, under
 // the same Message-ID.
 func TestKillBetweenSendAndTickOffRepeatsTheSameMail(t *testing.T) {
 	t.Parallel()
@@ -67,7 +67,7 @@ func TestKillBetweenSendAndTickOffRepeatsTheSameMail(t *testing.T) {
 	}
 }
 
-// F19, issue 8's faults: a mail server that is away gets what has waited when it is back, each mail once. LATCHKEY_TEST_OUTAGE=10m says how long
+// F19: a mail server that is away gets what has waited when it is back, each mail once. LATCHKEY_TEST_OUTAGE=10m says how long
 // it is away; docs/explanation/mail-outage.md has what came of that.
 func TestMailServerIsAwayForAWhile(t *testing.T) {
 	t.Parallel()
@@ -118,7 +118,7 @@ func TestMailServerIsAwayForAWhile(t *testing.T) {
 	}
 }
 
-// X4, F59, issue 8, line 1: killed before the inviter could be told that an invitation has failed, the gateway tells it after its next start, once.
+// X4, F59: killed before the inviter could be told that an invitation has failed, the gateway tells it after its next start, once.
 func TestKilledGatewayTellsTheOutcome(t *testing.T) {
 	t.Parallel()
 	w := serves(t, gatewaytest.Plan{})

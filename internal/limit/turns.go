@@ -5,12 +5,12 @@ import (
 	"sync"
 )
 
-// Turns gives each name to a few flows at a time. A flow talks to others and may take seconds, so
-// waiting for a turn ends with the waiter's context, too.
-type Turns struct {
+// Turns gives each name to a few flows at a time, and remembers only names that somebody has or waits for. A flow talks to others and
+// may take seconds, so waiting for a turn ends with the waiter's context, too.
+type Turns[K comparable] struct {
 	most  int
 	mu    sync.Mutex
-	taken map[string]*turn
+	taken map[K]*turn
 }
 
 type turn struct {
@@ -19,10 +19,10 @@ type turn struct {
 }
 
 // NewTurns makes Turns for so many flows of one name.
-func NewTurns(most int) *Turns { return &Turns{most: most, taken: map[string]*turn{}} }
+func NewTurns[K comparable](most int) *Turns[K] { return &Turns[K]{most: most, taken: map[K]*turn{}} }
 
 // Take waits for the name's turn. release gives it on and must be called once.
-func (t *Turns) Take(ctx context.Context, name string) (release func(), err error) {
+func (t *Turns[K]) Take(ctx context.Context, name K) (release func(), err error) {
 	t.mu.Lock()
 	w := t.taken[name]
 	if w == nil {

@@ -9,7 +9,7 @@ import (
 
 // So many flows have a name's turn and no more; who gives up and who gives it on leave nothing behind.
 func TestTurnsAreGivenOn(t *testing.T) {
-	turns := NewTurns(2)
+	turns := NewTurns[string](2)
 	within := func(d time.Duration) context.Context {
 		ctx, cancel := context.WithTimeout(t.Context(), d)
 		t.Cleanup(cancel)

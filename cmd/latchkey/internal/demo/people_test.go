@@ -107,7 +107,7 @@ func (v *visitor) answers(t *testing.T, from, text string) {
 	})
 }
 
-// X9, issue 7: with each of the demo's people the guest sees what the start page promises.
+// X9: with each of the demo's people the guest sees what the start page promises.
 func TestGuestSeesWhatEachPersonDoes(t *testing.T) {
 	w := start(t)
 	for _, p := range w.people {

@@ -8,47 +8,6 @@ import (
 	"latchkey"
 )
 
-// turns lets one act at a time happen for each account or subscription: two REGISTERs of one registration
-// must not be under way together (RFC 3261 §10.2). It remembers only those who act or wait.
-type turns[K comparable] struct {
-	mu sync.Mutex
-	of map[K]*turn
-}
-
-type turn struct {
-	taken chan struct{} // holds one element while somebody acts
-	users int           // who acts or waits
-}
-
-// take waits for one's turn. release must be called in the end.
-func (t *turns[K]) take(ctx context.Context, of K) (release func(), err error) {
-	t.mu.Lock()
-	if t.of == nil {
-		t.of = map[K]*turn{}
-	}
-	mine := t.of[of]
-	if mine == nil {
-		mine = &turn{taken: make(chan struct{}, 1)}
-		t.of[of] = mine
-	}
-	mine.users++
-	t.mu.Unlock()
-	leave := func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if mine.users--; mine.users == 0 {
-			delete(t.of, of)
-		}
-	}
-	select {
-	case mine.taken <- struct{}{}:
-		return func() { <-mine.taken; leave() }, nil
-	case <-ctx.Done():
-		leave()
-		return nil, ctx.Err()
-	}
-}
-
 // flights lets callers who want the same thing for one account share one act.
 type flights struct {
 	mu sync.Mutex
