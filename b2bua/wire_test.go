@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,9 +13,9 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
-	"go.uber.org/goleak"
 
 	"latchkey/imstest"
+	"latchkey/internal/leaktest"
 	"latchkey/internal/sipua"
 )
 
@@ -39,18 +38,7 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	_ = flag.Set("test.parallel", "24") // most of the time the tests wait for timers
-	code := m.Run()
-	if code == 0 {
-		err := goleak.Find()
-		for end := time.Now().Add(patience); err != nil && time.Now().Before(end); {
-			err = goleak.Find() // it waits a little by itself
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "goroutines are left:", err)
-			code = 1
-		}
-	}
-	os.Exit(code)
+	leaktest.Main(m, patience)
 }
 
 // wire is the other side: SIP as text on sockets, without any code of the product.

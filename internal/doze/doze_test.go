@@ -2,32 +2,18 @@ package doze_test
 
 import (
 	"bytes"
-	"fmt"
 	"net"
-	"os"
 	"runtime"
 	"syscall"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"latchkey/internal/doze"
+	"latchkey/internal/leaktest"
 )
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		err := goleak.Find()
-		for end := time.Now().Add(patience); err != nil && time.Now().Before(end); {
-			err = goleak.Find() // it waits a little by itself
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "goroutines are left:", err)
-			code = 1
-		}
-	}
-	os.Exit(code)
+	leaktest.Main(m, patience)
 }
 
 const patience = time.Minute

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
-	"go.uber.org/goleak"
 
 	"latchkey/imstest"
+	"latchkey/internal/leaktest"
 )
 
 const patience = time.Minute
@@ -29,18 +29,7 @@ func TestMain(m *testing.M) {
 	sip.Timer_B, sip.Timer_F = 16*time.Second, 16*time.Second
 	flag.Parse()
 	_ = flag.Set("test.parallel", "16") // most of the time the tests wait for timers
-	code := m.Run()
-	if code == 0 {
-		err := goleak.Find()
-		for end := time.Now().Add(patience); err != nil && time.Now().Before(end); {
-			err = goleak.Find() // it waits a little by itself
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "goroutines are left:", err)
-			code = 1
-		}
-	}
-	os.Exit(code)
+	leaktest.Main(m, patience)
 }
 
 // listen makes an endpoint on free ports that refuses nothing, however slow the machine is.
