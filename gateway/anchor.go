@@ -172,7 +172,7 @@ func (a *anchor) propose(s *stream, from b2bua.Side, m msrpsdp.Media) (*proposal
 		own = a.at(a.ports.like(m.TLS, m.WebSocket(), m.Addr))
 	}
 	var err error
-	if own.place, p.offerer, err = own.place.Answering(m, own.port.carries(m)); err != nil {
+	if own.place, p.offerer, err = own.place.Answering(m, own.port.carries(m.TLS, m.WebSocket())); err != nil {
 		return nil, err
 	}
 	if own.place.URI.Transport = "tcp"; m.WebSocket() {
@@ -218,7 +218,7 @@ func (a *anchor) at(port *msrpPort) legPlace {
 
 // listens reports whether the peer may connect: the port is of the leg's transport.
 func (l legPlace) listens() bool {
-	return l.port.secure == l.place.TLS && (l.port.web != nil) == (l.place.URI.Transport == "ws")
+	return l.port.carries(l.place.TLS, l.place.URI.Transport == "ws")
 }
 
 func legOf(a *msrp.Anchor, side b2bua.Side) *msrp.AnchorLeg {

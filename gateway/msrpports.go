@@ -218,10 +218,8 @@ func checkMSRPListen(l string) error {
 	return fmt.Errorf("%q begins with none of tcp:, tls:, ws: and wss: as it must", l)
 }
 
-// carries reports whether the port is of the transport that a medium has.
-func (l *msrpPort) carries(m msrpsdp.Media) bool {
-	return l.secure == m.TLS && (l.web != nil) == m.WebSocket()
-}
+// carries reports whether the port is of a transport.
+func (l *msrpPort) carries(secure, web bool) bool { return l.secure == secure && (l.web != nil) == web }
 
 // has reports whether there is a port for browsers, or for others.
 func (p *msrpPorts) has(web bool) bool {
