@@ -207,8 +207,7 @@ func (r *room) carryOne(outer context.Context, f latchkey.StoredFile, icon, besi
 	case err == nil:
 		return r.sentFile(f)
 	case final:
-		r.hall.log.Info("file refused", latchkey.LogRelation, r.rel.ID, latchkey.LogFile, f.ID, latchkey.LogError, err)
-		return r.failFile(f, reason)
+		return r.refusedFile(f, reason, err)
 	case ctx.Err() != nil && outer.Err() == nil:
 		return nil // the guest stopped it
 	case had > from:

@@ -69,8 +69,7 @@ func (r *room) carryEarly(ctx context.Context, f latchkey.StoredFile) (had int64
 	case gone, ctx.Err() != nil: // the guest's side broke, or the guest stopped it, or all ends
 		return 0, c
 	case final:
-		r.hall.log.Info("file refused", latchkey.LogRelation, r.rel.ID, latchkey.LogFile, f.ID, latchkey.LogError, err)
-		err = r.failFile(f, reason)
+		err = r.refusedFile(f, reason, err)
 	default:
 		return had, carriage{err: err, wait: waitOf(err), moved: had > 0}
 	}

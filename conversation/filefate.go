@@ -61,6 +61,12 @@ func (r *room) failFile(f latchkey.StoredFile, reason string) error {
 	return r.told(r.hall.opt.Porter.Fail(ctx, f, reason))
 }
 
+// refusedFile is failFile for what the inviter's side won't have.
+func (r *room) refusedFile(f latchkey.StoredFile, reason string, why error) error {
+	r.hall.log.Info("file refused", latchkey.LogRelation, r.rel.ID, latchkey.LogFile, f.ID, latchkey.LogError, why)
+	return r.failFile(f, reason)
+}
+
 // told wakes the streams after an event of a file. One that was erased meanwhile needs none.
 func (r *room) told(err error) error {
 	r.hall.wakeStreams(r.rel.Account)
