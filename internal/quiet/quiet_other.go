@@ -11,14 +11,9 @@ import (
 type Calls struct{}
 
 // Read is read(2).
-func (*Calls) Read(fd uintptr, b []byte) (int, syscall.Errno) { return again(syscall.Read, fd, b) }
-
-// Write is write(2).
-func (*Calls) Write(fd uintptr, b []byte) (int, syscall.Errno) { return again(syscall.Write, fd, b) }
-
-func again(call func(int, []byte) (int, error), fd uintptr, b []byte) (n int, errno syscall.Errno) {
+func (*Calls) Read(fd uintptr, b []byte) (n int, errno syscall.Errno) {
 	for {
-		n, err := call(int(fd), b)
+		n, err := syscall.Read(int(fd), b)
 		if err == syscall.EINTR {
 			continue
 		}
