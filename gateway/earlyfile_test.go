@@ -49,6 +49,16 @@ func begin(t *testing.T, b *gatewaytest.Guest, kind string, size int, sum [20]by
 	return h
 }
 
+// halfway is a world in which a guest has uploaded the half of film for Alice.
+func halfway(t *testing.T, plan gatewaytest.Plan, manner imstest.Manner) (w *gatewaytest.World, a *imstest.Phone, b *gatewaytest.Guest, up *held) {
+	t.Helper()
+	w = gatewaytest.New(t, plan)
+	a, b = w.Phone(gatewaytest.Alice, manner), w.FileGuest()
+	up = begin(t, b, "application/x-thing", len(film), sha1.Sum(film))
+	up.feed(film[:half])
+	return w, a, b, up
+}
+
 // feed gives the upload some octets.
 func (h *held) feed(b []byte) {
 	h.t.Helper()
@@ -103,12 +113,8 @@ func within(t *testing.T, c <-chan struct{}, what string) {
 // has a megabyte when the upload stands still at its half. Nothing is told of it before it is stored, and it goes once.
 func TestDeclaredFileGoesOutWhileItComes(t *testing.T) {
 	t.Parallel()
-	w := gatewaytest.New(t, gatewaytest.Plan{})
 	manner, reached := reaching(imstest.FileManner{}, 1<<20)
-	a := w.Phone(gatewaytest.Alice, imstest.Manner{Files: manner})
-	b := w.FileGuest()
-	up := begin(t, b, "application/x-thing", len(film), sha1.Sum(film))
-	up.feed(film[:half])
+	w, a, b, up := halfway(t, gatewaytest.Plan{}, imstest.Manner{Files: manner})
 	within(t, reached, "a megabyte on the phone")
 	if n := w.Count("SELECT count(*) FROM file WHERE state = 'receiving' AND sha1 = '" + sum(film) + "'"); n != 1 {
 		t.Errorf("%d files that are coming, want 1", n)
@@ -188,11 +194,7 @@ func TestDeclaredFileThatAliceDoesNotWantFails(t *testing.T) {
 	} {
 		t.Run(reason, func(t *testing.T) {
 			t.Parallel()
-			w := gatewaytest.New(t, gatewaytest.Plan{})
-			a := w.Phone(gatewaytest.Alice, imstest.Manner{Files: files})
-			b := w.FileGuest()
-			up := begin(t, b, "application/x-thing", len(film), sha1.Sum(film))
-			up.feed(film[:half])
+			w, a, b, up := halfway(t, gatewaytest.Plan{}, imstest.Manner{Files: files})
 			imstest.Eventually(t, gatewaytest.Patience, func() bool {
 				return w.Metric(`latchkey_files_calls_total{outcome="refused"}`) == "1"
 			})
@@ -214,11 +216,7 @@ func TestDeclaredFileThatAliceDoesNotWantFails(t *testing.T) {
 // B3.12, RFC 5547 §8.1: what broke on Alice's side while the upload ran goes on behind what her phone has, from the stored file.
 func TestDeclaredFileGoesOnAfterACut(t *testing.T) {
 	t.Parallel()
-	w := gatewaytest.New(t, gatewaytest.Plan{})
-	a := w.Phone(gatewaytest.Alice, imstest.Manner{Files: imstest.FileManner{CutAt: 3 << 19}})
-	b := w.FileGuest()
-	up := begin(t, b, "application/x-thing", len(film), sha1.Sum(film))
-	up.feed(film[:half])
+	w, a, b, up := halfway(t, gatewaytest.Plan{}, imstest.Manner{Files: imstest.FileManner{CutAt: 3 << 19}})
 	if _, err := a.Wait(w.Within(gatewaytest.Patience), "filecut", 1); err != nil {
 		t.Fatal(err)
 	}
@@ -232,11 +230,7 @@ func TestDeclaredFileGoesOnAfterACut(t *testing.T) {
 // F32: Alice, who lets it ring until the upload is over, gets the file all the same, in the same call.
 func TestDeclaredFileWaitsForALateAnswer(t *testing.T) {
 	t.Parallel()
-	w := gatewaytest.New(t, gatewaytest.Plan{})
-	a := w.Phone(gatewaytest.Alice, imstest.Manner{RingFor: time.Second})
-	b := w.FileGuest()
-	up := begin(t, b, "application/x-thing", len(film), sha1.Sum(film))
-	up.feed(film[:half])
+	w, a, _, up := halfway(t, gatewaytest.Plan{}, imstest.Manner{RingFor: time.Second})
 	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(a.Invites()) == 1 })
 	up.end(film[half:], http.StatusAccepted)
 	if n := len(a.Events("bound")); n != 0 {
@@ -250,11 +244,7 @@ func TestDeclaredFileWaitsForALateAnswer(t *testing.T) {
 // F42, F55: a phone that still rings for what does not come is called off.
 func TestPhoneStopsRingingForWhatDoesNotCome(t *testing.T) {
 	t.Parallel()
-	w := gatewaytest.New(t, gatewaytest.Plan{})
-	a := w.Phone(gatewaytest.Alice, imstest.Manner{RingFor: 5 * gatewaytest.Patience})
-	b := w.FileGuest()
-	up := begin(t, b, "application/x-thing", len(film), sha1.Sum(film))
-	up.feed(film[:half])
+	w, a, _, up := halfway(t, gatewaytest.Plan{}, imstest.Manner{RingFor: 5 * gatewaytest.Patience})
 	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(a.Invites()) == 1 })
 	up.cut()
 	imstest.Eventually(t, gatewaytest.Patience, func() bool { return len(w.Core.Requests("CANCEL")) > 0 && stored(t, w) == 0 })
@@ -277,12 +267,8 @@ func TestDeclaredFileWaitsForTheInviter(t *testing.T) {
 // F55: a guest who takes a file back while it comes takes it back from Alice's phone, too.
 func TestGuestCancelsADeclaredFile(t *testing.T) {
 	t.Parallel()
-	w := gatewaytest.New(t, gatewaytest.Plan{})
 	manner, reached := reaching(imstest.FileManner{}, 1<<20)
-	a := w.Phone(gatewaytest.Alice, imstest.Manner{Files: manner})
-	b := w.FileGuest()
-	up := begin(t, b, "application/x-thing", len(film), sha1.Sum(film))
-	up.feed(film[:half])
+	w, a, b, up := halfway(t, gatewaytest.Plan{}, imstest.Manner{Files: manner})
 	within(t, reached, "a megabyte on the phone")
 	var page struct{ Files []gatewaytest.SentFile }
 	b.Do("GET", "/rcsgw/invitee/file?with="+url.QueryEscape(gatewaytest.Alice), "").Wants(http.StatusOK).Into(&page)
@@ -307,12 +293,8 @@ func TestGuestCancelsADeclaredFile(t *testing.T) {
 // X4: what a crash interrupts in the middle of the upload ends on Alice's phone with its connection, and the guest's next try brings it whole.
 func TestDeclaredFileEndsWithTheGateway(t *testing.T) {
 	t.Parallel()
-	w := gatewaytest.New(t, gatewaytest.Plan{Command: serveCommand(t)})
 	manner, reached := reaching(imstest.FileManner{}, 1<<20)
-	a := w.Phone(gatewaytest.Alice, imstest.Manner{Files: manner})
-	b := w.FileGuest()
-	up := begin(t, b, "application/x-thing", len(film), sha1.Sum(film))
-	up.feed(film[:half])
+	w, a, b, up := halfway(t, gatewaytest.Plan{Command: serveCommand(t)}, imstest.Manner{Files: manner})
 	within(t, reached, "a megabyte on the phone")
 	w.Kill()
 	up.cut()
@@ -446,11 +428,7 @@ func TestClientDeclaresItsFiles(t *testing.T) {
 // X3: with a scanner nobody is called before that has looked; by then a message that was written later is with Alice.
 func TestScannerSeesDeclaredFilesFirst(t *testing.T) {
 	t.Parallel()
-	w := gatewaytest.New(t, gatewaytest.Plan{Args: []string{"--file-scan=clamd:" + clean(t)}})
-	a := w.Phone(gatewaytest.Alice, imstest.Manner{})
-	b := w.FileGuest()
-	up := begin(t, b, "application/x-thing", len(film), sha1.Sum(film))
-	up.feed(film[:half])
+	w, a, b, up := halfway(t, gatewaytest.Plan{Args: []string{"--file-scan=clamd:" + clean(t)}}, imstest.Manner{})
 	b.Send(gatewaytest.Alice, "while it comes")
 	if _, err := a.Wait(w.Within(gatewaytest.Patience), "message", 1); err != nil {
 		t.Fatal(err)
